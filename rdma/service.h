@@ -1,0 +1,91 @@
+// The seam between the server's sessions (rdma/export.h) and its filesystem (server/volume.h).
+//
+// The export decides whether a call is to be executed at all (session slot, sequence, epoch, reply
+// cache); the service executes it, writes effect and reply record in one transaction, and
+// completes it exactly once. Everything is on the server's loop thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "protocol/errors.h"
+#include "protocol/session.h"
+#include "protocol/wire.h"
+
+namespace tangelo {
+
+// One client of one volume, for as long as its arena lives.
+struct client_key {
+  id128 client_id{};
+  std::uint64_t incarnation = 0;
+  bool operator==(const client_key&) const = default;
+};
+
+// The durable memory of one executed mutation: what to answer when it is asked for again.
+// Format final: saved by the store, keyed by (client_id, slot).
+struct reply_record {
+  std::uint64_t incarnation = 0;
+  std::uint16_t slot = 0;
+  std::uint32_t slot_seq = 0;
+  std::uint64_t xid = 0;
+  opcode op = opcode::none;
+  error_code status = error_code::ok;
+  std::uint64_t transno = 0;
+  std::vector<std::byte> body;  // the encoded answer, at most answer_size_max bytes
+};
+
+// What is durable about one client.
+struct client_record {
+  client_key key;
+  bool awaited = false;  // held opens, locks or uncommitted answers: a recovery window waits for it
+  std::vector<reply_record> replies;
+};
+
+struct call_result {
+  error_code status = error_code::ok;
+  std::uint64_t transno = 0;     // 0 when nothing was changed
+  byte_span body;                // the encoded answer; valid during complete()
+  std::size_t payload_size = 0;  // bytes put into inbound_call::payload_out
+};
+
+// One call being executed. Owned by the export; the service holds it until it calls complete().
+class inbound_call {
+ public:
+  virtual ~inbound_call() = default;
+  client_key client;
+  std::uint16_t slot = 0;
+  std::uint32_t slot_seq = 0;
+  std::uint64_t xid = 0;
+  opcode op = opcode::none;
+  std::uint16_t flags = 0;        // message_flag bits of the call
+  byte_span body;                 // valid until complete()
+  mutable_byte_span payload_in;   // page-aligned, complete; valid until complete()
+  mutable_byte_span payload_out;  // page-aligned room for the answer's payload; until complete()
+  // Ends the call; the object may be gone afterwards.
+  virtual void complete(const call_result& r) = 0;
+};
+
+class service {
+ public:
+  virtual ~service() = default;
+  virtual id128 target_id() const = 0;
+  virtual std::uint64_t boot_generation() const = 0;
+  virtual std::uint64_t last_committed() const = 0;
+  // Executes a call; an M op's complete() comes after its commit (commit = sync).
+  virtual void execute(inbound_call& call) = 0;
+  // All durable client records, read once at start.
+  virtual std::vector<client_record> load_clients() = 0;
+  // Makes the client known durably, before its first mutation is executed; `done` after commit.
+  // Older incarnations of the same client_id are forgotten with it: records, opens, orphans' claims.
+  virtual void remember_client(const client_key& key, std::function<void(error_code)> done) = 0;
+  // Forgets it durably: its handles are released, its reply records removed.
+  virtual void forget_client(const client_key& key, std::function<void(error_code)> done) = 0;
+  // The recovery window has closed: orphans that nobody re-claimed may be removed.
+  virtual void recovery_ended() = 0;
+};
+
+}  // namespace tangelo

@@ -1,0 +1,120 @@
+// client_session: the client's half of a session, over one connection at a time.
+//
+// Used by client_core (and by tests); loop thread only. It owns the import (import.h: the state
+// table), the present channel, and the three lists of the Lustre document: sending (sent, not
+// answered), delayed (not to be sent in this state), replay (answered, not committed; read from
+// the arena through replay_source). It gives no call up: a call ends by its reply or by eviction.
+//
+// Invariants:
+//   1. A call is sent at most once per connection; on the next one it is sent again with the same
+//      slot, sequence and xid, flag RESENT and fresh transfer tags.
+//   2. Events of an older epoch are dropped (conn_cnt rule).
+//   3. A reply's payload is complete in `payload_out` before on_reply.
+//   4. A call's memory is not touched after on_reply or on_evicted.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/prng.h"
+#include "protocol/errors.h"
+#include "protocol/session.h"
+#include "protocol/wire.h"
+#include "rdma/import.h"
+#include "rdma/provider.h"
+#include "rdma/service.h"
+
+namespace tangelo {
+
+// One operation to be carried out by the server. The memory behind the spans belongs to the caller
+// and stays until on_reply or on_evicted.
+struct outbound_call {
+  std::uint16_t slot = 0;
+  std::uint32_t slot_seq = 0;
+  std::uint64_t xid = 0;
+  opcode op = opcode::none;
+  std::uint16_t attempt = 1;       // > 1: an earlier core may have sent it: RESENT
+  byte_span body;                  // the encoded call body
+  mutable_byte_span payload_in;    // what the server is to read (a write's bytes); not changed
+  mutable_byte_span payload_out;   // where the server may write (a read's bytes)
+};
+
+struct inbound_reply {
+  std::uint16_t slot = 0;
+  std::uint32_t slot_seq = 0;
+  error_code status = error_code::ok;
+  std::uint64_t transno = 0;
+  std::uint64_t last_committed = 0;
+  byte_span body;                // valid during the call
+  std::size_t payload_size = 0;  // bytes in payload_out
+};
+
+class session_events {
+ public:
+  virtual ~session_events() = default;
+  virtual void on_reply(const inbound_reply& reply) noexcept = 0;
+  virtual void on_import_state(import_state state) noexcept = 0;
+  // The server has forgotten us: every call not answered yet is over, its fate unknown.
+  virtual void on_evicted() noexcept = 0;
+};
+
+// Reads the replay records and open handles of the arena; an empty source is a client that answers
+// nothing before it is committed and holds nothing.
+struct replay_entry {
+  outbound_call call;
+  std::uint64_t transno = 0;
+};
+class replay_source {
+ public:
+  virtual ~replay_source() = default;
+  // The uncommitted answered mutation with the lowest transno above `after`; false: none left.
+  virtual bool next_replay(std::uint64_t after, replay_entry& out) = 0;
+  // The open handle with the lowest handle number above `after`; false: none left.
+  virtual bool next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& inode,
+                         std::uint32_t& open_flags) = 0;
+  virtual std::uint32_t held() const = 0;  // held_state bits
+};
+
+struct session_options {
+  id128 client_id{};
+  std::uint64_t incarnation = 0;
+  std::uint32_t core_generation = 1;  // upper half of every epoch
+  std::string volume;
+  std::vector<std::string> addresses;  // "host:port", at least one
+  std::uint64_t seed = 1;              // of the back-off jitter
+};
+
+struct session_status {
+  import_state state{};
+  std::uint32_t connection_count = 0;
+  std::uint64_t boot_generation = 0;
+  std::uint64_t last_committed = 0;
+  std::string address;       // in use or tried last
+  down_reason last_reason{}; // why the last connection ended
+  std::string last_text;     // what the server said about it
+  std::size_t sending = 0;
+  std::size_t delayed = 0;
+  std::uint32_t credits = 0;
+};
+
+class client_session {
+ public:
+  // The references must outlive the session.
+  static std::unique_ptr<client_session> make(session_options options, provider& fabric,
+                                              scheduler& time, session_events& events,
+                                              replay_source& replay);
+  virtual ~client_session() = default;
+  // Begins to connect; calls may be submitted before.
+  virtual void start() = 0;
+  virtual void submit(const outbound_call& call) = 0;
+  // Says GOODBYE (the server forgets this client) if connected and ends; `done` within 1 s.
+  virtual void stop(std::function<void()> done) = 0;
+  virtual session_status status() const = 0;
+};
+
+}  // namespace tangelo
