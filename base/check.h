@@ -1,4 +1,4 @@
-// check(): an invariant, stated positively, always on, release builds too.
+// CHECK(): an invariant, stated positively, always on, release builds too.
 //
 // A broken invariant stops the process. In the core and the server this is recovery: the process
 // is started again and the op arena or the store says what was in flight. The front end and the
@@ -12,7 +12,7 @@ namespace tangelo {
 
 }  // namespace tangelo
 
-#define check(condition)                                                     \
+#define CHECK(condition)                                                     \
   do {                                                                       \
     if (!(condition)) ::tangelo::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)

@@ -27,7 +27,7 @@ outcome<std::unique_ptr<loop>> loop::make(unsigned entry_count) {
                            "sysctl kernel.io_uring_disabled"}};
   l->ring_made_ = true;
   l->wake_.reset(::eventfd(0, EFD_CLOEXEC));
-  check(static_cast<bool>(l->wake_));
+  CHECK(static_cast<bool>(l->wake_));
   l->arm_wake();
   return l;
 }
@@ -44,10 +44,10 @@ io_uring_sqe* loop::entry(completion* c) noexcept {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
   if (sqe == nullptr) {
     const int rc = io_uring_submit(&ring_);
-    check(rc >= 0 || rc == -EBUSY || rc == -EAGAIN || rc == -EINTR);
+    CHECK(rc >= 0 || rc == -EBUSY || rc == -EAGAIN || rc == -EINTR);
     sqe = io_uring_get_sqe(&ring_);
   }
-  check(sqe != nullptr);
+  CHECK(sqe != nullptr);
   io_uring_prep_nop(sqe);
   io_uring_sqe_set_data(sqe, c);
   return sqe;
@@ -72,7 +72,7 @@ void loop::post_from_thread(callback f) {
     posted_.push_back(std::move(f));
   }
   const std::uint64_t one = 1;
-  if (first) check(::write(wake_.get(), &one, sizeof one) == static_cast<ssize_t>(sizeof one));
+  if (first) CHECK(::write(wake_.get(), &one, sizeof one) == static_cast<ssize_t>(sizeof one));
 }
 
 void loop::run_posted() {

@@ -8,7 +8,7 @@ namespace tangelo {
 
 std::uint64_t random_u64_or_die() noexcept {
   std::uint64_t v = 0;
-  check(::getrandom(&v, sizeof v, 0) == static_cast<ssize_t>(sizeof v));
+  CHECK(::getrandom(&v, sizeof v, 0) == static_cast<ssize_t>(sizeof v));
   return v;
 }
 
