@@ -1,0 +1,377 @@
+// The device: what front end (tangelo-fs) and core (tangelo-core) say to each other, and the op
+// arena in which all of it lives.
+//
+// Dialogue. One SEQPACKET socket per core; the watchdog makes the connection and hands its end to
+// the core it starts:
+//
+//   core                                  front end
+//   attach_request (version, pid)    ->
+//                                    <-   attach_reply (generation) + 4 fds: front end's arena
+//                                         (read-only), shared arena, up eventfd, down eventfd
+//   ... rings ...
+//                                    <-   detach_request: finish, say GOODBYE, end
+//   end of file: this core is gone
+//
+// An op goes up like this: the front end publishes its op record (state waiting), stores "in
+// progress, generation G" in the record's control word, then puts a hint on the up ring. The core
+// reads the record, calls the server, writes a downcall record, then puts a hint on the down ring.
+// The front end copies the downcall, checks it, and replies to the kernel. Bulk data is in data
+// slots named by the op record; it never crosses a ring.
+//
+// The arena is two memfds, sealed against growing, shrinking and more seals:
+//   fs arena      written by the front end (and one page by the watchdog); the core has it read-only
+//   shared arena  rings, data slots, and the core's own records; written by both
+//
+// Invariants:
+//   1. One writer for each record and each cache line; who, stands at the type.
+//   2. A record is written to its spare cell with its CRC and then published by one 8-byte release
+//      store of its control word, so a kill at any instruction leaves the old or the new record.
+//   3. Ring entries are hints {index, sequence}: losing them all loses nothing, the tables say all.
+//   4. Offsets and indexes only, never pointers. Whoever reads what another process wrote copies
+//      it first, checks the copy, and uses the copy.
+//   5. A data slot belongs to one op from its reservation to the op's end, whatever dies meanwhile.
+//
+// Layout version 1. A process that finds another version in the header refuses the arena.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+
+#include "protocol/ops.h"
+#include "protocol/wire.h"
+
+namespace tangelo {
+
+inline constexpr std::uint64_t arena_magic = 0x414f474e41540a1au;
+inline constexpr std::uint32_t arena_layout_version = 1;
+
+inline constexpr std::uint32_t op_slot_count = 16384;    // = session slots
+inline constexpr std::uint32_t op_offered_count_max = 1024;
+inline constexpr std::uint32_t handle_count = 65536;
+inline constexpr std::uint32_t ring_entry_count = 4096;  // a power of two, > offered + controls
+
+using atomic_u32 = std::atomic<std::uint32_t>;
+using atomic_u64 = std::atomic<std::uint64_t>;
+static_assert(atomic_u32::is_always_lock_free && atomic_u64::is_always_lock_free);
+
+// ---- data slots (shared arena) ------------------------------------------------------------
+
+enum class slot_class : std::uint8_t {
+  none = 0,
+  write_large = 1,  // 1 MiB, read from the kernel straight into it
+  read_large = 2,   // 1 MiB
+  directory = 3,    // 128 KiB
+  write_small = 4,  // 64 KiB
+  read_small = 5,   // 64 KiB
+};
+inline constexpr std::size_t slot_class_count = 6;
+
+struct slot_class_shape {
+  std::uint32_t count;
+  std::uint32_t size;    // bytes that hold payload
+  std::uint32_t stride;  // bytes from one slot to the next
+};
+// A large write slot has one page more than its payload: the tail of a request that is not a
+// write may be longer than 1 MiB by its header.
+inline constexpr std::array<slot_class_shape, slot_class_count> slot_shapes{{
+    {0, 0, 0},
+    {64, 1u << 20, (1u << 20) + 4096},
+    {64, 1u << 20, 1u << 20},
+    {16, 128u << 10, 128u << 10},
+    {512, 64u << 10, 64u << 10},
+    {512, 64u << 10, 64u << 10},
+}};
+
+struct slot_ref {
+  slot_class kind = slot_class::none;
+  std::uint8_t reserved = 0;
+  std::uint16_t index = 0;
+  std::uint32_t size = 0;  // of the payload, or the room for it
+};
+
+// ---- control words ------------------------------------------------------------------------
+
+// {cell 1 bit, state 7, core generation low 24, slot sequence 32}, published by one store.
+struct control_word {
+  std::uint8_t cell = 0;
+  std::uint8_t state = 0;
+  std::uint32_t generation = 0;  // low 24 bits
+  std::uint32_t sequence = 0;
+
+  constexpr std::uint64_t pack() const noexcept {
+    return std::uint64_t{cell & 1u} << 63 | std::uint64_t{state & 0x7fu} << 56 |
+           std::uint64_t{generation & 0xffffffu} << 32 | sequence;
+  }
+  static constexpr control_word unpack(std::uint64_t raw) noexcept {
+    return {static_cast<std::uint8_t>(raw >> 63), static_cast<std::uint8_t>(raw >> 56 & 0x7f),
+            static_cast<std::uint32_t>(raw >> 32 & 0xffffff), static_cast<std::uint32_t>(raw)};
+  }
+};
+
+// ---- op records (fs arena, written by the front end) ---------------------------------------
+
+// Everything about one kernel request that outlives the processes. `body` is the encoded call
+// (ops.h) exactly as it goes to the server.
+struct op_cell {
+  std::uint32_t crc = 0;  // over everything behind it, up to body_size bytes of body
+  std::uint32_t index = 0;
+  std::uint64_t xid = 0;        // arrival number in this arena, from 1; the op's name for life
+  std::uint32_t slot_seq = 0;   // of the session slot with the same index
+  opcode op = opcode::none;
+  std::uint16_t body_size = 0;
+  std::uint64_t kernel_id = 0;  // `unique` of the request; 0: an op of the front end's own
+  std::uint64_t inode = 0;      // the request's node
+  std::uint64_t handle = 0;     // open file it works on, 0 none
+  std::uint64_t offset = 0;     // of reads and writes
+  std::uint64_t arrived_ns = 0;
+  std::uint32_t kernel_opcode = 0;
+  std::uint32_t pid = 0;        // of the caller
+  std::uint32_t room = 0;       // bytes the kernel can take in the answer
+  std::uint32_t kernel_flags = 0;
+  slot_ref payload_in;
+  slot_ref payload_out;
+  std::byte body[op_body_size_max];
+};
+static_assert(std::is_trivially_copyable_v<op_cell>);
+inline constexpr std::size_t op_cell_fixed_size = offsetof(op_cell, body);
+
+struct alignas(64) op_slot {
+  atomic_u64 control{0};     // state: op_state (fs/op_state.h)
+  atomic_u32 attempts{0};    // hand-overs to a core
+  atomic_u32 core_losses{0}; // cores that ended while they had it
+  atomic_u64 offered_ns{0};  // first hand-over
+  std::byte pad[40];
+  op_cell cells[2];
+};
+
+// ---- open handles (fs arena, written by the front end) -------------------------------------
+
+enum class handle_state : std::uint8_t { free = 0, open = 1 };
+
+struct handle_cell {
+  std::uint32_t crc = 0;
+  std::uint32_t index = 0;
+  std::uint64_t handle = 0;  // the number the kernel and the server know: sequence << 16 | index
+  std::uint64_t inode = 0;
+  std::uint32_t open_flags = 0;
+  std::uint32_t is_directory = 0;
+  std::uint64_t reserved[2]{};
+};
+struct alignas(64) handle_slot {
+  atomic_u64 control{0};  // state: handle_state
+  std::byte pad[56];
+  handle_cell cells[2];
+};
+
+// ---- the rest of the fs arena ---------------------------------------------------------------
+
+// A range of inode numbers reserved for this client; `next` is stored before a number is used.
+struct alignas(64) inode_range_record {
+  atomic_u64 next{0};
+  atomic_u64 end{0};  // 0: no range
+};
+
+// Where a request is while it is being taken from the kernel: `head` gets the first bytes of the
+// request (its length zeroed before), the rest lies in write_large slot `tail_slot`.
+inline constexpr std::size_t receive_head_size = 80;
+struct alignas(64) receive_cell {
+  std::array<std::byte, receive_head_size> head{};
+  atomic_u32 tail_slot{0};
+};
+
+// Written by the watchdog before the front end starts, then only `processes`.
+enum class process_role : std::uint8_t { watchdog = 0, front_end = 1, core = 2 };
+inline constexpr std::size_t process_role_count = 3;
+constexpr std::string_view name_of(process_role r) noexcept {
+  switch (r) {
+    using enum process_role;
+    case watchdog: return "watchdog";
+    case front_end: return "front_end";
+    case core: return "core";
+  }
+  return {};
+}
+struct alignas(64) process_record {
+  atomic_u32 pid{0};         // 0: not running
+  atomic_u32 restarts{0};
+  atomic_u64 generation{0};  // starts so far
+  atomic_u64 started_ns{0};  // CLOCK_BOOTTIME
+  atomic_u32 last_status{0}; // as from waitpid
+  atomic_u64 next_start_ns{0}; // back-off: when it will be started again, 0 if it runs
+};
+struct alignas(4096) watchdog_page {
+  id128 client_id{};
+  std::uint64_t incarnation = 0;
+  std::uint32_t init_request_size = 0;
+  std::uint32_t init_reply_size = 0;
+  std::array<std::byte, 256> init_request{};
+  std::array<std::byte, 256> init_reply{};  // with fuse_out_header
+  std::array<char, 1024> mount_point{};     // zero-terminated
+  std::array<char, 1024> source{};
+  process_record processes[process_role_count];
+};
+
+// Counters of the front end; monotone, for `tangelo status` and the tests' assertions.
+struct alignas(64) fs_counters {
+  atomic_u64 requests{0};
+  atomic_u64 replies{0};
+  atomic_u64 upcalls{0};             // hand-overs, repeats included
+  atomic_u64 downcalls{0};
+  atomic_u64 downcalls_dropped{0};   // late: older generation or given up
+  atomic_u64 downcalls_damaged{0};
+  atomic_u64 interrupts{0};
+  atomic_u64 given_up{0};
+  atomic_u64 core_losses{0};
+  atomic_u64 core_losses_waiting{0};      // with at least one op waiting
+  atomic_u64 core_losses_in_progress{0};  // ... in progress
+  atomic_u64 core_losses_serviced{0};     // ... whose downcall was written but not yet taken
+  atomic_u64 purged{0};              // ops that a core loss sent back
+  atomic_u64 in_progress_max{0};
+  atomic_u64 deaf_periods{0};        // times when no slot was free to read another request
+  atomic_u64 lost_files{0};
+};
+
+struct arena_header {
+  std::uint64_t magic = 0;
+  std::uint32_t layout_version = 0;
+  std::uint32_t header_size = 0;
+  std::uint64_t total_size = 0;
+  std::uint64_t ops_offset = 0;
+  std::uint64_t handles_offset = 0;
+  std::uint64_t replay_offset = 0;  // room for the replay log of asynchronous commit
+  std::uint64_t replay_size = 0;
+  std::uint32_t op_count = 0;
+  std::uint32_t handle_count = 0;
+};
+
+struct fs_arena {
+  alignas(4096) arena_header header;
+  alignas(4096) watchdog_page watchdog;
+  alignas(4096) atomic_u64 core_generation;  // of the core attached last
+  atomic_u64 next_xid;
+  atomic_u32 core_attached;                  // 1 while a core is attached
+  atomic_u32 pending_ops;                    // ops not ended
+  inode_range_record inode_ranges[2];
+  receive_cell receive;
+  fs_counters counters;
+  alignas(4096) op_slot ops[op_slot_count];
+  alignas(4096) handle_slot handles[handle_count];
+  alignas(4096) std::byte replay_log[std::size_t{256} << 20];
+};
+
+// ---- the shared arena -----------------------------------------------------------------------
+
+struct ring_entry {
+  std::uint16_t index = 0;
+  std::uint32_t sequence = 0;
+  constexpr std::uint64_t pack() const noexcept { return std::uint64_t{sequence} << 16 | index; }
+  static constexpr ring_entry unpack(std::uint64_t raw) noexcept {
+    return {static_cast<std::uint16_t>(raw), static_cast<std::uint32_t>(raw >> 16)};
+  }
+};
+
+// Single producer, single consumer; positions count up for ever. Each side keeps its own position
+// privately and believes the other's only within [0, ring_entry_count].
+struct ring_memory {
+  alignas(64) atomic_u32 produced;
+  alignas(64) atomic_u32 consumed;
+  alignas(64) atomic_u32 consumer_sleeps;  // written by the consumer: 1 = wake me by eventfd
+  alignas(64) std::array<atomic_u64, ring_entry_count> entries;
+};
+
+// Written by the core: the answer to an op. `generation` is the core's full generation.
+struct downcall_cell {
+  std::uint32_t crc = 0;  // over everything behind it, up to body_size bytes of body
+  std::uint32_t index = 0;
+  std::uint64_t generation = 0;
+  std::uint32_t slot_seq = 0;
+  std::uint16_t status = 0;  // error_code
+  std::uint16_t body_size = 0;
+  std::uint64_t transno = 0;
+  std::uint64_t last_committed = 0;
+  std::uint32_t payload_size = 0;
+  std::uint32_t reserved = 0;
+  std::byte body[answer_size_max];
+};
+static_assert(std::is_trivially_copyable_v<downcall_cell>);
+inline constexpr std::size_t downcall_cell_fixed_size = offsetof(downcall_cell, body);
+
+enum class downcall_state : std::uint8_t { none = 0, written = 1 };
+struct alignas(64) downcall_slot {
+  atomic_u64 control{0};  // state: downcall_state
+  std::byte pad[56];
+  downcall_cell cells[2];
+};
+
+// What the core tells about itself. Written by the core, believed by nobody but `tangelo status`.
+struct alignas(4096) core_page {
+  atomic_u32 import_state{0};
+  atomic_u32 connection_count{0};
+  atomic_u64 boot_generation{0};
+  atomic_u64 last_committed{0};
+  atomic_u64 beat_ns{0};
+  atomic_u32 sending{0};
+  atomic_u32 delayed{0};
+  atomic_u32 last_down_reason{0};
+  std::array<atomic_u64, 8> address{};    // text, zero-padded
+  std::array<atomic_u64, 16> last_text{};  // what the server said last, zero-padded
+};
+
+inline constexpr std::size_t data_slots_size = [] {
+  std::size_t n = 0;
+  for (const slot_class_shape& s : slot_shapes) n += std::size_t{s.count} * s.stride;
+  return n;
+}();
+
+struct shared_arena {
+  alignas(4096) arena_header header;
+  core_page core;
+  alignas(4096) ring_memory up;    // front end -> core
+  alignas(4096) ring_memory down;  // core -> front end
+  alignas(4096) downcall_slot downcalls[op_slot_count];
+  alignas(4096) std::byte slots[data_slots_size];
+};
+
+// Where slot `index` of `kind` begins in shared_arena::slots; the caller has checked both.
+constexpr std::size_t slot_offset(slot_class kind, std::uint32_t index) noexcept {
+  std::size_t n = 0;
+  for (std::size_t k = 0; k < static_cast<std::size_t>(kind); ++k)
+    n += std::size_t{slot_shapes[k].count} * slot_shapes[k].stride;
+  return n + std::size_t{index} * slot_shapes[static_cast<std::size_t>(kind)].stride;
+}
+// True for a reference that names an existing slot and no more bytes than it has.
+constexpr bool is_valid(const slot_ref& ref) noexcept {
+  const auto kind = static_cast<std::size_t>(ref.kind);
+  if (kind >= slot_class_count) return false;
+  if (ref.kind == slot_class::none) return ref.size == 0;
+  return ref.index < slot_shapes[kind].count && ref.size <= slot_shapes[kind].size;
+}
+
+// ---- the attach dialogue ----------------------------------------------------------------------
+
+enum class device_message : std::uint32_t { attach_request = 1, attach_reply = 2, detach_request = 3 };
+
+struct attach_request {
+  device_message type = device_message::attach_request;
+  std::uint32_t layout_version = arena_layout_version;
+  std::uint64_t magic = arena_magic;
+  std::uint32_t pid = 0;
+  std::uint32_t reserved = 0;
+};
+inline constexpr std::size_t attach_fd_count = 4;
+struct attach_reply {
+  device_message type = device_message::attach_reply;
+  std::uint32_t accepted = 0;  // 0: refused, `text` says why
+  std::uint64_t core_generation = 0;
+  std::array<char, 128> text{};
+};
+struct detach_request {
+  device_message type = device_message::detach_request;
+  std::uint32_t reserved = 0;
+};
+
+}  // namespace tangelo
