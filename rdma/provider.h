@@ -12,6 +12,7 @@
 // Invariants:
 //   1. on_up at most once, then messages and completions, then on_down exactly once, then
 //      on_flushed exactly once. Nothing after on_flushed.
+//      Transfers that had no on_done before on_down get none: their memory is quiet with on_flushed.
 //   2. After on_flushed no byte of exposed or local memory is read or written any more; only then
 //      may memory that was in use be given to another purpose, and the endpoint destroyed.
 //   3. Messages arrive in the order sent; a write_remote is complete at the peer before a message
@@ -31,6 +32,10 @@
 #include "protocol/wire.h"
 
 namespace tangelo {
+
+namespace chunk_flag {
+inline constexpr std::uint16_t eager = 4;  // on the wire: the bytes of this pull chunk come unasked
+}  // namespace chunk_flag
 
 enum class send_status : std::uint8_t { sent, not_connected, no_buffers, out_of_memory, io_error };
 
@@ -119,7 +124,8 @@ class endpoint {
   virtual void retract(std::uint64_t transfer_tag) = 0;
   // Server side: moves bulk from or to the peer's exposed memory, whole; ends with on_done.
   // read_remote must be called for each pull chunk of a message, from within on_message or later;
-  // a provider may hold back what follows until then.
+  // a provider may hold back what follows until then. An empty `into` drops the bytes: on_done
+  // then says that the peer's memory is quiet.
   virtual send_status read_remote(const chunk& c, mutable_byte_span into, std::uint64_t cookie) = 0;
   virtual send_status write_remote(const chunk& c, byte_span from, std::uint64_t cookie) = 0;
   // Begins the end; on_down(reason) and on_flushed follow unless they already came. Idempotent.

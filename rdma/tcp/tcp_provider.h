@@ -1,0 +1,36 @@
+// tcp_provider: the fabric over TCP sockets, all I/O through the io_uring of one loop.
+//
+// Addresses are "host:port" or "[v6]:port"; port 0 lets the kernel choose (listen). Names are
+// looked up on a thread of their own. Loop thread only. The loop must outlive the provider and
+// run until the last endpoint has said on_flushed.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/loop.h"
+#include "rdma/provider.h"
+
+namespace tangelo {
+
+class tcp_provider final : public provider {
+ public:
+  explicit tcp_provider(loop& l) : loop_(l) {}
+  ~tcp_provider() override;
+  std::unique_ptr<endpoint> connect(std::string_view address) override;
+  outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) override;
+
+ private:
+  struct lookup {
+    std::thread thread;
+    std::shared_ptr<std::atomic<bool>> done;
+  };
+
+  loop& loop_;
+  std::vector<lookup> lookups_;
+};
+
+}  // namespace tangelo
