@@ -1,0 +1,58 @@
+#include "fs/dev_fuse.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <string_view>
+
+#include "base/fd.h"
+
+namespace tangelo {
+
+dev_fuse::dev_fuse(int fd) noexcept : fd_(fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags >= 0) (void)::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+ssize_t dev_fuse::read_request(mutable_byte_span head, mutable_byte_span tail) noexcept {
+  const iovec parts[2] = {{head.data(), head.size()}, {tail.data(), tail.size()}};
+  const ssize_t n = ::readv(fd_, parts, 2);
+  return n < 0 ? -errno : n;
+}
+
+int dev_fuse::write_reply(const iovec* parts, int count) noexcept {
+  return ::writev(fd_, parts, count) < 0 ? -errno : 0;
+}
+
+namespace {
+
+// The bit of SIGKILL in a "SigPnd:" or "ShdPnd:" line of /proc/TID/status.
+bool line_has_sigkill(std::string_view status, std::string_view key) noexcept {
+  const std::size_t at = status.find(key);
+  if (at == std::string_view::npos) return false;
+  std::size_t begin = at + key.size();
+  while (begin < status.size() && (status[begin] == ' ' || status[begin] == '\t')) ++begin;
+  std::uint64_t mask = 0;
+  std::from_chars(status.data() + begin, status.data() + status.size(), mask, 16);
+  return (mask >> (SIGKILL - 1) & 1) != 0;
+}
+
+}  // namespace
+
+bool proc_inspector::is_being_killed(std::uint32_t tid) noexcept {
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/%u/status", tid);
+  const unique_fd fd(::open(path, O_RDONLY | O_CLOEXEC));
+  if (!fd) return errno == ENOENT || errno == ESRCH;
+  char text[4096];
+  const ssize_t n = ::read(fd.get(), text, sizeof text);
+  if (n <= 0) return n < 0 && errno == ESRCH;
+  const std::string_view status(text, static_cast<std::size_t>(n));
+  return line_has_sigkill(status, "SigPnd:") || line_has_sigkill(status, "ShdPnd:");
+}
+
+}  // namespace tangelo

@@ -1,0 +1,24 @@
+// dev_fuse: the real kernel behind kernel_port, and /proc behind caller_inspector.
+#pragma once
+
+#include "fs/kernel_port.h"
+
+namespace tangelo {
+
+class dev_fuse final : public kernel_port {
+ public:
+  // `fd` stays the caller's; it is switched to non-blocking.
+  explicit dev_fuse(int fd) noexcept;
+  ssize_t read_request(mutable_byte_span head, mutable_byte_span tail) noexcept override;
+  int write_reply(const iovec* parts, int count) noexcept override;
+
+ private:
+  int fd_;
+};
+
+class proc_inspector final : public caller_inspector {
+ public:
+  bool is_being_killed(std::uint32_t tid) noexcept override;
+};
+
+}  // namespace tangelo

@@ -1,0 +1,326 @@
+// The front end's own course: attaching and losing cores, offering ops, taking their downcalls.
+// What comes from the kernel is in front_end_requests.cc.
+#include "fs/front_end.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "protocol/arena.h"
+
+namespace tangelo {
+
+namespace {
+
+constexpr std::size_t downcalls_per_turn = 256;
+constexpr std::size_t skips_per_turn = 256;
+constexpr std::size_t request_size_max = receive_head_size + (128 << 10);
+
+void count(atomic_u64& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
+
+}  // namespace
+
+front_end::front_end(const wiring& w)
+    : w_(w),
+      ops_(w.arena),
+      handles_(w.arena),
+      numbers_(w.arena),
+      up_(w.shared.up),
+      down_(w.shared.down),
+      notes_(op_slot_count),
+      request_(request_size_max),
+      generation_(w.arena.core_generation.load(std::memory_order_relaxed)) {
+  order_.reserve(op_slot_count);
+}
+
+bool front_end::turn() noexcept {
+  const bool more_downcalls = take_downcalls();
+  const bool more_requests = read_requests();
+  want_inode_range();
+  offer_ops();
+  if (core_attached_ && up_.take_wake()) w_.core_bell.ring();
+  return more_downcalls || more_requests;
+}
+
+std::uint64_t front_end::attach_core() noexcept {
+  CHECK(!core_attached_);
+  w_.arena.core_generation.store(++generation_, std::memory_order_release);
+  up_.reset();
+  down_.reset();
+  w_.shared.down.produced.store(0, std::memory_order_relaxed);
+  w_.shared.down.consumed.store(0, std::memory_order_relaxed);
+  core_attached_ = true;
+  bad_core_ = false;
+  w_.arena.core_attached.store(1, std::memory_order_release);
+  return generation_;
+}
+
+// What the dead core had finished is taken first, then everything else it held is purged.
+void front_end::lose_core() noexcept {
+  if (!core_attached_) return;
+  fs_counters& c = w_.arena.counters;
+  const std::size_t waiting = ops_.listed_count();
+  const std::uint64_t serviced_before = c.downcalls.load(std::memory_order_relaxed);
+  while (!bad_core_ && take_downcalls()) {
+  }
+  core_attached_ = false;
+  w_.arena.core_attached.store(0, std::memory_order_release);
+  count(c.core_losses);
+  if (waiting != 0) count(c.core_losses_waiting);
+  if (c.downcalls.load(std::memory_order_relaxed) != serviced_before) count(c.core_losses_serviced);
+  if (offered_count_ != 0) count(c.core_losses_in_progress);
+  ops_.for_each_live([this, &c](std::uint32_t i) noexcept {
+    if (!notes_[i].offered) return;
+    notes_[i].offered = false;
+    ops_.slot(i).core_losses.fetch_add(1, std::memory_order_relaxed);
+    count(c.purged);
+    if (ops_.apply(i, op_event::core_lost, static_cast<std::uint32_t>(generation_)) ==
+        op_action::requeue)
+      ops_.append(i);
+  });
+  offered_count_ = 0;
+  relist_by_arrival();
+}
+
+void front_end::relist_by_arrival() noexcept {
+  order_.clear();
+  for (auto i = ops_.first(); i; i = ops_.after(*i)) order_.push_back(*i);
+  std::sort(order_.begin(), order_.end(), [this](std::uint32_t a, std::uint32_t b) noexcept {
+    return ops_.cell(a).xid < ops_.cell(b).xid;
+  });
+  for (const std::uint32_t i : order_) {
+    ops_.remove(i);
+    ops_.append(i);
+  }
+}
+
+void front_end::offer_ops() noexcept {
+  std::size_t skipped = 0;
+  std::optional<std::uint32_t> next = ops_.first();
+  while (core_attached_ && next && offered_count_ < op_offered_count_max &&
+         skipped < skips_per_turn) {
+    const std::uint32_t index = *next;
+    next = ops_.after(index);
+    if (!barriers_.may_go(index))
+      ops_.remove(index);  // back on the list when the op in its way ends
+    else if (may_offer(index))
+      hand_over(index);
+    else
+      ++skipped;
+  }
+}
+
+bool front_end::may_offer(std::uint32_t index) noexcept {
+  // The victim of a rmdir is not named in the request, so it cannot claim the names in it: it waits
+  // until no op without a caller can still change names. The kernel's locks keep all others away.
+  if (ops_.cell(index).op == opcode::rmdir && given_up_mutations_ != 0 &&
+      ops_.state(index) != op_state::given_up)
+    return false;
+  return notes_[index].prepared || prepare(index);
+}
+
+bool front_end::prepare(std::uint32_t index) noexcept {
+  const op_cell& now = ops_.cell(index);
+  const bool wants_number = is_creating(now.op);
+  if (!wants_number && now.payload_out.kind == slot_class::none) {
+    notes_[index].prepared = true;
+    return true;
+  }
+  op_cell cell;
+  std::memcpy(static_cast<void*>(&cell), &now, used_size(now));
+  if (now.payload_out.kind != slot_class::none) {
+    const std::optional<slot_ref> slot = slots_.take(now.payload_out.kind, now.payload_out.size);
+    if (!slot) return false;
+    cell.payload_out = *slot;
+  }
+  if (wants_number) {
+    const std::optional<std::uint64_t> number = numbers_.take();
+    if (!number) return false;
+    set_new_inode(cell, *number);
+  }
+  ops_.rewrite(index, cell);
+  notes_[index].prepared = true;
+  return true;
+}
+
+void front_end::hand_over(std::uint32_t index) noexcept {
+  op_slot& slot = ops_.slot(index);
+  ops_.remove(index);
+  if (slot.attempts.fetch_add(1, std::memory_order_relaxed) == 0)
+    slot.offered_ns.store(w_.time.now_ns(), std::memory_order_relaxed);
+  const op_action action =
+      ops_.apply(index, op_event::offered, static_cast<std::uint32_t>(generation_));
+  CHECK(action == op_action::hand_over);
+  notes_[index].offered = true;
+  ++offered_count_;
+  fs_counters& c = w_.arena.counters;
+  count(c.upcalls);
+  if (offered_count_ > c.in_progress_max.load(std::memory_order_relaxed))
+    c.in_progress_max.store(offered_count_, std::memory_order_relaxed);
+  if (!up_.push({static_cast<std::uint16_t>(index), ops_.sequence(index)})) {
+    log_error("core {}: its position in the up ring makes no sense", generation_);
+    bad_core_ = true;
+  }
+}
+
+bool front_end::take_downcalls() noexcept {
+  if (!core_attached_ || bad_core_) return false;
+  down_.awake();
+  for (std::size_t n = 0; n < downcalls_per_turn; ++n) {
+    const std::optional<ring_entry> hint = down_.pop();
+    if (!hint) {
+      if (down_.broken()) {
+        log_error("core {}: its position in the down ring makes no sense", generation_);
+        bad_core_ = true;
+      }
+      return false;
+    }
+    take_downcall(*hint);
+    if (bad_core_) return false;
+  }
+  return true;
+}
+
+void front_end::take_downcall(ring_entry hint) noexcept {
+  fs_counters& c = w_.arena.counters;
+  downcall_cell d;
+  control_word word;
+  const bool in_table = hint.index < op_slot_count;
+  if (!in_table || !copy_record(w_.shared.downcalls[hint.index], word, d)) {
+    log_error("core {}: downcall for op {} is damaged", generation_, hint.index);
+    count(c.downcalls_damaged);
+    bad_core_ = true;
+    return;
+  }
+  const std::uint32_t index = hint.index;
+  const bool is_current = d.generation == generation_ && d.index == index &&
+                          d.slot_seq == ops_.sequence(index) && notes_[index].offered;
+  if (!is_current) {
+    count(c.downcalls_dropped);
+    return;
+  }
+  if (!is_sound(index, d)) {
+    log_error("core {}: downcall for op {} claims more bytes than it has room for", generation_,
+              index);
+    count(c.downcalls_damaged);
+    bad_core_ = true;
+    return;
+  }
+  count(c.downcalls);
+  notes_[index].offered = false;
+  --offered_count_;
+  switch (ops_.apply(index, op_event::downcall, static_cast<std::uint32_t>(generation_))) {
+    case op_action::reply: finish_serviced(index, d, true); return;
+    case op_action::release: finish_serviced(index, d, false); return;
+    case op_action::drop: count(c.downcalls_dropped); return;
+    case op_action::none:
+    case op_action::enqueue:
+    case op_action::hand_over:
+    case op_action::requeue:
+    case op_action::reply_eintr:
+    case op_action::abandon:
+    case op_action::free_slot:
+    case op_action::never: return;
+  }
+}
+
+bool front_end::is_sound(std::uint32_t index, const downcall_cell& d) const noexcept {
+  return d.payload_size <= ops_.cell(index).payload_out.size;
+}
+
+void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d,
+                                bool answer) noexcept {
+  const op_cell& op = ops_.cell(index);
+  slot_ref filled = op.payload_out;
+  filled.size = d.payload_size;
+  const byte_span payload =
+      filled.kind == slot_class::none ? byte_span{} : slot_bytes(w_.shared, filled);
+  const answer_facts facts = answer_.build(op, d, payload, hints_);
+  if (answer && op.kernel_id != 0) send_answer();
+  if (!answer && is_mutation(op.op)) --given_up_mutations_;
+  const opcode kind = op.op;
+  const std::uint64_t inode = op.inode;
+  const std::uint64_t handle = op.handle;
+  note_result(op, facts, answer);
+  end_op(index);
+  // A file that was opened for a caller who has gone is closed again.
+  const bool opened = kind == opcode::open || kind == opcode::create;
+  if (!answer && opened && facts.status == error_code::ok) {
+    const std::uint64_t file = kind == opcode::create ? facts.inode : inode;
+    std::byte body[op_body_size_max];
+    const std::optional<std::size_t> size = encode(open_call{{}, file, handle, 0}, body);
+    queue_own(opcode::release, {body, size.value_or(0)}, file, handle);
+  }
+}
+
+void front_end::note_result(const op_cell& op, const answer_facts& facts, bool) noexcept {
+  const bool ok = facts.status == error_code::ok;
+  switch (op.op) {
+    case opcode::open:
+      if (!ok) handles_.close(op.handle);
+      return;
+    case opcode::create:
+      if (ok)
+        handles_.set_inode(op.handle, facts.inode);
+      else
+        handles_.close(op.handle);
+      return;
+    case opcode::release: handles_.close(op.handle); return;
+    case opcode::inode_range:
+      range_requested_ = false;
+      if (ok && facts.range_count != 0) numbers_.add_range(facts.range_first, facts.range_count);
+      return;
+    case opcode::none:
+    case opcode::lookup:
+    case opcode::getattr:
+    case opcode::setattr:
+    case opcode::readlink:
+    case opcode::symlink:
+    case opcode::mknod:
+    case opcode::mkdir:
+    case opcode::unlink:
+    case opcode::rmdir:
+    case opcode::rename:
+    case opcode::link:
+    case opcode::read:
+    case opcode::write:
+    case opcode::fsync:
+    case opcode::readdir:
+    case opcode::statfs:
+    case opcode::setxattr:
+    case opcode::getxattr:
+    case opcode::listxattr:
+    case opcode::removexattr:
+    case opcode::reclaim_open: return;
+  }
+}
+
+// Behind the reply: nothing may touch the op any more, so its slots and barrier are free.
+void front_end::end_op(std::uint32_t index) noexcept {
+  const op_cell& op = ops_.cell(index);
+  slots_.give_back(op.payload_in);
+  if (notes_[index].prepared) slots_.give_back(op.payload_out);
+  if (notes_[index].interrupted) --interrupted_count_;
+  notes_[index] = {};
+  const op_action action =
+      ops_.apply(index, op_event::ended, static_cast<std::uint32_t>(generation_));
+  CHECK(action == op_action::free_slot);
+  barriers_.remove(index, [this, index](std::uint32_t other) noexcept {
+    if (other != index && !notes_[other].offered) ops_.append(other);
+  });
+}
+
+void front_end::send_answer() noexcept {
+  const int rc = w_.kernel.write_reply(answer_.parts(), answer_.part_count());
+  count(w_.arena.counters.replies);
+  if (rc != 0 && rc != -ENOENT && rc != -ENODEV)
+    log_error("the kernel refused an answer: {}", std::strerror(-rc));
+}
+
+void front_end::answer_error(std::uint64_t kernel_id, error_code error) noexcept {
+  answer_.build_error(kernel_id, error);
+  send_answer();
+}
+
+}  // namespace tangelo

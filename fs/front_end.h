@@ -1,0 +1,140 @@
+// front_end: the kernel-side role in user space. Takes requests from the kernel, keeps each as an op
+// in the arena until its answer is written, and hands ops to whatever core is attached.
+//
+// One object per mount, one thread: the loop's. turn() does a bounded amount of everything there is
+// to do; the process around it (fs/process.h) or the simulator calls it whenever the kernel or the
+// core's bell rings. Nothing here waits, and nothing of ours is allocated after construction.
+//
+// Invariants:
+//   1. A request taken from the kernel is answered exactly once (op_transitions.h).
+//   2. An op is in a core's hands only after its record says so; a lost core's ops go, with the
+//      same tag, to the next one.
+//   3. Data slots, barrier and handle of an op are given back after the reply, never before.
+//   4. What a core writes is copied, checked, and only then used. A core that breaks the protocol
+//      is reported through bad_core(); nothing of ours depends on its memory.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/clock.h"
+#include "fs/answer.h"
+#include "fs/barriers.h"
+#include "fs/cache_hints.h"
+#include "fs/handle_table.h"
+#include "fs/inode_numbers.h"
+#include "fs/kernel_port.h"
+#include "fs/op_table.h"
+#include "fs/request.h"
+#include "fs/slot_pool.h"
+#include "protocol/device.h"
+#include "protocol/ring.h"
+
+namespace tangelo {
+
+// Wakes the other side of a ring.
+class bell {
+ public:
+  virtual ~bell() = default;
+  virtual void ring() noexcept = 0;
+};
+
+class front_end {
+ public:
+  struct wiring {
+    kernel_port& kernel;
+    caller_inspector& callers;
+    clock& time;
+    bell& core_bell;
+    fs_arena& arena;
+    shared_arena& shared;
+  };
+  explicit front_end(const wiring& w);
+
+  // One round of work; true: there is more, call again without sleeping.
+  bool turn() noexcept;
+  // Tells the core to ring us; false: something came in meanwhile, do not sleep.
+  bool prepare_sleep() noexcept { return down_.prepare_sleep(); }
+
+  // A core takes its place; its generation. The one before must have been lost.
+  std::uint64_t attach_core() noexcept;
+  // It ended or is not to be believed any more.
+  void lose_core() noexcept;
+  bool has_core() const noexcept { return core_attached_; }
+  // The attached core broke the device protocol; the process has it killed. Cleared by lose_core.
+  bool bad_core() const noexcept { return bad_core_; }
+
+  // The kernel has let go of the mount: no request will come any more.
+  bool unmounted() const noexcept { return unmounted_; }
+  // Ops whose fate is not known yet.
+  std::size_t pending_count() const noexcept { return ops_.live_count(); }
+  // While true, look_after_callers() wants to be called every 50 ms.
+  bool wants_caller_checks() const noexcept { return deaf_ || interrupted_count_ != 0; }
+  // Answers the callers that are being killed and could not tell us.
+  void look_after_callers() noexcept;
+
+ private:
+  struct op_notes {
+    bool prepared = false;     // has its inode number and its reply slot
+    bool interrupted = false;  // a signal came; a SIGKILL after it is not told
+    bool offered = false;      // counted in offered_count_
+  };
+
+  // requests
+  bool read_requests() noexcept;
+  bool reserve_receive_slot() noexcept;
+  void take_request(std::size_t size) noexcept;
+  void queue_op(op_draft& draft, bool opening) noexcept;
+  bool place_payload(op_draft& draft) noexcept;
+  void take_interrupt(std::uint64_t kernel_id) noexcept;
+  void interrupt_op(std::uint32_t index, bool killed) noexcept;
+  void open_directory(const op_draft& draft) noexcept;
+  void queue_own(opcode op, byte_span body, std::uint64_t inode, std::uint64_t handle) noexcept;
+  void want_inode_range() noexcept;
+
+  // upcalls
+  void offer_ops() noexcept;
+  bool may_offer(std::uint32_t index) noexcept;
+  bool prepare(std::uint32_t index) noexcept;
+  void hand_over(std::uint32_t index) noexcept;
+
+  // downcalls
+  bool take_downcalls() noexcept;
+  void take_downcall(ring_entry hint) noexcept;
+  bool is_sound(std::uint32_t index, const downcall_cell& d) const noexcept;
+  void finish_serviced(std::uint32_t index, const downcall_cell& d, bool answer) noexcept;
+  void note_result(const op_cell& op, const answer_facts& facts, bool answered) noexcept;
+  void end_op(std::uint32_t index) noexcept;
+  void send_answer() noexcept;
+  void answer_error(std::uint64_t kernel_id, error_code error) noexcept;
+  void relist_by_arrival() noexcept;
+
+  wiring w_;
+  op_table ops_;
+  slot_pool slots_;
+  barriers barriers_;
+  handle_table handles_;
+  inode_numbers numbers_;
+  cache_hints hints_;
+  answer_builder answer_;
+  ring_producer up_;
+  ring_consumer down_;
+
+  std::vector<op_notes> notes_;
+  std::vector<std::uint32_t> order_;  // scratch of relist_by_arrival()
+  std::vector<std::byte> request_;    // scratch: a request that is not a WRITE, in one piece
+  std::optional<slot_ref> receive_slot_;
+  std::uint64_t generation_ = 0;
+  std::size_t offered_count_ = 0;
+  std::size_t interrupted_count_ = 0;
+  std::size_t given_up_mutations_ = 0;
+  bool range_requested_ = false;
+  bool core_attached_ = false;
+  bool bad_core_ = false;
+  bool unmounted_ = false;
+  bool deaf_ = false;
+};
+
+}  // namespace tangelo

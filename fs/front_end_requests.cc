@@ -1,0 +1,222 @@
+// What comes from the kernel: requests become ops, interrupts and killed callers are answered.
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "fs/front_end.h"
+#include "fs/fuse_abi.h"
+#include "protocol/arena.h"
+
+namespace tangelo {
+
+namespace {
+
+constexpr std::size_t requests_per_turn = 64;
+constexpr auto write_large = static_cast<std::size_t>(slot_class::write_large);
+constexpr auto write_small = static_cast<std::size_t>(slot_class::write_small);
+
+void count(atomic_u64& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
+
+}  // namespace
+
+bool front_end::reserve_receive_slot() noexcept {
+  if (!receive_slot_) receive_slot_ = slots_.take(slot_class::write_large, 0);
+  return receive_slot_.has_value();
+}
+
+bool front_end::read_requests() noexcept {
+  for (std::size_t n = 0; n < requests_per_turn && !unmounted_; ++n) {
+    if (ops_.free_count() == 0 || !reserve_receive_slot()) {
+      if (!deaf_) count(w_.arena.counters.deaf_periods);
+      deaf_ = true;
+      return false;
+    }
+    deaf_ = false;
+    receive_cell& cell = w_.arena.receive;
+    cell.head.fill(std::byte{0});
+    cell.tail_slot.store(receive_slot_->index, std::memory_order_relaxed);
+    std::byte* tail = w_.shared.slots + slot_offset(slot_class::write_large, receive_slot_->index);
+    const ssize_t size = w_.kernel.read_request(cell.head, {tail, slot_shapes[write_large].stride});
+    if (size == -EAGAIN) return false;
+    if (size == -EINTR || size == -ENOENT) continue;
+    if (size < 0) {
+      if (size != -ENODEV) log_error("/dev/fuse: {}", std::strerror(static_cast<int>(-size)));
+      unmounted_ = true;
+      return false;
+    }
+    take_request(static_cast<std::size_t>(size));
+  }
+  return !unmounted_;
+}
+
+void front_end::take_request(std::size_t size) noexcept {
+  count(w_.arena.counters.requests);
+  const std::size_t head_size = size < receive_head_size ? size : receive_head_size;
+  std::memcpy(request_.data(), w_.arena.receive.head.data(), head_size);
+  fuse_in_header header{};
+  if (size < sizeof header) return;
+  std::memcpy(&header, request_.data(), sizeof header);
+  std::size_t whole = head_size;
+  const bool has_small_tail = header.opcode != FUSE_WRITE && header.opcode != FUSE_BATCH_FORGET;
+  if (has_small_tail && size > head_size && size <= request_.size()) {
+    const slot_ref tail{slot_class::write_large, 0, receive_slot_->index,
+                        static_cast<std::uint32_t>(size - head_size)};
+    std::memcpy(request_.data() + head_size, slot_bytes(w_.shared, tail).data(), tail.size);
+    whole = size;
+  }
+  op_draft draft;
+  draft.cell.arrived_ns = w_.time.now_ns();
+  switch (decode_request({request_.data(), whole}, draft)) {
+    case request_kind::op: queue_op(draft, false); break;
+    case request_kind::opening: queue_op(draft, true); break;
+    case request_kind::answer: answer_error(header.unique, draft.error); break;
+    case request_kind::no_answer: break;
+    case request_kind::interrupt: take_interrupt(draft.interrupted); break;
+    case request_kind::open_directory: open_directory(draft); break;
+    case request_kind::close_directory:
+      handles_.close(draft.cell.handle);
+      answer_error(header.unique, error_code::ok);
+      break;
+  }
+  w_.arena.receive.head.fill(std::byte{0});
+}
+
+void front_end::open_directory(const op_draft& draft) noexcept {
+  const op_cell& op = draft.cell;
+  const std::optional<std::uint64_t> handle = handles_.open(op.inode, op.kernel_flags, true);
+  if (!handle) {
+    answer_error(op.kernel_id, error_code::no_memory);
+    return;
+  }
+  fuse_open_out out{};
+  out.fh = *handle;
+  answer_.build_body(op.kernel_id, object_bytes(out));
+  send_answer();
+}
+
+// Gives the bytes that go with a call their data slot.
+bool front_end::place_payload(op_draft& draft) noexcept {
+  const bool is_write = draft.write_size != 0;
+  const auto size =
+      is_write ? draft.write_size : static_cast<std::uint32_t>(draft.payload.size());
+  if (size == 0) return true;
+  const slot_ref received{slot_class::write_large, 0, receive_slot_->index, size};
+  std::optional<slot_ref> small;
+  if (size <= slot_shapes[write_small].size) small = slots_.take(slot_class::write_small, size);
+  if (small) {
+    const byte_span from = is_write ? byte_span(slot_bytes(w_.shared, received)) : draft.payload;
+    copy_bytes(slot_bytes(w_.shared, *small), from);
+    draft.cell.payload_in = *small;
+    return true;
+  }
+  if (!is_write) copy_bytes(slot_bytes(w_.shared, received), draft.payload);
+  draft.cell.payload_in = received;
+  receive_slot_.reset();
+  return true;
+}
+
+void front_end::queue_op(op_draft& draft, bool opening) noexcept {
+  op_cell& op = draft.cell;
+  const std::uint64_t kernel_id = op.kernel_id;
+  if (opening) {
+    const std::optional<std::uint64_t> handle =
+        handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags, false);
+    if (!handle) {
+      answer_error(kernel_id, error_code::no_memory);
+      return;
+    }
+    set_new_handle(op, *handle);
+  }
+  const std::optional<std::uint32_t> index = ops_.take();
+  CHECK(index.has_value());  // read_requests() reads only while one is free
+  CHECK(place_payload(draft));
+  barriers_.add(*index, draft.claims, draft.claim_count);
+  ops_.begin(*index, op);
+}
+
+void front_end::queue_own(opcode op, byte_span body, std::uint64_t inode,
+                          std::uint64_t handle) noexcept {
+  const std::optional<std::uint32_t> index = ops_.take();
+  if (!index) {
+    if (op == opcode::release) handles_.close(handle);  // the server closes it with the session
+    return;
+  }
+  op_cell cell;
+  cell.op = op;
+  cell.inode = inode;
+  cell.handle = handle;
+  cell.arrived_ns = w_.time.now_ns();
+  cell.body_size = static_cast<std::uint16_t>(copy_bytes(cell.body, body));
+  ops_.begin(*index, cell);
+  if (op == opcode::inode_range) range_requested_ = true;
+}
+
+void front_end::want_inode_range() noexcept {
+  if (range_requested_ || !core_attached_ || unmounted_ || !numbers_.wants_range()) return;
+  std::byte body[64];
+  const std::optional<std::size_t> size =
+      encode(inode_range_call{{}, inode_numbers::range_size}, body);
+  queue_own(opcode::inode_range, {body, size.value_or(0)}, 0, 0);
+}
+
+void front_end::take_interrupt(std::uint64_t kernel_id) noexcept {
+  count(w_.arena.counters.interrupts);
+  const std::optional<std::uint32_t> index = ops_.find(kernel_id);
+  if (!index) return;  // answered meanwhile
+  interrupt_op(*index, w_.callers.is_being_killed(ops_.cell(*index).pid));
+}
+
+void front_end::interrupt_op(std::uint32_t index, bool killed) noexcept {
+  const op_cell& op = ops_.cell(index);
+  const op_event event = killed              ? op_event::caller_killed
+                         : is_mutation(op.op) ? op_event::interrupted_mutation
+                                              : op_event::interrupted;
+  switch (ops_.apply(index, event, static_cast<std::uint32_t>(generation_))) {
+    case op_action::reply_eintr: {
+      const std::uint64_t handle = op.handle;
+      const bool opening = op.op == opcode::open || op.op == opcode::create;
+      answer_error(op.kernel_id, error_code::interrupted);
+      if (opening) handles_.close(handle);
+      end_op(index);
+      return;
+    }
+    case op_action::abandon:
+      answer_error(op.kernel_id, error_code::interrupted);
+      count(w_.arena.counters.given_up);
+      if (is_mutation(op.op)) ++given_up_mutations_;
+      if (notes_[index].interrupted) --interrupted_count_;
+      notes_[index].interrupted = false;
+      return;
+    case op_action::none:
+      if (event == op_event::interrupted_mutation && !notes_[index].interrupted) {
+        notes_[index].interrupted = true;
+        ++interrupted_count_;
+      }
+      return;
+    case op_action::enqueue:
+    case op_action::hand_over:
+    case op_action::requeue:
+    case op_action::reply:
+    case op_action::drop:
+    case op_action::release:
+    case op_action::free_slot:
+    case op_action::never: return;
+  }
+}
+
+// A caller that is killed while we are deaf, or after an earlier signal, cannot tell us: the kernel
+// speaks of the first signal only, and through the descriptor that we have stopped reading.
+void front_end::look_after_callers() noexcept {
+  ops_.for_each_live([this](std::uint32_t i) noexcept {
+    const op_cell& op = ops_.cell(i);
+    const op_state s = ops_.state(i);
+    const bool waits = s == op_state::waiting || s == op_state::in_progress ||
+                       s == op_state::purged;
+    if (op.kernel_id == 0 || op.pid == 0 || !waits) return;
+    if (!deaf_ && !notes_[i].interrupted) return;
+    if (w_.callers.is_being_killed(op.pid)) interrupt_op(i, true);
+  });
+}
+
+}  // namespace tangelo

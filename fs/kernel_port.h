@@ -1,0 +1,35 @@
+// kernel_port: the seam between the front end and the kernel, so that the simulator can be one.
+//
+// Loop thread only. A request is read in two pieces: the first receive_head_size bytes (for a
+// WRITE exactly its two headers) into `head`, the rest into `tail`, which is a data slot: so a
+// large write's bytes arrive in the place from which they are sent.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <cstdint>
+
+#include "base/bytes.h"
+
+namespace tangelo {
+
+class kernel_port {
+ public:
+  virtual ~kernel_port() = default;
+  // Bytes of the request, -EAGAIN when there is none, -ENODEV when the mount is gone, or another
+  // negative errno. Never waits.
+  virtual ssize_t read_request(mutable_byte_span head, mutable_byte_span tail) noexcept = 0;
+  // Answers; 0 or a negative errno (-ENOENT: the caller has been let go by the kernel).
+  virtual int write_reply(const iovec* parts, int count) noexcept = 0;
+};
+
+// What the front end has to know about a process of the application.
+class caller_inspector {
+ public:
+  virtual ~caller_inspector() = default;
+  // True if thread `tid` has a SIGKILL pending or is gone.
+  virtual bool is_being_killed(std::uint32_t tid) noexcept = 0;
+};
+
+}  // namespace tangelo

@@ -1,0 +1,73 @@
+#include "fs/op_transitions.h"
+
+namespace tangelo {
+
+namespace {
+
+consteval op_transition_table make_op_transitions() {
+  using enum op_state;
+  using enum op_event;
+  using enum op_action;
+  return op_transition_table({
+      // in state     on event              goes to      and does
+      {unknown,     queued,               waiting,     enqueue},
+      {unknown,     offered,              unknown,     never},
+      {unknown,     downcall,             unknown,     drop},  // late, after the op ended
+      {unknown,     core_lost,            unknown,     none},
+      {unknown,     interrupted,          unknown,     none},
+      {unknown,     interrupted_mutation, unknown,     none},
+      {unknown,     caller_killed,        unknown,     none},
+      {unknown,     ended,                unknown,     never},
+
+      {waiting,     queued,               waiting,     never},
+      {waiting,     offered,              in_progress, hand_over},
+      {waiting,     downcall,             waiting,     drop},  // a mad core: it was not offered
+      {waiting,     core_lost,            waiting,     none},
+      {waiting,     interrupted,          serviced,    reply_eintr},
+      {waiting,     interrupted_mutation, serviced,    reply_eintr},  // never offered: not done
+      {waiting,     caller_killed,        serviced,    reply_eintr},
+      {waiting,     ended,                waiting,     never},
+
+      {in_progress, queued,               in_progress, never},
+      {in_progress, offered,              in_progress, never},
+      {in_progress, downcall,             serviced,    reply},
+      {in_progress, core_lost,            purged,      requeue},
+      {in_progress, interrupted,          given_up,    abandon},
+      {in_progress, interrupted_mutation, in_progress, none},  // its fate is waited for
+      {in_progress, caller_killed,        given_up,    abandon},
+      {in_progress, ended,                in_progress, never},
+
+      {serviced,    queued,               serviced,    never},
+      {serviced,    offered,              serviced,    never},
+      {serviced,    downcall,             serviced,    drop},  // a mad core: said it twice
+      {serviced,    core_lost,            serviced,    none},
+      {serviced,    interrupted,          serviced,    none},
+      {serviced,    interrupted_mutation, serviced,    none},
+      {serviced,    caller_killed,        serviced,    none},
+      {serviced,    ended,                unknown,     free_slot},
+
+      {purged,      queued,               purged,      never},
+      {purged,      offered,              in_progress, hand_over},
+      {purged,      downcall,             purged,      drop},
+      {purged,      core_lost,            purged,      none},
+      {purged,      interrupted,          given_up,    abandon},
+      {purged,      interrupted_mutation, purged,      none},  // some attempt may have reached it
+      {purged,      caller_killed,        given_up,    abandon},
+      {purged,      ended,                purged,      never},
+
+      {given_up,    queued,               given_up,    never},
+      {given_up,    offered,              given_up,    hand_over},
+      {given_up,    downcall,             serviced,    release},
+      {given_up,    core_lost,            given_up,    requeue},
+      {given_up,    interrupted,          given_up,    none},
+      {given_up,    interrupted_mutation, given_up,    none},
+      {given_up,    caller_killed,        given_up,    none},
+      {given_up,    ended,                given_up,    never},
+  });
+}
+
+}  // namespace
+
+constinit const op_transition_table op_transitions = make_op_transitions();
+
+}  // namespace tangelo

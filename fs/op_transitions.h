@@ -1,0 +1,84 @@
+// op_transitions: the life of an op as one table of (state, event) -> (state, action).
+//
+// Pure data; only op_table::apply() steps it. What would be a guard is an event of its own: a
+// signal for an op that may be answered EINTR is `interrupted`, for one that may have changed the
+// volume it is `interrupted_mutation`.
+//
+// Invariants, tested over the whole table:
+//   1. The kernel is answered exactly once: reply_* occurs exactly on rows that leave the states in
+//      which the caller waits (waiting, in_progress, purged), each row leading to a state that
+//      never answers again.
+//   2. EINTR is told only of ops that were never offered, of ops that change nothing, and to
+//      callers that are being killed.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/state_table.h"
+#include "protocol/op_state.h"
+
+namespace tangelo {
+
+enum class op_event : std::uint8_t {
+  queued,                // a request was taken from the kernel and recorded
+  offered,               // about to be put on the up ring for the present core
+  downcall,              // a valid downcall of the present core for this op
+  core_lost,             // the core ended or broke the protocol
+  interrupted,           // signal; the op changes nothing on the server
+  interrupted_mutation,  // signal; the op may have changed the volume
+  caller_killed,         // SIGKILL is pending for the caller
+  ended,                 // what the action ordered is done
+};
+
+enum class op_action : std::uint8_t {
+  none,          // expected, and nothing to do
+  enqueue,       // put it on the request list
+  hand_over,     // put the hint on the up ring
+  requeue,       // back on the request list: offer it to the next core
+  reply,         // answer the kernel from the downcall
+  reply_eintr,   // answer the kernel EINTR and end the op
+  abandon,       // answer the kernel EINTR; the op goes on without a caller
+  drop,          // a downcall that nobody waits for: forget the downcall
+  release,       // the fate of an op without caller is known: end it
+  free_slot,     // give back slots and barrier; the tag may be used again
+  never,         // cannot happen
+};
+
+constexpr std::string_view name_of(op_event e) noexcept {
+  switch (e) {
+    using enum op_event;
+    case queued: return "queued";
+    case offered: return "offered";
+    case downcall: return "downcall";
+    case core_lost: return "core_lost";
+    case interrupted: return "interrupted";
+    case interrupted_mutation: return "interrupted_mutation";
+    case caller_killed: return "caller_killed";
+    case ended: return "ended";
+  }
+  return {};
+}
+
+constexpr std::string_view name_of(op_action a) noexcept {
+  switch (a) {
+    using enum op_action;
+    case none: return "none";
+    case enqueue: return "enqueue";
+    case hand_over: return "hand_over";
+    case requeue: return "requeue";
+    case reply: return "reply";
+    case reply_eintr: return "reply_eintr";
+    case abandon: return "abandon";
+    case drop: return "drop";
+    case release: return "release";
+    case free_slot: return "free_slot";
+    case never: return "never";
+  }
+  return {};
+}
+
+using op_transition_table = state_table<op_state, op_event, op_action>;
+extern const op_transition_table op_transitions;
+
+}  // namespace tangelo

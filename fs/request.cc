@@ -1,0 +1,403 @@
+#include "fs/request.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <optional>
+
+#include "base/check.h"
+#include "fs/fuse_abi.h"
+
+namespace tangelo {
+
+namespace {
+
+// The arguments of a request, taken one after the other.
+class arguments {
+ public:
+  explicit arguments(byte_span bytes) noexcept : rest_(bytes) {}
+  template <class T>
+  T take() noexcept {
+    T value{};
+    if (rest_.size() < sizeof value) {
+      ok_ = false;
+      return value;
+    }
+    copy_bytes(writable_bytes(value), rest_);
+    rest_ = rest_.subspan(sizeof value);
+    return value;
+  }
+  // A zero-terminated name.
+  std::string_view name() noexcept {
+    const std::string_view all = text_of(rest_);
+    const std::size_t end = all.find('\0');
+    if (end == std::string_view::npos) {
+      ok_ = false;
+      return {};
+    }
+    rest_ = rest_.subspan(end + 1);
+    return all.substr(0, end);
+  }
+  byte_span rest() const noexcept { return rest_; }
+  bool ok() const noexcept { return ok_; }
+
+ private:
+  byte_span rest_;
+  bool ok_ = true;
+};
+
+struct decoding {
+  const fuse_in_header& header;
+  arguments in;
+  op_draft& draft;
+  credential who;
+};
+
+request_kind refuse(op_draft& draft, error_code error) noexcept {
+  draft.error = error;
+  return request_kind::answer;
+}
+
+template <class Body>
+request_kind as_op(decoding& d, opcode op, const Body& body,
+                   request_kind kind = request_kind::op) noexcept {
+  if (!d.in.ok()) return refuse(d.draft, error_code::io);
+  const std::optional<std::size_t> size = encode(body, d.draft.cell.body);
+  if (!size) return refuse(d.draft, error_code::name_too_long);
+  d.draft.cell.op = op;
+  d.draft.cell.body_size = static_cast<std::uint16_t>(*size);
+  return kind;
+}
+
+bool too_long(std::string_view name) noexcept { return name.size() > name_size_max; }
+
+void add_claim(op_draft& draft, const claim& c) noexcept { draft.claims[draft.claim_count++] = c; }
+
+void want_payload(op_draft& draft, slot_class kind, std::uint32_t size) noexcept {
+  draft.cell.payload_out = {kind, 0, 0, size};
+}
+
+request_kind decode_name(decoding& d, opcode op) noexcept {
+  name_call body{d.who, d.header.nodeid, d.in.name()};
+  if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
+  if (op != opcode::lookup) add_claim(d.draft, claim_name(body.parent, body.name));
+  return as_op(d, op, body);
+}
+
+request_kind decode_getattr(decoding& d) noexcept {
+  const auto in = d.in.take<fuse_getattr_in>();
+  const bool has_handle = (in.getattr_flags & FUSE_GETATTR_FH) != 0;
+  return as_op(d, opcode::getattr,
+               inode_call{d.who, d.header.nodeid, has_handle ? in.fh : 0, 0});
+}
+
+std::int64_t nanoseconds(std::uint64_t seconds, std::uint32_t part) noexcept {
+  return static_cast<std::int64_t>(seconds) * 1'000'000'000 + part;
+}
+
+std::uint32_t set_attr_bits(std::uint32_t valid) noexcept {
+  struct pair {
+    std::uint32_t kernel, ours;
+  };
+  constexpr pair pairs[] = {
+      {FATTR_MODE, set_attr::mode},           {FATTR_UID, set_attr::uid},
+      {FATTR_GID, set_attr::gid},             {FATTR_SIZE, set_attr::size},
+      {FATTR_ATIME, set_attr::atime},         {FATTR_MTIME, set_attr::mtime},
+      {FATTR_ATIME_NOW, set_attr::atime_now}, {FATTR_MTIME_NOW, set_attr::mtime_now},
+      {FATTR_CTIME, set_attr::ctime},         {FATTR_KILL_SUIDGID, set_attr::kill_setid},
+  };
+  std::uint32_t bits = 0;
+  for (const pair& p : pairs)
+    if ((valid & p.kernel) != 0) bits |= p.ours;
+  return bits;
+}
+
+request_kind decode_setattr(decoding& d) noexcept {
+  const auto in = d.in.take<fuse_setattr_in>();
+  setattr_call body;
+  body.who = d.who;
+  body.inode = d.header.nodeid;
+  body.handle = (in.valid & FATTR_FH) != 0 ? in.fh : 0;
+  body.which = set_attr_bits(in.valid);
+  body.mode = in.mode;
+  body.uid = in.uid;
+  body.gid = in.gid;
+  body.size = in.size;
+  body.atime_ns = nanoseconds(in.atime, in.atimensec);
+  body.mtime_ns = nanoseconds(in.mtime, in.mtimensec);
+  body.ctime_ns = nanoseconds(in.ctime, in.ctimensec);
+  add_claim(d.draft, claim_inode(body.inode));
+  return as_op(d, opcode::setattr, body);
+}
+
+request_kind decode_make(decoding& d, opcode op, std::uint32_t mode, std::uint32_t rdev,
+                         std::uint32_t open_flags) noexcept {
+  make_call body;
+  body.who = d.who;
+  body.parent = d.header.nodeid;
+  body.mode = mode;
+  body.rdev = rdev;
+  body.open_flags = open_flags;
+  body.name = d.in.name();
+  if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
+  if (op == opcode::symlink) {
+    const std::string_view target = d.in.name();
+    if (target.empty()) return refuse(d.draft, error_code::no_entry);
+    if (target.size() > link_target_size_max) return refuse(d.draft, error_code::name_too_long);
+    d.draft.payload = bytes_of(target);
+  }
+  add_claim(d.draft, claim_name(body.parent, body.name));
+  return as_op(d, op, body, op == opcode::create ? request_kind::opening : request_kind::op);
+}
+
+request_kind decode_rename(decoding& d, std::uint64_t new_parent, std::uint32_t flags) noexcept {
+  rename_call body;
+  body.who = d.who;
+  body.parent = d.header.nodeid;
+  body.new_parent = new_parent;
+  body.flags = flags;
+  body.name = d.in.name();
+  body.new_name = d.in.name();
+  if (too_long(body.name) || too_long(body.new_name))
+    return refuse(d.draft, error_code::name_too_long);
+  add_claim(d.draft, claim_name(body.parent, body.name));
+  add_claim(d.draft, claim_name(body.new_parent, body.new_name));
+  return as_op(d, opcode::rename, body);
+}
+
+request_kind decode_link(decoding& d) noexcept {
+  const auto in = d.in.take<fuse_link_in>();
+  const link_call body{d.who, in.oldnodeid, d.header.nodeid, d.in.name()};
+  if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
+  add_claim(d.draft, claim_name(body.parent, body.name));
+  return as_op(d, opcode::link, body);
+}
+
+request_kind decode_open(decoding& d) noexcept {
+  const auto in = d.in.take<fuse_open_in>();
+  d.draft.cell.kernel_flags = in.flags;
+  return as_op(d, opcode::open, open_call{d.who, d.header.nodeid, 0, in.flags},
+               request_kind::opening);
+}
+
+request_kind decode_release(decoding& d) noexcept {
+  const auto in = d.in.take<fuse_release_in>();
+  d.draft.cell.handle = in.fh;
+  return as_op(d, opcode::release, open_call{d.who, d.header.nodeid, in.fh, in.flags});
+}
+
+request_kind decode_read(decoding& d, bool is_directory, bool with_attributes) noexcept {
+  const auto in = d.in.take<fuse_read_in>();
+  std::uint32_t room = in.size;
+  slot_class kind = slot_class::directory;
+  if (!is_directory) {
+    if (room > wire_payload_size_max) room = wire_payload_size_max;
+    constexpr std::size_t small = static_cast<std::size_t>(slot_class::read_small);
+    kind = room <= slot_shapes[small].size ? slot_class::read_small : slot_class::read_large;
+  } else {
+    constexpr std::size_t shape = static_cast<std::size_t>(slot_class::directory);
+    if (room > slot_shapes[shape].size) room = slot_shapes[shape].size;
+  }
+  op_cell& cell = d.draft.cell;
+  cell.handle = in.fh;
+  cell.offset = in.offset;
+  cell.room = in.size;
+  want_payload(d.draft, kind, room);
+  const read_call body{d.who, d.header.nodeid, in.fh, in.offset, room,
+                       static_cast<std::uint8_t>(with_attributes ? 1 : 0)};
+  return as_op(d, is_directory ? opcode::readdir : opcode::read, body);
+}
+
+request_kind decode_write(decoding& d) noexcept {
+  const auto in = d.in.take<fuse_write_in>();
+  const bool whole = d.header.len == receive_head_size + std::size_t{in.size};
+  if (!d.in.ok() || !whole || in.size > wire_payload_size_max)
+    return refuse(d.draft, error_code::io);
+  if (in.offset > std::uint64_t{INT64_MAX} - in.size) return refuse(d.draft, error_code::file_too_big);
+  op_cell& cell = d.draft.cell;
+  cell.handle = in.fh;
+  cell.offset = in.offset;
+  d.draft.write_size = in.size;
+  write_call body{d.who, d.header.nodeid, in.fh, in.offset, in.size, 0};
+  if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) body.flags |= write_flag::kill_setid;
+  add_claim(d.draft, claim_range(body.inode, in.offset, in.offset + in.size));
+  return as_op(d, opcode::write, body);
+}
+
+request_kind decode_getxattr(decoding& d, opcode op) noexcept {
+  const auto in = d.in.take<fuse_getxattr_in>();
+  const std::uint32_t room = in.size < xattr_value_size_max ? in.size : xattr_value_size_max;
+  d.draft.cell.room = in.size;
+  if (room != 0) want_payload(d.draft, slot_class::read_small, room);
+  if (op == opcode::listxattr)
+    return as_op(d, op, inode_call{d.who, d.header.nodeid, 0, room});
+  const xattr_call body{d.who, d.header.nodeid, 0, room, d.in.name()};
+  if (too_long(body.name)) return refuse(d.draft, error_code::range);
+  return as_op(d, op, body);
+}
+
+request_kind decode_setxattr(decoding& d) noexcept {
+  struct short_setxattr_in {  // without FUSE_SETXATTR_EXT
+    std::uint32_t size, flags;
+  };
+  const auto in = d.in.take<short_setxattr_in>();
+  const xattr_call body{d.who, d.header.nodeid, in.flags, in.size, d.in.name()};
+  if (too_long(body.name)) return refuse(d.draft, error_code::range);
+  if (in.size > xattr_value_size_max || d.in.rest().size() < in.size)
+    return refuse(d.draft, error_code::io);
+  d.draft.payload = d.in.rest().first(in.size);
+  add_claim(d.draft, claim_inode(body.inode));
+  return as_op(d, opcode::setxattr, body);
+}
+
+request_kind decode_removexattr(decoding& d) noexcept {
+  const xattr_call body{d.who, d.header.nodeid, 0, 0, d.in.name()};
+  if (too_long(body.name)) return refuse(d.draft, error_code::range);
+  add_claim(d.draft, claim_inode(body.inode));
+  return as_op(d, opcode::removexattr, body);
+}
+
+request_kind decode_fsync(decoding& d) noexcept {
+  const auto in = d.in.take<fuse_fsync_in>();
+  const std::uint8_t data_only = (in.fsync_flags & FUSE_FSYNC_FDATASYNC) != 0 ? 1 : 0;
+  d.draft.cell.handle = in.fh;
+  return as_op(d, opcode::fsync, fsync_call{d.who, d.header.nodeid, in.fh, data_only});
+}
+
+request_kind decode_directory(decoding& d, bool opening) noexcept {
+  d.draft.cell.inode = d.header.nodeid;
+  if (opening) {
+    d.draft.cell.kernel_flags = d.in.take<fuse_open_in>().flags;
+    return request_kind::open_directory;
+  }
+  d.draft.cell.handle = d.in.take<fuse_release_in>().fh;
+  return request_kind::close_directory;
+}
+
+request_kind decode_creation(decoding& d) noexcept {
+  switch (d.header.opcode) {
+    case FUSE_SYMLINK: return decode_make(d, opcode::symlink, S_IFLNK | 0777, 0, 0);
+    case FUSE_MKNOD: {
+      const auto in = d.in.take<fuse_mknod_in>();
+      return decode_make(d, opcode::mknod, in.mode, in.rdev, 0);
+    }
+    case FUSE_MKDIR: {
+      const auto in = d.in.take<fuse_mkdir_in>();
+      return decode_make(d, opcode::mkdir, in.mode | S_IFDIR, 0, 0);
+    }
+    case FUSE_CREATE: {
+      const auto in = d.in.take<fuse_create_in>();
+      d.draft.cell.kernel_flags = in.flags;
+      return decode_make(d, opcode::create, in.mode, 0, in.flags);
+    }
+    default: return refuse(d.draft, error_code::not_implemented);
+  }
+}
+
+request_kind decode_names(decoding& d) noexcept {
+  switch (d.header.opcode) {
+    case FUSE_LOOKUP: return decode_name(d, opcode::lookup);
+    case FUSE_UNLINK: return decode_name(d, opcode::unlink);
+    case FUSE_RMDIR: return decode_name(d, opcode::rmdir);
+    case FUSE_RENAME: return decode_rename(d, d.in.take<fuse_rename_in>().newdir, 0);
+    case FUSE_RENAME2: {
+      const auto in = d.in.take<fuse_rename2_in>();
+      return decode_rename(d, in.newdir, in.flags);
+    }
+    case FUSE_LINK: return decode_link(d);
+    default: return decode_creation(d);
+  }
+}
+
+request_kind decode_attributes(decoding& d) noexcept {
+  switch (d.header.opcode) {
+    case FUSE_GETATTR: return decode_getattr(d);
+    case fuse_opcode_statx:
+      return as_op(d, opcode::getattr, inode_call{d.who, d.header.nodeid, 0, 0});
+    case FUSE_SETATTR: return decode_setattr(d);
+    case FUSE_READLINK:
+      want_payload(d.draft, slot_class::read_small, link_target_size_max);
+      return as_op(d, opcode::readlink, inode_call{d.who, d.header.nodeid, 0, 4095});
+    case FUSE_STATFS: return as_op(d, opcode::statfs, inode_call{d.who, d.header.nodeid, 0, 0});
+    case FUSE_SETXATTR: return decode_setxattr(d);
+    case FUSE_GETXATTR: return decode_getxattr(d, opcode::getxattr);
+    case FUSE_LISTXATTR: return decode_getxattr(d, opcode::listxattr);
+    case FUSE_REMOVEXATTR: return decode_removexattr(d);
+    default: return decode_names(d);
+  }
+}
+
+}  // namespace
+
+request_kind decode_request(byte_span request, op_draft& draft) noexcept {
+  arguments in(request);
+  const auto header = in.take<fuse_in_header>();
+  op_cell& cell = draft.cell;
+  cell.kernel_id = header.unique;
+  cell.kernel_opcode = header.opcode;
+  cell.inode = header.nodeid;
+  cell.pid = header.pid;
+  if (!in.ok()) return refuse(draft, error_code::io);
+  decoding d{header, in, draft, credential{header.uid, header.gid, 0, {}}};
+  switch (header.opcode) {
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET: return request_kind::no_answer;
+    case FUSE_INTERRUPT:
+      draft.interrupted = d.in.take<fuse_interrupt_in>().unique;
+      return request_kind::interrupt;
+    // Nothing is left unreported and nobody holds a lock here: closing has nothing to wait for.
+    case FUSE_FLUSH:
+    case FUSE_DESTROY: return refuse(draft, error_code::ok);
+    case FUSE_OPEN: return decode_open(d);
+    case FUSE_RELEASE: return decode_release(d);
+    case FUSE_OPENDIR: return decode_directory(d, true);
+    case FUSE_RELEASEDIR: return decode_directory(d, false);
+    case FUSE_READ: return decode_read(d, false, false);
+    case FUSE_READDIR: return decode_read(d, true, false);
+    case FUSE_READDIRPLUS: return decode_read(d, true, true);
+    case FUSE_WRITE: return decode_write(d);
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR: return decode_fsync(d);
+    default: return decode_attributes(d);
+  }
+}
+
+bool is_creating(opcode op) noexcept {
+  return op == opcode::create || op == opcode::mkdir || op == opcode::mknod ||
+         op == opcode::symlink;
+}
+
+namespace {
+
+// Changes fields of a creating call in place; names do not move, since all fields have fixed size.
+template <class F>
+void edit_make_call(op_cell& cell, F edit) noexcept {
+  std::byte copy[op_body_size_max];
+  std::memcpy(copy, cell.body, cell.body_size);
+  std::optional<make_call> body = decode<make_call>({copy, cell.body_size});
+  CHECK(body.has_value());
+  edit(*body);
+  const std::optional<std::size_t> size = encode(*body, cell.body);
+  CHECK(size == cell.body_size);
+}
+
+}  // namespace
+
+void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept {
+  edit_make_call(cell, [inode](make_call& c) { c.inode = inode; });
+}
+
+void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept {
+  cell.handle = handle;
+  if (cell.op == opcode::create) {
+    edit_make_call(cell, [handle](make_call& c) { c.handle = handle; });
+    return;
+  }
+  std::optional<open_call> body = decode<open_call>({cell.body, cell.body_size});
+  CHECK(body.has_value());
+  body->handle = handle;
+  CHECK(encode(*body, cell.body) == std::size_t{cell.body_size});
+}
+
+}  // namespace tangelo

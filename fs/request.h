@@ -1,0 +1,45 @@
+// request: what a FUSE request becomes. Decoding only: no tables, no I/O.
+//
+// The kernel is trusted to keep its ABI, but every length is checked all the same: a malformed
+// request is answered EIO and nothing else happens.
+#pragma once
+
+#include <cstdint>
+
+#include "base/bytes.h"
+#include "fs/barriers.h"
+#include "protocol/device.h"
+#include "protocol/errors.h"
+
+namespace tangelo {
+
+enum class request_kind : std::uint8_t {
+  op,              // goes to the server: `draft` is filled in
+  answer,          // answered here, with draft.error and no body
+  no_answer,       // FORGET and its kin
+  interrupt,       // draft.interrupted names the request
+  open_directory,  // answered here with a new handle
+  close_directory,
+  opening,         // an op, and needs a new handle before it is queued (open, create)
+};
+
+// The op record of a request, not yet in the arena.
+struct op_draft {
+  op_cell cell;
+  claim claims[claim_count_max];
+  std::size_t claim_count = 0;
+  byte_span payload;          // to be copied into a small slot; a WRITE's is in its slot already
+  std::uint32_t write_size = 0;  // of a WRITE
+  error_code error = error_code::ok;
+  std::uint64_t interrupted = 0;
+};
+
+// `request` is the whole request, but of a WRITE only its first receive_head_size bytes.
+request_kind decode_request(byte_span request, op_draft& draft) noexcept;
+
+// Puts the inode number, and for create the handle, into the body of a creating op.
+bool is_creating(opcode op) noexcept;
+void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept;
+void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept;
+
+}  // namespace tangelo
