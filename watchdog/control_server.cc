@@ -1,0 +1,88 @@
+#include "watchdog/control_server.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "watchdog/packet_socket.h"
+
+namespace tangelo {
+
+control_server::control_server(loop& time, control_events& owner) noexcept
+    : time_(time), owner_(owner) {
+  for (std::uint32_t i = 0; i < client_count_max; ++i) {
+    clients_[i].owner = this;
+    clients_[i].index = i;
+  }
+}
+
+void control_server::open(unique_fd listener) noexcept {
+  listener_ = std::move(listener);
+  watch_listener();
+}
+
+void control_server::watch_listener() noexcept {
+  io_uring_sqe* sqe = time_.entry(&listener_ready_);
+  io_uring_prep_poll_add(sqe, listener_.get(), POLLIN);
+  io_uring_sqe_set_data(sqe, &listener_ready_);
+}
+
+void control_server::on_listener(int, std::uint32_t) noexcept {
+  for (std::uint32_t i = 0; i < client_count_max; ++i) {
+    unique_fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket) break;
+    admit(std::move(socket));
+  }
+  watch_listener();
+}
+
+void control_server::admit(unique_fd socket) noexcept {
+  constexpr std::uint64_t request_wait_ns = 2 * ns_per_s;
+  for (client& c : clients_) {
+    if (c.socket) continue;
+    c.socket = std::move(socket);
+    ++c.sequence;
+    // Makes the pending poll complete, which frees the slot.
+    c.deadline = time_.call_after(request_wait_ns,
+                                  [&c] { ::shutdown(c.socket.get(), SHUT_RDWR); });
+    io_uring_sqe* sqe = time_.entry(&c);
+    io_uring_prep_poll_add(sqe, c.socket.get(), POLLIN);
+    io_uring_sqe_set_data(sqe, &c);
+    return;
+  }
+  // No slot free: the connection is closed and the caller tries again.
+}
+
+void control_server::client::on_complete(int, std::uint32_t) noexcept {
+  owner->on_readable(*this);
+}
+
+void control_server::on_readable(client& c) noexcept {
+  time_.cancel(c.deadline);
+  c.deadline = 0;
+  control_request request;
+  const receive_answer got = receive_packet(c.socket.get(), writable_bytes(request));
+  if (got.status != receive_status::packet || got.size != sizeof request ||
+      request.version != control_version)
+    return drop(c);
+  switch (request.verb) {
+    using enum control_verb;
+    case arenas:
+    case unmount:
+    case detach: return owner_.on_control(request.verb, {c.index, c.sequence});
+  }
+  drop(c);
+}
+
+void control_server::answer(control_ticket ticket, const control_answer& answer,
+                            std::span<const int> fds) noexcept {
+  client& c = clients_[ticket.index];
+  if (!c.socket || c.sequence != ticket.sequence) return;
+  const int error = send_packet(c.socket.get(), object_bytes(answer), fds);
+  if (error != 0) log_debug("control.sock: an answer was not taken (errno {})", error);
+  drop(c);
+}
+
+void control_server::drop(client& c) noexcept { c.socket.reset(); }
+
+}  // namespace tangelo

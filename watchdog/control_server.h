@@ -1,0 +1,65 @@
+// control_server: control.sock, where the command line asks the watchdog (protocol/supervise.h).
+//
+// Owned by the watchdog, loop thread only. One request and one answer per connection, at most
+// client_count_max connections, each for at most 2 s until its request is there; whatever is not a
+// control_request closes its connection.
+//
+// Invariant: a client slot is free, or polled, or being answered by the owner; never two of them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "base/fd.h"
+#include "base/loop.h"
+#include "protocol/supervise.h"
+
+namespace tangelo {
+
+// Names one connection; answering one that is gone does nothing.
+struct control_ticket {
+  std::uint32_t index = 0;
+  std::uint32_t sequence = 0;
+};
+
+class control_events {
+ public:
+  virtual ~control_events() = default;
+  // To be answered by control_server::answer(), now or later.
+  virtual void on_control(control_verb verb, control_ticket ticket) noexcept = 0;
+};
+
+class control_server {
+ public:
+  static constexpr std::uint32_t client_count_max = 16;
+
+  control_server(loop& time, control_events& owner) noexcept;
+  void open(unique_fd listener) noexcept;
+  // Sends the answer and ends the connection.
+  void answer(control_ticket ticket, const control_answer& answer,
+              std::span<const int> fds = {}) noexcept;
+
+ private:
+  struct client final : completion {
+    void on_complete(int res, std::uint32_t flags) noexcept override;
+    control_server* owner = nullptr;
+    std::uint32_t index = 0;
+    std::uint32_t sequence = 0;
+    unique_fd socket;  // empty: free
+    timer_id deadline = 0;
+  };
+  void watch_listener() noexcept;
+  void on_listener(int res, std::uint32_t flags) noexcept;
+  void admit(unique_fd socket) noexcept;
+  void on_readable(client& c) noexcept;
+  void drop(client& c) noexcept;
+
+  loop& time_;
+  control_events& owner_;
+  unique_fd listener_;
+  std::array<client, client_count_max> clients_;
+  member_completion<control_server, &control_server::on_listener> listener_ready_{*this};
+};
+
+}  // namespace tangelo

@@ -1,0 +1,20 @@
+// files: the few small files that the watchdog keeps: read whole, replaced whole.
+//
+// Start and end of the process only: these calls wait for the disk.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/problem.h"
+
+namespace tangelo {
+
+// mkdir -p with mode 0755.
+outcome<void> make_directories(const std::string& path);
+// Up to 64 KiB of a file; a file that is not there is empty.
+outcome<std::string> read_small_file(const std::string& path);
+// Durable when it returns: the old content or the new one, never a mixture.
+outcome<void> replace_file(const std::string& path, std::string_view content, unsigned mode);
+
+}  // namespace tangelo

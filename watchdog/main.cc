@@ -1,0 +1,98 @@
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "watchdog/spawn.h"
+#include "watchdog/watchdog.h"
+
+namespace tangelo {
+namespace {
+
+// SIGTERM and SIGINT as events of the loop.
+class stop_signals {
+ public:
+  stop_signals(loop& time, watchdog& target) noexcept : time_(time), target_(target) {}
+  void watch(int fd) noexcept {
+    fd_ = fd;
+    io_uring_sqe* sqe = time_.entry(&completion_);
+    io_uring_prep_read(sqe, fd_, &info_, sizeof info_, 0);
+    io_uring_sqe_set_data(sqe, &completion_);
+  }
+
+ private:
+  void on_read(int res, std::uint32_t) noexcept {
+    if (res == static_cast<int>(sizeof info_)) {
+      log_notice("signal {} from pid {}: ending", info_.ssi_signo, info_.ssi_pid);
+      target_.on_stop_signal();
+    }
+    watch(fd_);
+  }
+  loop& time_;
+  watchdog& target_;
+  int fd_ = -1;
+  signalfd_siginfo info_{};
+  member_completion<stop_signals, &stop_signals::on_read> completion_{*this};
+};
+
+int block_stop_signals() noexcept {
+  ::signal(SIGHUP, SIG_IGN);
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return ::signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+int fail(const problem& p, int ready_fd) noexcept {
+  const std::string hint = p.hint.empty() ? "" : "; " + p.hint;
+  log_error("{}{}", p.text, hint);
+  if (ready_fd >= 0) {
+    const std::string text = p.text + "\n" + p.hint + "\n";
+    // Nobody reads it any more when this fails, and the log has it.
+    [[maybe_unused]] const ssize_t n = ::write(ready_fd, text.data(), text.size());
+  }
+  return static_cast<int>(p.code);
+}
+
+int run(watchdog_settings settings) {
+  const int ready_fd = settings.ready_fd;
+  const int signals = block_stop_signals();
+  if (!settings.foreground) ::setsid();
+  ::umask(022);
+  if (::chdir("/") != 0) log_debug("cannot go to /");
+  raise_limits();
+  outcome<std::unique_ptr<loop>> events = loop::make(64);
+  if (!events) return fail(events.error(), ready_fd);
+  outcome<mount_parts> parts = make_mount(settings, **events);
+  if (!parts) return fail(parts.error(), ready_fd);
+  watchdog dog(std::move(settings), *std::move(parts), **events);
+  stop_signals stop(**events, dog);
+  stop.watch(signals);
+  dog.start();
+  (*events)->run();
+  log_notice("ended");
+  // No destructors: a thread may still be inside umount2(2).
+  ::_exit(static_cast<int>(dog.code()));
+}
+
+}  // namespace
+}  // namespace tangelo
+
+int main(int argc, char** argv) {
+  using namespace tangelo;
+  log_start("watchdog", log_level::info);
+  int ready_fd = -1;
+  outcome<watchdog_settings> settings = parse_settings({argv + 1, argv + argc}, ready_fd);
+  if (!settings) return fail(settings.error(), ready_fd);
+  if (settings->show_help) return std::fputs(watchdog_usage, stdout) < 0 ? 1 : 0;
+  if (settings->show_version) return std::puts("tangelo-watchdog " TANGELO_VERSION) < 0 ? 1 : 0;
+  if (settings->verbose) log_start("watchdog", log_level::debug);
+  return run(*std::move(settings));
+}

@@ -1,0 +1,146 @@
+#include "watchdog/mount_options.h"
+
+#include <sys/mount.h>
+
+#include <array>
+#include <cstdint>
+
+#include "protocol/wire.h"
+
+namespace tangelo {
+
+namespace {
+
+struct option_row {
+  std::string_view word;
+  unsigned long set = 0;
+  unsigned long clear = 0;
+};
+
+constexpr std::array<option_row, 30> option_rows{{
+    {"ro", MS_RDONLY, 0},
+    {"rw", 0, MS_RDONLY},
+    {"suid", 0, MS_NOSUID},
+    {"nosuid", MS_NOSUID, 0},
+    {"dev", 0, MS_NODEV},
+    {"nodev", MS_NODEV, 0},
+    {"exec", 0, MS_NOEXEC},
+    {"noexec", MS_NOEXEC, 0},
+    {"atime", 0, MS_NOATIME},
+    {"noatime", MS_NOATIME, 0},
+    {"relatime", MS_RELATIME, MS_NOATIME},
+    {"norelatime", 0, MS_RELATIME},
+    {"strictatime", MS_STRICTATIME, MS_NOATIME},
+    {"diratime", 0, MS_NODIRATIME},
+    {"nodiratime", MS_NODIRATIME, 0},
+    {"dirsync", MS_DIRSYNC, 0},
+    {"sync", MS_SYNCHRONOUS, 0},
+    {"async", 0, MS_SYNCHRONOUS},
+    {"silent", MS_SILENT, 0},
+    {"defaults", 0, 0},
+    {"auto", 0, 0},
+    {"noauto", 0, 0},
+    {"nofail", 0, 0},
+    {"nouser", 0, 0},
+    {"_netdev", 0, 0},
+    {"allow_other", 0, 0},          // what every Tangelo mount is
+    {"default_permissions", 0, 0},  // the same
+    {"commit=sync", 0, 0},          // what this version does
+    {"hard", 0, 0},                 // the same: wait for ever
+    {"intr", 0, 0},
+}};
+
+bool belongs_to_mount8(std::string_view word) {
+  return word.starts_with("x-") || word.starts_with("X-") || word.starts_with("comment=");
+}
+
+const option_row* find_row(std::string_view word) {
+  for (const option_row& row : option_rows)
+    if (row.word == word) return &row;
+  return nullptr;
+}
+
+problem bad_source(std::string_view text, std::string_view why) {
+  return {exit_code::usage, std::string("source '").append(text).append("': ").append(why),
+          "write it as host[:port][,host...]:/VOLUME, for example 127.0.0.1:7471:/quickstart"};
+}
+
+bool is_port(std::string_view digits) {
+  if (digits.empty() || digits.size() > 5) return false;
+  std::uint32_t value = 0;
+  for (const char c : digits) {
+    if (c < '0' || c > '9') return false;
+    value = value * 10 + static_cast<std::uint32_t>(c - '0');
+  }
+  return value >= 1 && value <= 65535;
+}
+
+// "host", "host:port", "[v6]", "[v6]:port" -> with a port; empty if it is none of them.
+std::string complete_address(std::string_view text) {
+  std::string_view host = text;
+  std::string_view port;
+  if (text.starts_with('[')) {
+    const std::size_t end = text.find(']');
+    if (end == std::string_view::npos || end == 1) return {};
+    host = text.substr(0, end + 1);
+    const std::string_view rest = text.substr(end + 1);
+    if (!rest.empty() && rest.front() != ':') return {};
+    if (!rest.empty() && !is_port(port = rest.substr(1))) return {};
+  } else if (const std::size_t colon = text.find(':'); colon != std::string_view::npos) {
+    host = text.substr(0, colon);
+    port = text.substr(colon + 1);
+    if (!is_port(port)) return {};
+  }
+  if (host.empty() || host.find_first_of(" \t\n/@") != std::string_view::npos) return {};
+  return std::string(host) + ':' +
+         (port.empty() ? std::to_string(default_port) : std::string(port));
+}
+
+bool is_volume_name(std::string_view name) {
+  constexpr std::size_t volume_name_size_max = 64;
+  if (name.empty() || name.size() > volume_name_size_max || name.front() == '.') return false;
+  for (const char c : name) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (!plain && c != '_' && c != '-' && c != '.') return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+outcome<mount_options> parse_mount_options(const std::vector<std::string>& words) {
+  mount_options options;
+  options.flags = MS_NOSUID | MS_NODEV;
+  for (const std::string& word : words) {
+    if (word.empty()) continue;
+    options.words.push_back(word);
+    if (belongs_to_mount8(word)) continue;
+    const option_row* row = find_row(word);
+    if (row == nullptr)
+      return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
+                             "known are ro, suid, dev, noexec, noatime, sync and their opposites"}};
+    options.flags = (options.flags & ~row->clear) | row->set;
+  }
+  return options;
+}
+
+outcome<mount_source> parse_mount_source(std::string_view text) {
+  const std::size_t split = text.find(":/");
+  if (split == std::string_view::npos) return failure{bad_source(text, "no ':/VOLUME' in it")};
+  mount_source source;
+  source.volume = std::string(text.substr(split + 2));
+  if (!is_volume_name(source.volume))
+    return failure{bad_source(text, "the volume's name has 1 to 64 of A-Z a-z 0-9 _ - .")};
+  std::string_view hosts = text.substr(0, split);
+  for (bool more = true; more;) {
+    const std::size_t comma = hosts.find(',');
+    std::string address = complete_address(hosts.substr(0, comma));
+    if (address.empty()) return failure{bad_source(text, "an address in it is not host[:port]")};
+    source.addresses.push_back(std::move(address));
+    more = comma != std::string_view::npos;
+    if (more) hosts.remove_prefix(comma + 1);
+  }
+  return source;
+}
+
+}  // namespace tangelo

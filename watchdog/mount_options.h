@@ -1,0 +1,30 @@
+// mount_options: the words of `-o`, checked and sorted into flags of mount(2) and options of ours.
+//
+// Pure; used by the watchdog while it starts. Words that belong to fstab and mount(8) alone
+// (defaults, _netdev, x-..., ...) are accepted and mean nothing here.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/problem.h"
+
+namespace tangelo {
+
+struct mount_options {
+  unsigned long flags = 0;            // MS_*
+  std::vector<std::string> words;     // as given, for mount.toml
+};
+
+// `words` are single options, "ro" or "key=value".
+outcome<mount_options> parse_mount_options(const std::vector<std::string>& words);
+
+// host[:port][,host...]:/VOLUME
+struct mount_source {
+  std::vector<std::string> addresses;  // "host:port", at least one
+  std::string volume;
+};
+outcome<mount_source> parse_mount_source(std::string_view text);
+
+}  // namespace tangelo

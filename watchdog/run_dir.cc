@@ -1,0 +1,108 @@
+#include "watchdog/run_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "watchdog/files.h"
+
+namespace tangelo {
+
+namespace {
+
+constexpr std::array<const char*, 3> own_files{"mount.toml", "mount.toml.new", "control.sock"};
+
+enum class lock_answer { taken, held, vanished, failed };
+
+// The directory may be removed by its last owner between our open and our lock.
+lock_answer try_lock(const std::string& path, unique_fd& fd) {
+  fd.reset(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return errno == ENOENT ? lock_answer::vanished : lock_answer::failed;
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
+    return errno == EWOULDBLOCK ? lock_answer::held : lock_answer::failed;
+  struct stat mine {};
+  struct stat named {};
+  if (::fstat(fd.get(), &mine) != 0 || ::stat(path.c_str(), &named) != 0)
+    return lock_answer::vanished;
+  return mine.st_ino == named.st_ino && mine.st_dev == named.st_dev ? lock_answer::taken
+                                                                    : lock_answer::vanished;
+}
+
+}  // namespace
+
+outcome<run_dir> run_dir::take(const std::string& run_root, const std::string& name,
+                               unsigned wait_ms) {
+  constexpr unsigned step_ms = 50;
+  const std::string mounts = run_root + "/mounts";
+  const std::string path = mounts + "/" + name;
+  for (unsigned waited = 0;; waited += step_ms) {
+    outcome<void> made = make_directories(path);
+    if (!made) return failure{made.error()};
+    unique_fd fd;
+    const lock_answer answer = try_lock(path, fd);
+    if (answer == lock_answer::taken) return run_dir(path, std::move(fd));
+    if (answer == lock_answer::failed)
+      return failure{problem{exit_code::failed, path + ": " + std::strerror(errno), {}}};
+    if (waited >= wait_ms)
+      return failure{problem{exit_code::failed, path + ": another tangelo-watchdog serves it",
+                             "see `tangelo status`; end it with `tangelo umount`"}};
+    ::usleep(step_ms * 1000);
+  }
+}
+
+outcome<void> run_dir::write_mount_file(const std::string& content) const {
+  return replace_file(path_ + "/mount.toml", content, 0644);
+}
+
+outcome<unique_fd> run_dir::listen_at(const char* socket_name) const {
+  const std::string whole = path_ + "/" + socket_name;
+  // A socket's path is short, a NAME may be long: go through the directory's descriptor.
+  const std::string path = "/proc/self/fd/" + std::to_string(lock_.get()) + "/" + socket_name;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  ::unlinkat(lock_.get(), socket_name, 0);
+  unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const mode_t before = ::umask(0177);
+  const bool bound = fd && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address),
+                                  sizeof address) == 0;
+  const int error_number = errno;
+  ::umask(before);
+  errno = error_number;
+  if (!bound || ::listen(fd.get(), 16) != 0)
+    return failure{problem{exit_code::failed, whole + ": " + std::strerror(errno), {}}};
+  return fd;
+}
+
+void run_dir::remove() noexcept {
+  for (const char* name : own_files) ::unlinkat(lock_.get(), name, 0);
+  ::unlinkat(lock_.get(), "fs.sock", 0);
+  ::rmdir(path_.c_str());
+}
+
+std::string toml_text(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += {'\\', c};
+    } else if (byte < 0x20 || byte == 0x7f) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\u%04x", byte);
+      out += escape;
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+}  // namespace tangelo

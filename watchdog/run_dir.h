@@ -1,0 +1,42 @@
+// run_dir: RUN/mounts/NAME/, the place where a running mount is found, and the lock on it.
+//
+// Owned by the watchdog from before the mount until after its end. The lock is flock(2) on the
+// directory itself: it ends with the watchdog, however that ends, and holds against a second
+// watchdog of the same NAME. What a dead watchdog left behind is taken over.
+#pragma once
+
+#include <string>
+
+#include "base/fd.h"
+#include "base/problem.h"
+
+namespace tangelo {
+
+class run_dir {
+ public:
+  // Makes and locks RUN/mounts/NAME. While another watchdog of that NAME is ending, waits up to
+  // `wait_ms` for it.
+  static outcome<run_dir> take(const std::string& run_root, const std::string& name,
+                               unsigned wait_ms);
+  run_dir(run_dir&&) = default;
+  run_dir& operator=(run_dir&&) = default;
+
+  outcome<void> write_mount_file(const std::string& content) const;
+  // A listening SEQPACKET socket, mode 0600, non-blocking.
+  outcome<unique_fd> listen_at(const char* socket_name) const;
+  // Takes everything in it and the directory away.
+  void remove() noexcept;
+  const std::string& path() const noexcept { return path_; }
+
+ private:
+  run_dir(std::string path, unique_fd lock) noexcept
+      : path_(std::move(path)), lock_(std::move(lock)) {}
+
+  std::string path_;
+  unique_fd lock_;
+};
+
+// A TOML basic string, quotes included.
+std::string toml_text(std::string_view text);
+
+}  // namespace tangelo

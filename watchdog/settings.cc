@@ -1,0 +1,114 @@
+#include "watchdog/settings.h"
+
+#include <cerrno>
+#include <charconv>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "base/mount_name.h"
+#include "base/places.h"
+
+namespace tangelo {
+
+const char* const watchdog_usage =
+    "usage: tangelo-watchdog --source HOST[:PORT][,HOST...]:/VOLUME --mount-point DIR\n"
+    "         [--run-dir DIR] [--state-dir DIR] [--option WORD]... [--foreground] [--verbose]\n"
+    "         [--ready-fd N] [--version] [--help]\n"
+    "Makes one mount and keeps it alive. `tangelo mount` starts it; so does systemd.\n";
+
+namespace {
+
+failure<problem> usage_failure(std::string text) {
+  return failure{problem{exit_code::usage, std::move(text), "see tangelo-watchdog --help"}};
+}
+
+outcome<std::string> resolve(const std::string& path) {
+  struct free_it {
+    void operator()(char* p) const noexcept { std::free(p); }
+  };
+  const std::unique_ptr<char, free_it> real(::realpath(path.c_str(), nullptr));
+  if (real == nullptr)
+    return failure{problem{exit_code::usage, path + ": " + std::strerror(errno),
+                           errno == ENOENT ? "make the directory first: mkdir -p " + path : ""}};
+  return std::string(real.get());
+}
+
+// What the flags and values of the command line set; filled word by word.
+struct raw_settings {
+  watchdog_settings s;
+  std::vector<std::string> options;
+
+  bool take_flag(std::string_view word) {
+    if (word == "--foreground") s.foreground = true;
+    else if (word == "--verbose") s.verbose = true;
+    else if (word == "--version") s.show_version = true;
+    else if (word == "--help") s.show_help = true;
+    else return false;
+    return true;
+  }
+  bool take_value(std::string_view word, const std::string& value) {
+    if (word == "--source") s.source = value;
+    else if (word == "--mount-point") s.mount_point = value;
+    else if (word == "--run-dir") s.run_dir = value;
+    else if (word == "--state-dir") s.state_dir = value;
+    else if (word == "--option") options.push_back(value);
+    else if (word == "--ready-fd") return take_number(value);
+    else return false;
+    return true;
+  }
+  bool take_number(const std::string& value) {
+    const char* end = value.data() + value.size();
+    const auto [at, error] = std::from_chars(value.data(), end, s.ready_fd);
+    return error == std::errc{} && at == end && s.ready_fd > 2;
+  }
+};
+
+outcome<watchdog_settings> complete(raw_settings raw) {
+  watchdog_settings s = std::move(raw.s);
+  if (s.source.empty()) return usage_failure("--source is missing");
+  if (s.mount_point.empty()) return usage_failure("--mount-point is missing");
+  outcome<mount_source> source = parse_mount_source(s.source);
+  if (!source) return failure{source.error()};
+  s.parsed_source = *std::move(source);
+  outcome<mount_options> options = parse_mount_options(raw.options);
+  if (!options) return failure{options.error()};
+  s.options = *std::move(options);
+  outcome<std::string> real = resolve(s.mount_point);
+  if (!real) return failure{real.error()};
+  s.mount_point = *std::move(real);
+  s.name = mount_name_of(s.mount_point);
+  if (s.name.size() > NAME_MAX - 8 || s.mount_point.size() >= 1024 || s.source.size() >= 1024)
+    return usage_failure(s.mount_point + ": this mount point or source is too long");
+  return s;
+}
+
+}  // namespace
+
+outcome<watchdog_settings> parse_settings(const std::vector<std::string>& arguments,
+                                          int& ready_fd) {
+  raw_settings raw;
+  raw.s.run_dir = default_run_dir();
+  raw.s.state_dir = default_state_dir();
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    std::string word = arguments[i];
+    if (raw.take_flag(word)) continue;
+    std::string value;
+    if (const std::size_t equals = word.find('='); equals != std::string::npos) {
+      value = word.substr(equals + 1);
+      word.resize(equals);
+    } else if (i + 1 < arguments.size()) {
+      value = arguments[++i];
+    } else {
+      return usage_failure("'" + word + "': unknown, or its value is missing");
+    }
+    if (!raw.take_value(word, value))
+      return usage_failure("'" + word + "': unknown, or '" + value + "' is not a value of it");
+    ready_fd = raw.s.ready_fd;
+  }
+  if (raw.s.show_help || raw.s.show_version) return std::move(raw.s);
+  return complete(std::move(raw));
+}
+
+}  // namespace tangelo

@@ -1,0 +1,48 @@
+// spawn: starting a child process, and holding on to it by pidfd.
+//
+// The only place of this folder where fork(2) stands. Between fork and exec the child makes system
+// calls only. It gets exactly the descriptors named, at 3, 4, 5, ... in that order, nothing on
+// standard input, our standard error, and no signal blocked. Never PR_SET_PDEATHSIG: children
+// outlive a watchdog that dies.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace tangelo {
+
+// Whom a child runs as; an unset user keeps ours.
+struct run_as {
+  bool set = false;
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
+struct program_call {
+  std::string path;
+  std::vector<std::string> arguments;  // without the program's own name
+  std::vector<int> fds;                // ours; the child sees them from 3 on
+  run_as user;
+};
+inline constexpr int first_child_fd = 3;
+
+struct child_process {
+  pid_t pid = 0;
+  unique_fd pidfd;
+};
+
+// The error is an errno. A program that cannot be executed ends with status 127.
+result<child_process, int> spawn(const program_call& call);
+
+// The user a core runs as: "tangelo", else "nobody"; unset when we are not root ourselves.
+run_as unprivileged_user();
+
+// What we ask of the system for ourselves and all children, best effort; refusals are logged once.
+void raise_limits() noexcept;
+
+}  // namespace tangelo

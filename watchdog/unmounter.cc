@@ -1,0 +1,42 @@
+#include "watchdog/unmounter.h"
+
+#include <sys/mount.h>
+
+#include <cerrno>
+#include <system_error>
+#include <thread>
+
+#include "base/mount_table.h"
+
+namespace tangelo {
+
+namespace {
+
+int unmount_ours(const std::string& mount_point, const std::string& device, int flags) {
+  const std::vector<mount_entry> table = read_mount_table();
+  const mount_entry* top = find_mount(table, mount_point);
+  if (top == nullptr) return ENOENT;
+  if (top->device != device) return EBUSY;  // something else was mounted over it
+  return ::umount2(mount_point.c_str(), flags | UMOUNT_NOFOLLOW) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+void unmounter::unmount(int flags, std::function<void(int)> done) noexcept {
+  if (threads_ == thread_count_max) return time_.post([done = std::move(done)] { done(EAGAIN); });
+  ++threads_;
+  const auto finish = [this, done = std::move(done)](int error) {
+    --threads_;
+    done(error);
+  };
+  try {
+    std::thread([&time = time_, mount_point = mount_point_, device = device_, flags, finish] {
+      const int error = unmount_ours(mount_point, device, flags);
+      time.post_from_thread([finish, error] { finish(error); });
+    }).detach();
+  } catch (const std::system_error&) {
+    time_.post([finish] { finish(EAGAIN); });
+  }
+}
+
+}  // namespace tangelo
