@@ -1,0 +1,71 @@
+// core: what a client core does, as an object: takes upcalls from the arena, has the session call
+// the server, writes downcalls. It owns nothing that would have to be saved: killing it at any
+// instruction loses nothing, the next one is handed the same ops by the front end.
+//
+// One thread, that of the scheduler. turn() is called whenever the up ring may have something.
+//
+// Invariants:
+//   1. An op is looked at only while its record says "offered to my generation".
+//   2. A downcall record is complete before its hint is on the down ring; after that the core
+//      touches neither the op nor its data slots.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "protocol/device.h"
+#include "protocol/ring.h"
+#include "rdma/session.h"
+
+namespace tangelo {
+
+class core final : public session_events, public replay_source {
+ public:
+  struct wiring {
+    const fs_arena& arena;
+    shared_arena& shared;
+    std::uint64_t generation;
+    provider& fabric;
+    scheduler& time;
+    std::function<void()> ring_front_end;
+  };
+  // `addresses`: of the server, "host:port"; `volume`: its name there.
+  core(const wiring& w, std::vector<std::string> addresses, std::string volume);
+
+  void start() { session_->start(); }
+  // Takes upcalls and submits them; true: there is more, call again without sleeping.
+  bool turn() noexcept;
+  bool prepare_sleep() noexcept { return up_.prepare_sleep(); }
+  // Rings the front end if it sleeps and there is something for it.
+  void ring_if_needed() noexcept;
+  // The front end makes no sense to us: stop and let the watchdog start another core.
+  bool broken() const noexcept { return up_.broken(); }
+  // The mount has ended: take leave of the server; `done` within 1 s.
+  void leave(std::function<void()> done) { session_->stop(std::move(done)); }
+
+  void on_reply(const inbound_reply& reply) noexcept override;
+  void on_import_state(import_state state) noexcept override;
+  void on_evicted() noexcept override;
+
+  bool next_replay(std::uint64_t after, replay_entry& out) override;
+  bool next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& inode,
+                 std::uint32_t& open_flags) override;
+  std::uint32_t held() const override;
+
+ private:
+  bool is_mine(std::uint32_t index, std::uint32_t sequence) const noexcept;
+  void take_upcall(ring_entry hint) noexcept;
+  void write_downcall(std::uint32_t index, downcall_cell& cell) noexcept;
+  void tell_status() noexcept;
+
+  wiring w_;
+  ring_consumer up_;
+  ring_producer down_;
+  std::unique_ptr<client_session> session_;
+  std::vector<bool> running_;  // ops submitted and not answered, by slot
+};
+
+}  // namespace tangelo

@@ -1,0 +1,150 @@
+#include "client_core/process.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/log.h"
+#include "base/packet_socket.h"
+#include "rdma/tcp/tcp_provider.h"
+
+namespace tangelo {
+
+namespace {
+
+constexpr int attach_wait_ms = 10'000;
+
+problem attach_problem(std::string text) {
+  return {exit_code::failed, "front end: " + std::move(text),
+          "tangelo-core is started by tangelo-watchdog: use `tangelo mount`"};
+}
+
+}  // namespace
+
+outcome<core_source> parse_source(const std::string& source) {
+  core_source out;
+  const std::size_t slash = source.rfind(":/");
+  const problem bad{exit_code::usage, "source '" + source + "': not host[:port][,host...]:/VOLUME",
+                    "for example 127.0.0.1:7471:/quickstart"};
+  if (slash == std::string::npos || slash == 0 || slash + 2 >= source.size()) return failure{bad};
+  out.volume = source.substr(slash + 2);
+  std::string hosts = source.substr(0, slash);
+  while (!hosts.empty()) {
+    const std::size_t comma = hosts.find(',');
+    std::string host = hosts.substr(0, comma);
+    hosts = comma == std::string::npos ? "" : hosts.substr(comma + 1);
+    if (host.empty()) return failure{bad};
+    const bool has_port = host.back() != ']' && host.rfind(':') != std::string::npos;
+    if (!has_port) host += ":" + std::to_string(default_port);
+    out.addresses.push_back(std::move(host));
+  }
+  return out;
+}
+
+outcome<core_process::attachment> core_process::attach(int socket) {
+  attach_request request;
+  request.pid = static_cast<std::uint32_t>(::getpid());
+  if (send_packet(socket, request) != packet_status::ok)
+    return failure{attach_problem("cannot send the attach request")};
+  pollfd p{socket, POLLIN, 0};
+  if (::poll(&p, 1, attach_wait_ms) != 1) return failure{attach_problem("no answer in 10 s")};
+  attach_reply reply;
+  packet_fds fds;
+  if (receive_object(socket, reply, &fds) != packet_status::ok)
+    return failure{attach_problem("closed the connection")};
+  if (reply.accepted == 0) {
+    reply.text.back() = '\0';
+    return failure{attach_problem(reply.text.data())};
+  }
+  if (fds.count != attach_fd_count) return failure{attach_problem("sent too few descriptors")};
+  attachment a;
+  a.generation = reply.core_generation;
+  a.arena = std::move(fds.fds[0]);
+  a.shared = std::move(fds.fds[1]);
+  a.up_bell = std::move(fds.fds[2]);
+  a.down_bell = std::move(fds.fds[3]);
+  return a;
+}
+
+outcome<std::unique_ptr<core_process>> core_process::make(int device_fd,
+                                                          const std::string& source) {
+  unique_fd device(device_fd);
+  outcome<core_source> where = parse_source(source);
+  if (!where) return failure{where.error()};
+  outcome<std::unique_ptr<loop>> l = loop::make(512);
+  if (!l) return failure{l.error()};
+  outcome<attachment> a = attach(device_fd);
+  if (!a) return failure{a.error()};
+  outcome<fs_arena_map> arena = fs_arena_map::map(std::move(a->arena), arena_access::read_only);
+  if (!arena) return failure{arena.error()};
+  outcome<shared_arena_map> shared =
+      shared_arena_map::map(std::move(a->shared), arena_access::read_write);
+  if (!shared) return failure{shared.error()};
+  return std::unique_ptr<core_process>(
+      new core_process(*std::move(l), std::move(device), *std::move(arena), *std::move(shared),
+                       *std::move(a), *std::move(where)));
+}
+
+core_process::core_process(std::unique_ptr<loop> l, unique_fd device, fs_arena_map arena,
+                           shared_arena_map shared, attachment a, core_source source)
+    : loop_(std::move(l)),
+      device_(std::move(device)),
+      arena_(std::move(arena)),
+      shared_(std::move(shared)),
+      up_bell_(std::move(a.up_bell)),
+      down_bell_(std::move(a.down_bell)),
+      fabric_(std::make_unique<tcp_provider>(*loop_)) {
+  const auto ring = [this] {
+    const std::uint64_t one = 1;
+    (void)!::write(down_bell_.get(), &one, sizeof one);
+  };
+  core_ = std::make_unique<core>(
+      core::wiring{*arena_, *shared_, a.generation, *fabric_, *loop_, ring},
+      std::move(source.addresses), std::move(source.volume));
+  log_info("attached, generation {}", a.generation);
+}
+
+int core_process::run() {
+  device_poller_ = std::make_unique<poller>(*loop_, device_.get(), [this] { on_device(); });
+  bell_poller_ = std::make_unique<poller>(*loop_, up_bell_.get(), [this] { on_bell(); });
+  loop_->set_before_sleep([this] { return work(); });
+  core_->start();
+  loop_->run();
+  return exit_code_;
+}
+
+bool core_process::work() noexcept {
+  const bool more = core_->turn();
+  core_->ring_if_needed();
+  if (core_->broken()) {
+    log_error("the up ring makes no sense");
+    exit_code_ = 1;
+    loop_->stop();
+    return true;
+  }
+  return more || !core_->prepare_sleep();
+}
+
+void core_process::on_bell() noexcept {
+  std::uint64_t value = 0;
+  (void)!::read(up_bell_.get(), &value, sizeof value);
+}
+
+void core_process::on_device() noexcept {
+  for (;;) {
+    detach_request request;
+    const packet_status status = receive_object(device_.get(), request);
+    if (status == packet_status::none) return;
+    if (status == packet_status::closed) {
+      log_info("the front end has closed the connection");
+      loop_->stop();
+      return;
+    }
+    if (request.type != device_message::detach_request || leaving_) continue;
+    leaving_ = true;
+    core_->leave([this] { loop_->stop(); });
+  }
+}
+
+}  // namespace tangelo
