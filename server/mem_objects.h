@@ -1,0 +1,67 @@
+// mem_objects: object_store in memory, with a power switch, for tests and the simulator.
+//
+// Bytes move when a call is made; its completion comes `delay_ns` later. power_cut() either loses
+// all that was not flushed or keeps all of it: a volume must be right in both cases.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "server/flush_log.h"
+#include "server/objects.h"
+
+namespace tangelo {
+
+class mem_objects final : public object_store {
+ public:
+  explicit mem_objects(scheduler& time, flush_log* log = nullptr) : time_(time), log_(log) {}
+
+  bool read_now(std::uint64_t inode, std::uint64_t offset, mutable_byte_span into) override;
+  void read(std::uint64_t inode, std::uint64_t offset, mutable_byte_span into,
+            count_done f) override;
+  void write(std::uint64_t inode, std::uint64_t offset, byte_span from, bool durably,
+             count_done f) override;
+  void truncate(std::uint64_t inode, std::uint64_t size, done f) override;
+  void remove(std::uint64_t inode, done f) override;
+  void sync(std::uint64_t inode, done f) override;
+  op_result<store_space> space() override { return space_; }
+  error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) override;
+  error_code truncate_now(std::uint64_t inode, std::uint64_t size) override;
+  error_code remove_now(std::uint64_t inode) override;
+  error_code sync_now() override;
+
+  void power_cut(bool keep_unflushed);
+  void set_flush(bool on) { flush_ = on; }
+  void set_delay_ns(std::uint64_t delay_ns) { delay_ns_ = delay_ns; }
+  void set_cached(bool on) { cached_ = on; }  // off: read_now() always declines
+  void set_space(const store_space& s) { space_ = s; }
+  // The next `count` writes fail with `e` after changing half of their bytes.
+  void fail_writes(error_code e, unsigned count) { write_error_ = e, write_error_count_ = count; }
+  std::size_t count() const { return now_.size(); }
+  // The object's bytes; nullptr when there is none.
+  const std::vector<std::byte>* bytes_of_object(std::uint64_t inode) const;
+
+ private:
+  using object = std::vector<std::byte>;
+  using objects = std::map<std::uint64_t, object>;
+  std::uint64_t take(std::uint64_t inode, std::uint64_t offset, mutable_byte_span into) const;
+  void flush(std::uint64_t inode);
+  void later(std::function<void()> f);
+
+  scheduler& time_;
+  flush_log* log_;
+  objects now_;
+  objects durable_;
+  store_space space_{4096, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20};
+  bool flush_ = true;
+  bool cached_ = true;
+  std::uint64_t delay_ns_ = 0;
+  error_code write_error_ = error_code::ok;
+  unsigned write_error_count_ = 0;
+};
+
+}  // namespace tangelo

@@ -1,0 +1,36 @@
+// object_files: the blocking side of uring_objects: paths, opening, cutting, removing, flushing.
+// Every function may be called on any thread; two calls for one inode at once are the caller's sin.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/fd.h"
+#include "protocol/errors.h"
+
+namespace tangelo {
+
+class object_files {
+ public:
+  explicit object_files(unique_fd directory) : directory_(std::move(directory)) {}
+
+  // With `create` makes the file, and the directories above it durably.
+  op_result<int> open(std::uint64_t inode, bool create) const;
+  error_code truncate(std::uint64_t inode, std::uint64_t size) const;
+  error_code remove(std::uint64_t inode) const;
+  // Flushes the directory that holds the file's name.
+  error_code sync_directory(std::uint64_t inode) const;
+  int directory() const noexcept { return directory_.get(); }
+
+  static std::string directory_of(std::uint64_t inode);  // "xx/yy"
+  static std::string path_of(std::uint64_t inode);       // "xx/yy/INODE"
+
+ private:
+  error_code make_directories(std::uint64_t inode) const;
+
+  unique_fd directory_;
+};
+
+error_code last_error() noexcept;
+
+}  // namespace tangelo

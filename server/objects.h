@@ -1,0 +1,60 @@
+// object_store: the files that hold the data of a volume's inodes, one per inode.
+//
+// A seam: uring_objects.h is the real one, mem_objects.h the one of tests and of the simulator.
+// Loop thread only; completions come on a later turn of the loop, never from inside the call. The
+// memory behind a span stays with the caller until its completion.
+//
+// Invariants:
+//   1. What is written, cut or removed is durable only after a sync() of that inode (or a write
+//      with `durably`) that began after it completed.
+//   2. An object that does not exist reads as empty, is cut and removed without error, and comes
+//      into being with the first write.
+//   3. A failed write may have changed any byte of its range and nothing else.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "base/bytes.h"
+#include "protocol/errors.h"
+
+namespace tangelo {
+
+struct store_space {
+  std::uint64_t block_size = 4096;
+  std::uint64_t blocks = 0;
+  std::uint64_t blocks_free = 0;
+  std::uint64_t blocks_available = 0;
+  std::uint64_t files = 0;
+  std::uint64_t files_free = 0;
+};
+
+class object_store {
+ public:
+  using done = std::function<void(error_code)>;
+  using count_done = std::function<void(op_result<std::uint64_t>)>;
+
+  virtual ~object_store() = default;
+  // All of `into` at once, if no disk is needed for it.
+  virtual bool read_now(std::uint64_t inode, std::uint64_t offset, mutable_byte_span into) = 0;
+  // The bytes read: fewer than asked only at the end of the object.
+  virtual void read(std::uint64_t inode, std::uint64_t offset, mutable_byte_span into,
+                    count_done f) = 0;
+  // Writes all or fails; the count is the object's allocated blocks of 512 bytes afterwards. With
+  // `durably` everything done to this object before is durable, too.
+  virtual void write(std::uint64_t inode, std::uint64_t offset, byte_span from, bool durably,
+                     count_done f) = 0;
+  virtual void truncate(std::uint64_t inode, std::uint64_t size, done f) = 0;
+  virtual void remove(std::uint64_t inode, done f) = 0;
+  virtual void sync(std::uint64_t inode, done f) = 0;
+  virtual op_result<store_space> space() = 0;
+
+  // Blocking forms, for the redo of a crash, before the loop runs; sync_now() ends them.
+  virtual error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) = 0;
+  virtual error_code truncate_now(std::uint64_t inode, std::uint64_t size) = 0;
+  virtual error_code remove_now(std::uint64_t inode) = 0;
+  virtual error_code sync_now() = 0;
+};
+
+}  // namespace tangelo

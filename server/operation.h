@@ -1,0 +1,68 @@
+// operation: one call (or piece of the volume's own work) on its way through the volume.
+//
+// Owned by the volume from execute() to finish(). A handler may be run several times: after warm
+// reads, after a gate was entered, and after object I/O it had begun (then with `stage` raised).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <vector>
+
+#include "rdma/service.h"
+#include "server/records.h"
+
+namespace tangelo {
+
+class transaction;
+
+enum class answer_form : std::uint8_t { bytes, entry, attr, write };
+
+// What is done to an object once the transaction is durable, inside the inode's gate.
+struct object_action {
+  redo_kind kind{};
+  std::uint64_t inode = 0;
+  std::uint64_t size = 0;
+};
+
+struct operation {
+  inbound_call* call = nullptr;  // null: the volume's own work
+  client_key client;
+  opcode op = opcode::none;
+  std::list<operation>::iterator place;
+
+  // How far it is.
+  int stage = 0;
+  unsigned warm_count = 0;
+  std::uint64_t gate = 0;         // the inode whose gate it holds; 0: none
+  std::uint64_t wanted_gate = 0;  // set by the handler, with again_later
+  bool working = false;           // set by the handler, with again_later: object I/O will resume it
+  error_code io_error = error_code::ok;
+  std::uint64_t io_count = 0;
+
+  // What it answers.
+  error_code status = error_code::ok;
+  std::uint64_t transno = 0;
+  answer_form form = answer_form::bytes;
+  std::uint64_t subject = 0;  // whose attributes the answer carries
+  write_answer written;
+  std::vector<std::byte> body;
+  std::size_t payload_size = 0;
+
+  // A data operation's state between its stages.
+  std::uint64_t offset = 0;
+  std::vector<std::byte> staging;  // an inline file's bytes on their way to its object
+
+  // What follows.
+  std::function<void()> after_write;  // volatile state follows the batch
+  std::uint64_t supersedes = 0;  // this inode's earlier redo records are not needed any more
+  std::uint64_t wait_until = 0;  // answered when this transno is committed
+  bool has_action = false;
+  object_action action;
+
+  // The volume's own work: its handler, and who wants to know.
+  std::function<error_code(operation&, transaction&)> own;
+  std::function<void(error_code)> own_done;
+};
+
+}  // namespace tangelo

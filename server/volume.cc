@@ -1,0 +1,325 @@
+#include "server/volume.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace tangelo {
+
+namespace {
+
+constexpr unsigned warm_count_max = 16;
+constexpr std::size_t warm_entry_count_max = 4096;
+constexpr std::uint64_t space_age_ns = 20 * ns_per_ms;
+constexpr std::uint64_t space_reserve_max = 32 << 20;
+
+}  // namespace
+
+volume::volume(volume_options options, volume_parts parts)
+    : options_(std::move(options)), parts_(parts) {}
+
+volume::~volume() { parts_.time.cancel(checkpoint_timer_); }
+
+volume::handler volume::handler_of(opcode op) {
+  switch (op) {
+    using enum opcode;
+    case none: return nullptr;
+    case lookup: return &volume::do_lookup;
+    case getattr: return &volume::do_getattr;
+    case setattr: return &volume::do_setattr;
+    case readlink: return &volume::do_readlink;
+    case symlink:
+    case mknod:
+    case mkdir:
+    case create: return &volume::do_make;
+    case unlink:
+    case rmdir: return &volume::do_unlink;
+    case rename: return &volume::do_rename;
+    case link: return &volume::do_link;
+    case open:
+    case reclaim_open: return &volume::do_open;
+    case read: return &volume::do_read;
+    case write: return &volume::do_write;
+    case release: return &volume::do_release;
+    case fsync: return &volume::do_fsync;
+    case readdir: return &volume::do_readdir;
+    case statfs: return &volume::do_statfs;
+    case setxattr: return &volume::do_setxattr;
+    case getxattr: return &volume::do_getxattr;
+    case listxattr: return &volume::do_listxattr;
+    case removexattr: return &volume::do_removexattr;
+    case inode_range: return &volume::do_inode_range;
+  }
+  return nullptr;
+}
+
+void volume::execute(inbound_call& call) { run(begin(&call)); }
+
+operation& volume::begin(inbound_call* call) {
+  operation& o = operations_.emplace_back();
+  o.place = std::prev(operations_.end());
+  o.call = call;
+  if (call != nullptr) {
+    o.client = call->client;
+    o.op = call->op;
+  }
+  return o;
+}
+
+void volume::begin_own(std::function<error_code(operation&, transaction&)> own,
+                       std::function<void(error_code)> done) {
+  operation& o = begin(nullptr);
+  o.own = std::move(own);
+  o.own_done = std::move(done);
+  run(o);
+}
+
+error_code volume::attempt(operation& o, transaction& t) {
+  o.wanted_gate = 0;
+  o.working = false;
+  o.form = answer_form::bytes;
+  o.body.clear();
+  o.payload_size = 0;
+  o.after_write = nullptr;
+  o.supersedes = 0;
+  o.has_action = false;
+  if (o.own) return o.own(o, t);
+  const handler h = handler_of(o.op);
+  return h == nullptr ? error_code::not_implemented : (this->*h)(o, t);
+}
+
+void volume::run(operation& o) {
+  const bool patient = o.warm_count < warm_count_max;
+  transaction t(parts_.kv, patient ? read_mode::cached : read_mode::blocking);
+  const error_code e = attempt(o, t);
+  if (e != error_code::again_later) {
+    const bool writes = o.own != nullptr || is_mutation(o.op);
+    if (e == error_code::ok && writes)
+      write_batch(o, t);
+    else
+      answer(o, e, t);
+    return;
+  }
+  if (o.working) return;
+  if (!t.misses().empty())
+    warm(o, t.misses());
+  else
+    enter_gate(o);
+}
+
+void volume::warm(operation& o, std::vector<missed_read> misses) {
+  ++o.warm_count;
+  ++counts_.warmed;
+  parts_.pool.submit(
+      [&kv = parts_.kv, misses = std::move(misses)] {
+        std::string value;
+        for (const missed_read& m : misses) {
+          if (m.until.empty()) {
+            (void)kv.get(m.where, m.from, value, read_mode::blocking);  // only for the cache
+            continue;
+          }
+          std::size_t left = warm_entry_count_max;
+          (void)kv.scan(m.where, m.from, m.until, read_mode::blocking,
+                        [&left](std::string_view, std::string_view) { return --left > 0; });
+        }
+      },
+      guarded([this, &o] { run(o); }));
+}
+
+void volume::fill_answer(operation& o, transaction& t) {
+  if (o.form == answer_form::bytes) return;
+  const op_result<inode_record*> r = t.inode(o.subject);
+  CHECK(r.has_value());
+  const attributes attr = attributes_of(o.subject, **r);
+  switch (o.form) {
+    case answer_form::bytes: break;
+    case answer_form::entry:
+      put_answer(o, entry_answer{attr, answer_valid_ms, answer_valid_ms});
+      break;
+    case answer_form::attr: put_answer(o, attr_answer{attr, answer_valid_ms}); break;
+    case answer_form::write:
+      o.written.attr = attr;
+      put_answer(o, o.written);
+      break;
+  }
+}
+
+void volume::answer(operation& o, error_code status, const transaction& t) {
+  o.status = status;
+  o.has_action = false;
+  if (status != error_code::ok) {
+    o.body.clear();
+    o.payload_size = 0;
+  } else {
+    fill_answer(o, const_cast<transaction&>(t));  // reads what it has already read
+  }
+  leave_gate(o);
+  std::uint64_t needed = o.wait_until;
+  if (o.call != nullptr)
+    needed = std::max(needed, sharing_.must_wait_for(o.client, t.read_inodes()));
+  if (needed > last_committed_) {
+    ++counts_.held_answers;
+    wait_for(needed, o);
+  } else {
+    finish(o);
+  }
+}
+
+bool volume::has_space(const operation& o) {
+  if (o.own || o.op == opcode::unlink || o.op == opcode::rmdir || o.op == opcode::setattr ||
+      o.op == opcode::rename)
+    return true;
+  const std::uint64_t t = parts_.time.now_ns();
+  if (t >= space_until_ns_) {
+    const op_result<store_space> s = parts_.objects.space();
+    if (!s) return true;  // the write itself will tell
+    space_ = *s;
+    space_until_ns_ = t + space_age_ns;
+  }
+  // What the store itself needs to go on: its log must never meet a full disk.
+  const std::uint64_t total = space_.blocks * space_.block_size;
+  const std::uint64_t reserve = std::min(space_reserve_max, total / 16);
+  return space_.blocks_available * space_.block_size >= reserve;
+}
+
+void volume::add_reply(operation& o, transaction&, kv_batch& batch) {
+  if (o.call == nullptr || !options_.keep_reply_records) return;
+  saved_reply r;
+  r.incarnation = o.client.incarnation;
+  r.slot_seq = o.call->slot_seq;
+  r.xid = o.call->xid;
+  r.op = static_cast<std::uint16_t>(o.op);
+  r.transno = o.transno;
+  r.body = text_of(o.body);
+  batch.put(column::replies, reply_key(o.client.client_id, o.call->slot), packed(r));
+}
+
+void volume::audit(const operation& o, kv_batch& batch) {
+  if (o.call == nullptr || !options_.audit) return;
+  std::string key(text_of(o.client.client_id));
+  append_number(key, o.client.incarnation);
+  append_number(key, o.call->slot);
+  append_number(key, o.call->slot_seq);
+  std::string earlier;
+  const kv_status s = parts_.kv.get(column::audit, key, earlier, read_mode::blocking);
+  if (s == kv_status::found) {
+    ++counts_.duplicate_effects;
+    log_error("AUDIT: duplicate effect: {} slot {} sequence {}: transno {:#x}, before {:#x}",
+              name_of(o.op), o.call->slot, o.call->slot_seq, o.transno, number_at(earlier, 0));
+    append_number(key, o.transno);
+  }
+  batch.put(column::audit, std::move(key), key_of(o.transno));
+}
+
+void volume::write_batch(operation& o, transaction& t) {
+  if (!has_space(o)) return answer(o, error_code::no_space, t);
+  o.transno = ++last_transno_;
+  kv_batch& batch = t.seal(o.transno);
+  if (o.supersedes != 0)
+    for (const std::string& key : redo_.keys_of(o.supersedes)) batch.remove(column::redo, key);
+  fill_answer(o, t);
+  add_reply(o, t, batch);
+  audit(o, batch);
+  batch.put(column::meta, std::string(meta_transno), key_of(o.transno));
+  const error_code e = parts_.kv.write(batch);
+  if (e != error_code::ok) {
+    o.transno = 0;
+    return answer(o, e, t);
+  }
+  o.status = error_code::ok;
+  last_written_ = o.transno;
+  ++counts_.executed;
+  if (o.supersedes != 0) redo_.drop(o.supersedes);
+  for (const transaction::redo_note& n : t.redo_notes()) redo_.note(n.inode, n.key, n.size);
+  for (const std::uint64_t inode : t.changed_inodes())
+    sharing_.changed(inode, o.client, o.transno);
+  if (o.after_write) o.after_write();
+  if (!o.has_action) leave_gate(o);
+  arm_checkpoint();
+  wait_for(o.transno, o);
+}
+
+void volume::finish(operation& o) {
+  if (o.call != nullptr) {
+    call_result r;
+    r.status = o.status;
+    r.transno = o.transno;
+    r.body = o.body;
+    r.payload_size = o.payload_size;
+    o.call->complete(r);
+    o.call = nullptr;
+  }
+  if (o.own_done) o.own_done(o.status);
+  if (o.has_action)
+    act(o);
+  else
+    end(o);
+}
+
+void volume::act(operation& o) {
+  const auto done = guarded([this, &o](error_code e) {
+    if (e != error_code::ok) {
+      log_error("{}: object {:#x}: {}: {}", options_.where, o.action.inode,
+                o.action.kind == redo_kind::remove ? "remove" : "truncate", row_of(e).text);
+      // A removal can wait for the next start, where its redo record is; an object that was not
+      // cut cannot be used any more.
+      CHECK(o.action.kind == redo_kind::remove);
+      redo_.drop(o.action.inode);
+    }
+    end(o);
+  });
+  if (o.action.kind == redo_kind::remove)
+    parts_.objects.remove(o.action.inode, done);
+  else
+    parts_.objects.truncate(o.action.inode, o.action.size, done);
+}
+
+void volume::end(operation& o) {
+  leave_gate(o);
+  operations_.erase(o.place);
+  if (stopped_) parts_.time.post(guarded([this] { stop_step(); }));
+}
+
+error_code volume::need_gate(operation& o, std::uint64_t inode) {
+  if (o.gate == inode) return error_code::ok;
+  o.wanted_gate = inode;
+  return error_code::again_later;
+}
+
+void volume::enter_gate(operation& o) {
+  CHECK(o.wanted_gate != 0);
+  leave_gate(o);
+  std::deque<operation*>& queue = gates_[o.wanted_gate];
+  queue.push_back(&o);
+  if (queue.size() > 1) return;
+  o.gate = o.wanted_gate;
+  run(o);
+}
+
+void volume::leave_gate(operation& o) {
+  if (o.gate == 0) return;
+  const auto at = gates_.find(o.gate);
+  CHECK(at != gates_.end());
+  CHECK(at->second.front() == &o);
+  at->second.pop_front();
+  const std::uint64_t inode = std::exchange(o.gate, 0);
+  if (at->second.empty()) {
+    gates_.erase(at);
+    return;
+  }
+  operation& next = *at->second.front();
+  next.gate = inode;
+  parts_.time.post(guarded([this, &next] { run(next); }));
+}
+
+volume_status volume::status() const {
+  volume_status s = counts_;
+  s.running = operations_.size();
+  s.open_handles = opens_.size();
+  s.redo_size = redo_.size();
+  s.last_transno = last_transno_;
+  s.last_committed = last_committed_;
+  return s;
+}
+
+}  // namespace tangelo

@@ -1,0 +1,275 @@
+// volume: one exported filesystem: the service that the export calls, over its two stores.
+//
+// All of it runs on the loop thread. An operation is attempted as plain synchronous code over a
+// transaction (transaction.h) and ends in one of these ways:
+//   answered   it only read, or failed: no batch, no transno; the answer may be held (sharing.h);
+//   written    its batch (effect + reply record + last transno) is in the store; it is answered
+//              when the commit thread has made it durable, in the order of the transnos;
+//   blocked    a read needs the disk: warmed on the pool, then attempted again;
+//   gated      another data operation of the inode runs: attempted again when the gate is free;
+//   working    it has begun object I/O: attempted again, one stage on, when that ends.
+//
+// Invariants:
+//   1. Effect and reply record of a mutation are one batch; an M answer means that it is durable.
+//   2. Bytes of a write above redo_payload_max are flushed before its batch is written; smaller
+//      ones are in the batch as a redo record. So what is committed never misses its bytes.
+//   3. An object is cut or removed only after the transaction that says so is durable, inside the
+//      inode's gate; the intent is a redo record until the object is flushed.
+//   4. When an inode's redo records are removed, all they say has been flushed.
+//   5. An operation holds at most one gate. The gate is held from before the object I/O until the
+//      batch is written, or until the object action is done.
+//   6. transno = boot generation << 32 | counter; last_committed never passes a transno whose batch
+//      is not durable.
+//
+// A failure of the commit itself stops the process: nothing may be answered after it, and the
+// restart finds the prefix that is durable.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/problem.h"
+#include "protocol/ops.h"
+#include "rdma/service.h"
+#include "server/inode_ranges.h"
+#include "server/kv.h"
+#include "server/objects.h"
+#include "server/opens.h"
+#include "server/operation.h"
+#include "server/redo_log.h"
+#include "server/sharing.h"
+#include "server/transaction.h"
+#include "server/workers.h"
+
+namespace tangelo {
+
+struct volume_options {
+  id128 id{};
+  std::string where;               // for messages: the volume's directory
+  bool audit = false;              // log and count duplicate effects
+  bool keep_reply_records = true;  // false: a negative control of the tests
+  bool flush = true;               // false: a negative control of the tests
+  std::uint64_t slow_us = 0;       // added to each commit, for tests
+  std::size_t redo_size_max = 64 << 20;
+  std::uint64_t redo_age_max_ns = 5 * ns_per_s;
+};
+
+// What a volume stands on; all must outlive it.
+struct volume_parts {
+  scheduler& time;
+  kv_store& kv;
+  object_store& objects;
+  workers& pool;
+  workers& committer;
+};
+
+struct volume_status {
+  std::uint64_t executed = 0;  // mutations written
+  std::uint64_t commits = 0;   // group commits
+  std::uint64_t warmed = 0;    // attempts thrown away because a read needed the disk
+  std::uint64_t held_answers = 0;
+  std::uint64_t duplicate_effects = 0;
+  std::uint64_t checkpoints = 0;
+  std::size_t running = 0;
+  std::size_t open_handles = 0;
+  std::size_t redo_size = 0;
+  std::uint64_t last_transno = 0;
+  std::uint64_t last_committed = 0;
+};
+
+class volume final : public service {
+ public:
+  // Writes an empty filesystem into an empty store, durably.
+  static error_code format(kv_store& kv, std::uint32_t uid, std::uint32_t gid,
+                           std::int64_t now_ns);
+  // Blocks: raises the boot generation durably and does again what redo records say.
+  static outcome<std::unique_ptr<volume>> open(volume_options options, volume_parts parts);
+  ~volume() override;
+  volume(const volume&) = delete;
+  volume& operator=(const volume&) = delete;
+
+  id128 target_id() const override { return options_.id; }
+  std::uint64_t boot_generation() const override { return boot_; }
+  std::uint64_t last_committed() const override { return last_committed_; }
+  void execute(inbound_call& call) override;
+  std::vector<client_record> load_clients() override;
+  void remember_client(const client_key& key, std::function<void(error_code)> done) override;
+  void forget_client(const client_key& key, std::function<void(error_code)> done) override;
+  void recovery_ended() override;
+
+  // Flushes the objects and removes the redo records; `done` when no work is left. No calls may
+  // come any more.
+  void stop(std::function<void()> done);
+  volume_status status() const;
+
+ private:
+  using handler = error_code (volume::*)(operation&, transaction&);
+
+  volume(volume_options options, volume_parts parts);
+
+  // volume_open.cc
+  outcome<bool> load();
+  outcome<bool> redo_all();
+  error_code redo_one(const redo_record& record, byte_span bytes);
+  problem damaged(std::string_view what) const;
+
+  // volume.cc: the way of an operation
+  static handler handler_of(opcode op);
+  operation& begin(inbound_call* call);
+  void begin_own(std::function<error_code(operation&, transaction&)> own,
+                 std::function<void(error_code)> done);
+  void run(operation& o);
+  error_code attempt(operation& o, transaction& t);
+  void warm(operation& o, std::vector<missed_read> misses);
+  void answer(operation& o, error_code status, const transaction& t);
+  void write_batch(operation& o, transaction& t);
+  void add_reply(operation& o, transaction& t, kv_batch& batch);
+  void audit(const operation& o, kv_batch& batch);
+  void fill_answer(operation& o, transaction& t);
+  void finish(operation& o);
+  void act(operation& o);
+  void end(operation& o);
+  bool has_space(const operation& o);
+
+  // gates
+  error_code need_gate(operation& o, std::uint64_t inode);
+  void enter_gate(operation& o);
+  void leave_gate(operation& o);
+
+  // volume_commit.cc
+  void wait_for(std::uint64_t transno, operation& o);
+  void kick_commit();
+  void start_commit();
+  void commit_ended(error_code e, std::uint64_t target);
+  void arm_checkpoint();
+  void start_checkpoint();
+  void checkpoint_next();
+  void checkpoint_inode(std::uint64_t inode);
+  void checkpoint_flushed(std::uint64_t inode, const std::vector<std::string>& keys,
+                          error_code e);
+  void stop_step();
+
+  // volume_names.cc
+  error_code do_lookup(operation& o, transaction& t);
+  error_code do_make(operation& o, transaction& t);  // mknod, mkdir, symlink, create
+  error_code create_existing(operation& o, transaction& t, const make_call& c,
+                             const dirent_record& found);
+  error_code do_link(operation& o, transaction& t);
+  error_code do_unlink(operation& o, transaction& t);  // and rmdir
+  error_code do_readdir(operation& o, transaction& t);
+  op_result<inode_record*> directory(transaction& t, std::uint64_t number);
+  error_code drop_link(operation& o, transaction& t, std::uint64_t number, bool directory);
+  error_code erase_inode(operation& o, transaction& t, std::uint64_t number);
+  error_code is_empty(transaction& t, std::uint64_t number);
+
+  // volume_rename.cc
+  error_code do_rename(operation& o, transaction& t);
+  error_code exchange(transaction& t, const rename_call& c, const dirent_record& from,
+                      const dirent_record& to);
+  error_code is_below(transaction& t, std::uint64_t directory, std::uint64_t ancestor);
+  error_code moved(transaction& t, std::uint64_t inode, std::uint64_t from, std::uint64_t to);
+
+  // volume_attr.cc
+  void kill_privileges(transaction& t, std::uint64_t number, inode_record& r);
+  error_code do_getattr(operation& o, transaction& t);
+  error_code do_setattr(operation& o, transaction& t);
+  error_code set_size(operation& o, transaction& t, std::uint64_t number, std::uint64_t size);
+  error_code do_readlink(operation& o, transaction& t);
+  error_code do_statfs(operation& o, transaction& t);
+  error_code do_setxattr(operation& o, transaction& t);
+  error_code do_getxattr(operation& o, transaction& t);
+  error_code do_listxattr(operation& o, transaction& t);
+  error_code do_removexattr(operation& o, transaction& t);
+
+  // volume_data.cc
+  error_code do_read(operation& o, transaction& t);
+  error_code do_write(operation& o, transaction& t);
+  error_code write_inline(operation& o, transaction& t, const write_call& c, inode_record& r);
+  error_code begin_object_write(operation& o, transaction& t, const write_call& c,
+                                inode_record& r);
+  void object_write_bytes(operation& o, std::uint64_t inode, std::uint64_t size_before);
+  error_code end_object_write(operation& o, transaction& t, const write_call& c,
+                              inode_record& r);
+  void written(operation& o, transaction& t, const write_call& c, inode_record& r);
+  void resume(operation& o, error_code e);
+
+  // volume_clients.cc
+  error_code do_open(operation& o, transaction& t);  // and reclaim_open
+  error_code do_release(operation& o, transaction& t);
+  error_code do_fsync(operation& o, transaction& t);
+  error_code do_inode_range(operation& o, transaction& t);
+  error_code drop_client(transaction& t, const client_key& key, bool older_only);
+  void released(const std::vector<std::uint64_t>& inodes);
+  void remove_orphan(std::uint64_t inode);
+  void note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode);
+
+  std::int64_t now() const { return static_cast<std::int64_t>(parts_.time.wall_ns()); }
+
+  const volume_options options_;
+  const volume_parts parts_;
+  std::uint64_t boot_ = 0;
+  std::uint64_t last_transno_ = 0;    // given out
+  std::uint64_t last_written_ = 0;    // in the store
+  std::uint64_t last_committed_ = 0;  // durable
+  std::uint64_t next_inode_ = 0;
+
+  std::list<operation> operations_;
+  std::unordered_map<std::uint64_t, std::deque<operation*>> gates_;  // front: its holder
+  open_table opens_;
+  inode_ranges ranges_;
+  redo_log redo_;
+  sharing sharing_;
+  std::set<client_key, client_less> known_;
+  std::unordered_set<std::uint64_t> orphans_;
+  bool recovered_ = false;  // no client can re-claim anything any more
+
+  std::multimap<std::uint64_t, operation*> waiting_;  // by the transno they wait for
+  bool commit_posted_ = false;
+  bool committing_ = false;
+
+  timer_id checkpoint_timer_ = 0;
+  bool checkpointing_ = false;
+  std::vector<std::uint64_t> checkpoint_left_;
+  std::size_t checkpoint_running_ = 0;
+  std::function<void()> stopped_;
+
+  store_space space_;
+  std::uint64_t space_until_ns_ = 0;
+  volume_status counts_;
+  // A callback that does nothing when this volume is gone.
+  template <class F>
+  auto guarded(F f) {
+    return [alive = std::weak_ptr<bool>(alive_), f = std::move(f)](auto&&... args) {
+      if (!alive.expired()) f(std::forward<decltype(args)>(args)...);
+    };
+  }
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+// What stat(2) shows of a record.
+attributes attributes_of(std::uint64_t number, const inode_record& r);
+error_code check_name(std::string_view name);
+inline std::uint8_t type_of_mode(std::uint32_t mode) {
+  return static_cast<std::uint8_t>((mode >> 12) & 15);  // as IFTODT
+}
+inline constexpr std::uint32_t answer_valid_ms = 1000;
+
+template <class Answer>
+void put_answer(operation& o, const Answer& a) {
+  std::byte room[answer_size_max];
+  const std::optional<std::size_t> size = encode(a, room);
+  CHECK(size.has_value());
+  o.body.assign(room, room + *size);
+}
+
+}  // namespace tangelo

@@ -1,0 +1,206 @@
+// What clients hold: opens, ranges of inode numbers, reply records; and what becomes of it.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "server/volume.h"
+
+namespace tangelo {
+
+namespace {
+constexpr std::uint32_t range_count_max = 1 << 20;
+}
+
+// Known handles keep an inode alive; one that the server has forgotten (an answer of create that
+// came from a reply record after a restart) is learnt again from the first call that names it.
+void volume::note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode) {
+  if (handle == 0 || o.stage != 0 || !known_.contains(o.client)) return;
+  (void)opens_.open(o.client, handle, inode);  // false: it means another inode; that one stays
+}
+
+error_code volume::do_open(operation& o, transaction& t) {
+  const std::optional<open_call> c = decode<open_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  const op_result<inode_record*> r = t.inode(c->inode);
+  if (!r) return r.error();
+  if (S_ISLNK((*r)->mode)) return error_code::loop_of_links;
+  const bool writes = (c->open_flags & O_ACCMODE) != O_RDONLY;
+  if (S_ISDIR((*r)->mode) && writes) return error_code::is_directory;
+  if (!S_ISDIR((*r)->mode) && (c->open_flags & O_DIRECTORY) != 0)
+    return error_code::not_directory;
+  if (!opens_.open(o.client, c->handle, c->inode)) return error_code::bad_handle;
+  o.form = answer_form::attr;
+  o.subject = c->inode;
+  return error_code::ok;
+}
+
+error_code volume::do_release(operation& o, transaction&) {
+  const std::optional<open_call> c = decode<open_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  const std::optional<std::uint64_t> inode = opens_.release(o.client, c->handle);
+  if (inode) released({*inode});
+  return error_code::ok;
+}
+
+void volume::released(const std::vector<std::uint64_t>& inodes) {
+  if (!recovered_) return;  // somebody may still re-claim it
+  for (const std::uint64_t inode : inodes)
+    if (opens_.count(inode) == 0 && orphans_.contains(inode)) remove_orphan(inode);
+}
+
+void volume::remove_orphan(std::uint64_t inode) {
+  begin_own(
+      [this, inode](operation& o, transaction& t) {
+        if (opens_.count(inode) != 0 || !orphans_.contains(inode)) return error_code::no_data;
+        const op_result<inode_record*> r = t.inode(inode);
+        if (!r && r.error() != error_code::stale) return r.error();
+        if (r && (*r)->link_count == 0) {
+          const error_code e = erase_inode(o, t, inode);
+          if (e != error_code::ok) return e;
+        }
+        t.remove(column::orphans, key_of(inode));
+        o.after_write = [this, inode] { orphans_.erase(inode); };
+        return error_code::ok;
+      },
+      nullptr);
+}
+
+void volume::recovery_ended() {
+  recovered_ = true;
+  const std::vector<std::uint64_t> all(orphans_.begin(), orphans_.end());
+  released(all);
+}
+
+error_code volume::do_fsync(operation& o, transaction& t) {
+  const std::optional<fsync_call> c = decode<fsync_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  const op_result<inode_record*> r = t.inode(c->inode);
+  if (!r) return r.error();
+  note_handle(o, c->handle, c->inode);
+  o.wait_until = last_written_;
+  return error_code::ok;
+}
+
+error_code volume::do_inode_range(operation& o, transaction& t) {
+  const std::optional<inode_range_call> c = decode<inode_range_call>(o.call->body);
+  if (!c || c->count == 0) return error_code::invalid;
+  const std::uint32_t count = std::min(c->count, range_count_max);
+  const std::uint64_t first = next_inode_;
+  t.put(column::meta, std::string(meta_next_inode), key_of(first + count));
+  t.put(column::clients, range_key(o.client.client_id, first),
+        packed(saved_range{record_version, o.client.incarnation, count}));
+  o.after_write = [this, client = o.client, first, count] {
+    next_inode_ = first + count;
+    ranges_.add(client, first, count);
+  };
+  put_answer(o, inode_range_answer{first, count});
+  return error_code::ok;
+}
+
+// Removes the reply records and ranges of this client's incarnations before `key`, or of `key` too.
+error_code volume::drop_client(transaction& t, const client_key& key, bool older_only) {
+  const auto goes = [&key, older_only](std::uint64_t incarnation) {
+    return incarnation < key.incarnation || (!older_only && incarnation == key.incarnation);
+  };
+  const std::string from = client_record_key(key.client_id);
+  const std::string until = end_of(from);
+  error_code e = t.scan(column::replies, from, until,
+                        [&t, &goes](std::string_view k, std::string_view value) {
+                          const std::optional<saved_reply> r = unpacked<saved_reply>(value);
+                          if (!r || goes(r->incarnation))
+                            t.remove(column::replies, std::string(k));
+                          return true;
+                        });
+  if (e != error_code::ok) return e;
+  return t.scan(column::clients, from, until,
+                [&t, &goes](std::string_view k, std::string_view value) {
+                  if (k.size() == sizeof(id128)) return true;
+                  const std::optional<saved_range> r = unpacked<saved_range>(value);
+                  if (!r || goes(r->incarnation)) t.remove(column::clients, std::string(k));
+                  return true;
+                });
+}
+
+void volume::remember_client(const client_key& key, std::function<void(error_code)> done) {
+  begin_own(
+      [this, key](operation& o, transaction& t) {
+        const error_code e = drop_client(t, key, true);
+        if (e != error_code::ok) return e;
+        // It may hold something from now on: a recovery window has to wait for it.
+        t.put(column::clients, client_record_key(key.client_id),
+              packed(saved_client{record_version, 1, key.incarnation}));
+        o.after_write = [this, key] {
+          ranges_.forget(key, true);
+          std::erase_if(known_, [&key](const client_key& k) {
+            return k.client_id == key.client_id && k.incarnation < key.incarnation;
+          });
+          known_.insert(key);
+          released(opens_.forget(key, true));
+        };
+        return error_code::ok;
+      },
+      std::move(done));
+}
+
+void volume::forget_client(const client_key& key, std::function<void(error_code)> done) {
+  begin_own(
+      [this, key](operation& o, transaction& t) {
+        const std::string name = client_record_key(key.client_id);
+        const op_result<std::string> raw = t.value(column::clients, name);
+        if (!raw) return raw.error();
+        const std::optional<saved_client> saved = unpacked<saved_client>(*raw);
+        if (saved && saved->incarnation > key.incarnation) return error_code::no_data;
+        const error_code e = drop_client(t, key, false);
+        if (e != error_code::ok) return e;
+        t.remove(column::clients, name);
+        o.after_write = [this, key] {
+          ranges_.forget(key, false);
+          known_.erase(key);
+          released(opens_.forget(key, false));
+        };
+        return error_code::ok;
+      },
+      [done = std::move(done)](error_code e) { done(e == error_code::no_data ? error_code::ok : e); });
+}
+
+std::vector<client_record> volume::load_clients() {
+  std::map<id128, client_record> clients;
+  const auto client = [&clients](std::string_view key, std::string_view value) {
+    const std::optional<saved_client> c = unpacked<saved_client>(value);
+    if (key.size() != sizeof(id128) || !c) return true;
+    client_record r;
+    copy_bytes(r.key.client_id, bytes_of(key));
+    r.key.incarnation = c->incarnation;
+    r.awaited = c->awaited != 0;
+    clients.emplace(r.key.client_id, std::move(r));
+    return true;
+  };
+  const auto reply = [&clients](std::string_view key, std::string_view value) {
+    const std::optional<saved_reply> s = unpacked<saved_reply>(value);
+    id128 id{};
+    copy_bytes(id, bytes_of(key));
+    const auto at = clients.find(id);
+    if (!s || at == clients.end() || at->second.key.incarnation != s->incarnation) return true;
+    reply_record r;
+    r.incarnation = s->incarnation;
+    for (const char digit : key.substr(sizeof(id128)))
+      r.slot = static_cast<std::uint16_t>((r.slot << 8) | static_cast<unsigned char>(digit));
+    r.slot_seq = s->slot_seq;
+    r.xid = s->xid;
+    r.op = static_cast<opcode>(s->op);
+    r.status = error_of_wire(s->status);
+    r.transno = s->transno;
+    const byte_span body = bytes_of(s->body);
+    r.body.assign(body.begin(), body.end());
+    at->second.replies.push_back(std::move(r));
+    return true;
+  };
+  kv_status s = parts_.kv.scan(column::clients, {}, {}, read_mode::blocking, client);
+  CHECK(s == kv_status::found);  // open() read all of it
+  s = parts_.kv.scan(column::replies, {}, {}, read_mode::blocking, reply);
+  CHECK(s == kv_status::found);
+  std::vector<client_record> out;
+  for (auto& [id, record] : clients) out.push_back(std::move(record));
+  return out;
+}
+
+}  // namespace tangelo

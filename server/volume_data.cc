@@ -1,0 +1,195 @@
+// Reading and writing of file data.
+//
+// A small file is a value in the store; writing it is a transaction like any other. Writing to an
+// object goes: into the gate -> object I/O (cut old bytes behind the end if there will be a gap;
+// an inline file's bytes; the bytes; above redo_payload_max a flush) -> attempt again, stage 1 ->
+// batch, with redo records for what was not flushed -> out of the gate.
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "server/volume.h"
+
+namespace tangelo {
+
+namespace {
+constexpr std::uint64_t size_max = INT64_MAX;
+}
+
+void volume::resume(operation& o, error_code e) {
+  o.io_error = e;
+  o.stage = 1;
+  run(o);
+}
+
+error_code volume::do_read(operation& o, transaction& t) {
+  const std::optional<read_call> c = decode<read_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  const op_result<inode_record*> r = t.inode(c->inode);
+  if (o.stage == 1) {  // the bytes are there; `t` needs to know whose they are
+    o.payload_size = o.io_count;
+    return o.io_error;
+  }
+  if (!r) return r.error();
+  if (S_ISDIR((*r)->mode)) return error_code::is_directory;
+  if (!S_ISREG((*r)->mode)) return error_code::invalid;
+  if (c->offset > size_max) return error_code::invalid;
+  note_handle(o, c->handle, c->inode);
+  const std::uint64_t left = c->offset < (*r)->size ? (*r)->size - c->offset : 0;
+  const std::size_t wanted = std::min<std::uint64_t>(
+      std::min<std::uint64_t>(c->size, o.call->payload_out.size()), left);
+  if (wanted == 0) return error_code::ok;
+  const mutable_byte_span into = o.call->payload_out.first(wanted);
+  if (((*r)->flags & inode_flag::object) == 0) {
+    const op_result<std::string> data = t.value(column::inline_data, key_of(c->inode));
+    if (!data && data.error() != error_code::no_data) return data.error();
+    std::size_t n = 0;
+    if (data && c->offset < data->size())
+      n = copy_bytes(into, bytes_of(std::string_view(*data).substr(c->offset)));
+    std::fill(into.begin() + static_cast<std::ptrdiff_t>(n), into.end(), std::byte{0});
+    o.payload_size = wanted;
+    return error_code::ok;
+  }
+  if (parts_.objects.read_now(c->inode, c->offset, into)) {
+    o.payload_size = wanted;
+    return error_code::ok;
+  }
+  o.working = true;
+  parts_.objects.read(c->inode, c->offset, into,
+                      guarded([this, &o, into](op_result<std::uint64_t> n) {
+                        if (n) {  // behind the object's end is a hole
+                          const auto had = static_cast<std::ptrdiff_t>(*n);
+                          std::fill(into.begin() + had, into.end(), std::byte{0});
+                          o.io_count = into.size();
+                        }
+                        resume(o, n ? error_code::ok : n.error());
+                      }));
+  return error_code::again_later;
+}
+
+error_code volume::do_write(operation& o, transaction& t) {
+  const std::optional<write_call> c = decode<write_call>(o.call->body);
+  if (!c || c->size != o.call->payload_in.size()) return error_code::invalid;
+  const op_result<inode_record*> found = t.inode(c->inode);
+  if (!found) return found.error();
+  inode_record& r = **found;
+  if (S_ISDIR(r.mode)) return error_code::is_directory;
+  if (!S_ISREG(r.mode)) return error_code::invalid;
+  note_handle(o, c->handle, c->inode);
+  if (const error_code e = need_gate(o, c->inode); e != error_code::ok) return e;
+  if (o.stage == 1) return end_object_write(o, t, *c, r);
+  o.offset = (c->flags & write_flag::append) != 0 ? r.size : c->offset;
+  if (o.offset > size_max || c->size > size_max - o.offset) return error_code::file_too_big;
+  if (c->size == 0) {
+    written(o, t, *c, r);
+    return error_code::ok;
+  }
+  const bool small = o.offset + c->size <= inline_size_max;
+  if ((r.flags & inode_flag::object) == 0 && small) return write_inline(o, t, *c, r);
+  return begin_object_write(o, t, *c, r);
+}
+
+// What every write changes besides the bytes.
+void volume::written(operation& o, transaction& t, const write_call& c, inode_record& r) {
+  o.written = {};
+  o.written.written = c.size;
+  o.written.offset = o.offset;
+  o.written.change_before = r.change;
+  if (c.size != 0) {
+    r.size = std::max(r.size, o.offset + c.size);
+    r.mtime_ns = r.ctime_ns = now();
+    if ((c.flags & write_flag::kill_setid) != 0) kill_privileges(t, c.inode, r);
+    t.touch(c.inode);
+  }
+  o.form = answer_form::write;
+  o.subject = c.inode;
+}
+
+error_code volume::write_inline(operation& o, transaction& t, const write_call& c,
+                                inode_record& r) {
+  const std::string key = key_of(c.inode);
+  std::string data;
+  if (r.size != 0) {
+    op_result<std::string> old = t.value(column::inline_data, key);
+    if (!old && old.error() != error_code::no_data) return old.error();
+    if (old) data = std::move(*old);
+  }
+  if (data.size() < o.offset + c.size) data.resize(o.offset + c.size, '\0');
+  data.replace(o.offset, c.size, text_of(o.call->payload_in));
+  t.put(column::inline_data, key, std::move(data));
+  written(o, t, c, r);
+  return error_code::ok;
+}
+
+error_code volume::begin_object_write(operation& o, transaction& t, const write_call& c,
+                                      inode_record& r) {
+  if (!has_space(o)) return error_code::no_space;
+  const bool is_inline = (r.flags & inode_flag::object) == 0;
+  o.staging.clear();
+  if (is_inline && r.size != 0) {
+    const op_result<std::string> data = t.value(column::inline_data, key_of(c.inode));
+    if (!data && data.error() != error_code::no_data) return data.error();
+    if (data) {
+      const byte_span bytes = bytes_of(*data);
+      o.staging.assign(bytes.begin(), bytes.end());
+    }
+  }
+  o.working = true;
+  const std::uint64_t inode = c.inode;
+  const std::uint64_t size_before = is_inline ? 0 : r.size;
+  if (!is_inline && o.offset <= r.size) {
+    object_write_bytes(o, inode, size_before);
+    return error_code::again_later;
+  }
+  const auto moved = guarded([this, &o, inode, size_before](op_result<std::uint64_t> n) {
+    if (n) return object_write_bytes(o, inode, size_before);
+    resume(o, n.error());
+  });
+  const auto cut = guarded([this, &o, inode, moved](error_code e) {
+    if (e != error_code::ok) return resume(o, e);
+    if (o.staging.empty()) return moved(op_result<std::uint64_t>(0));
+    parts_.objects.write(inode, 0, o.staging, false, moved);
+  });
+  parts_.objects.truncate(inode, size_before, cut);
+  return error_code::again_later;
+}
+
+void volume::object_write_bytes(operation& o, std::uint64_t inode, std::uint64_t size_before) {
+  const mutable_byte_span bytes = o.call->payload_in;
+  const bool flush = bytes.size() > redo_payload_max && options_.flush;
+  parts_.objects.write(
+      inode, o.offset, bytes, flush,
+      guarded([this, &o, inode, size_before](op_result<std::uint64_t> blocks) {
+        if (blocks) {
+          o.io_count = *blocks;
+          return resume(o, error_code::ok);
+        }
+        // Give back what was allocated behind the end; the answer is the write's own error.
+        const error_code e = blocks.error();
+        parts_.objects.truncate(inode, size_before,
+                                guarded([this, &o, e](error_code) { resume(o, e); }));
+      }));
+}
+
+error_code volume::end_object_write(operation& o, transaction& t, const write_call& c,
+                                    inode_record& r) {
+  if (o.io_error != error_code::ok) return o.io_error;
+  const bool was_inline = (r.flags & inode_flag::object) == 0;
+  if (c.size > redo_payload_max) {
+    o.supersedes = c.inode;  // the flush covered all that was done to the object before
+  } else {
+    if (was_inline || o.offset > r.size)
+      t.add_redo({record_version, redo_kind::truncate, c.inode, was_inline ? 0 : r.size}, {});
+    if (!o.staging.empty())
+      t.add_redo({record_version, redo_kind::write, c.inode, 0}, o.staging);
+    t.add_redo({record_version, redo_kind::write, c.inode, o.offset}, o.call->payload_in);
+  }
+  if (was_inline) {
+    t.remove(column::inline_data, key_of(c.inode));
+    r.flags |= inode_flag::object;
+  }
+  r.blocks = o.io_count;
+  written(o, t, c, r);
+  return error_code::ok;
+}
+
+}  // namespace tangelo

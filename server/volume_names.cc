@@ -1,0 +1,317 @@
+// Operations on names: lookup, making, linking, removing and listing.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "server/volume.h"
+
+namespace tangelo {
+
+namespace {
+
+constexpr std::uint32_t link_count_max = 65'000;
+constexpr std::uint64_t cookie_of_parent = 2;  // of ".."; "." has 1
+constexpr std::size_t miss_count_max = 256;    // of one readdir attempt
+
+bool is_directory(const inode_record& r) { return S_ISDIR(r.mode); }
+
+std::string_view link_target(const inbound_call& call) { return text_of(call.payload_in); }
+
+}  // namespace
+
+error_code check_name(std::string_view name) {
+  if (name.empty()) return error_code::no_entry;
+  if (name.size() > name_size_max) return error_code::name_too_long;
+  if (name.find('/') != name.npos || name.find('\0') != name.npos) return error_code::invalid;
+  return error_code::ok;
+}
+
+op_result<inode_record*> volume::directory(transaction& t, std::uint64_t number) {
+  op_result<inode_record*> r = t.inode(number);
+  if (r && !is_directory(**r)) return failure{error_code::not_directory};
+  return r;
+}
+
+error_code volume::do_lookup(operation& o, transaction& t) {
+  const std::optional<name_call> c = decode<name_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  if (const error_code e = check_name(c->name); e != error_code::ok) return e;
+  const op_result<inode_record*> dir = directory(t, c->parent);
+  if (!dir) return dir.error();
+  o.form = answer_form::entry;
+  if (c->name == "." || c->name == "..") {
+    o.subject = c->name == "." ? c->parent : (*dir)->parent;
+  } else {
+    const op_result<dirent_record> found = t.entry(c->parent, c->name);
+    if (!found) return found.error();
+    o.subject = found->inode;
+  }
+  const op_result<inode_record*> r = t.inode(o.subject);
+  return r ? error_code::ok : r.error();
+}
+
+namespace {
+
+// The record of what `c` makes in `dir`; error `invalid` for a type that op does not make.
+op_result<inode_record> new_record(const operation& o, const make_call& c,
+                                   const inode_record& dir, std::int64_t now) {
+  inode_record r;
+  const std::uint32_t type = c.mode & S_IFMT;
+  r.mode = c.mode & 07777;
+  r.link_count = 1;
+  r.uid = c.who.uid;
+  r.gid = (dir.mode & S_ISGID) != 0 ? dir.gid : c.who.gid;
+  r.atime_ns = r.mtime_ns = r.ctime_ns = r.btime_ns = now;
+  if (o.op == opcode::mkdir) {
+    r.mode |= S_IFDIR | (dir.mode & S_ISGID);
+    r.link_count = 2;
+    r.size = 4096;
+    r.blocks = 8;
+    r.parent = c.parent;
+  } else if (o.op == opcode::symlink) {
+    r.mode = S_IFLNK | 0777;
+    r.size = o.call->payload_in.size();
+  } else if (o.op == opcode::create) {
+    if (type != 0 && type != S_IFREG) return failure{error_code::invalid};
+    r.mode |= S_IFREG;
+  } else {
+    const bool device = type == S_IFCHR || type == S_IFBLK;
+    if (type != 0 && type != S_IFREG && type != S_IFIFO && type != S_IFSOCK && !device)
+      return failure{type == S_IFDIR ? error_code::not_permitted : error_code::invalid};
+    r.mode |= type == 0 ? S_IFREG : type;
+    if (device) r.rdev = c.rdev;
+  }
+  return r;
+}
+
+}  // namespace
+
+error_code volume::do_make(operation& o, transaction& t) {
+  const std::optional<make_call> c = decode<make_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  if (const error_code e = check_name(c->name); e != error_code::ok) return e;
+  const op_result<inode_record*> dir = directory(t, c->parent);
+  if (!dir) return dir.error();
+  if (c->name == "." || c->name == "..") return error_code::exists;
+  const op_result<dirent_record> found = t.entry(c->parent, c->name);
+  if (found) {
+    if (o.op != opcode::create || (c->open_flags & O_EXCL) != 0) return error_code::exists;
+    return create_existing(o, t, *c, *found);
+  }
+  if (found.error() != error_code::no_entry) return found.error();
+  if ((*dir)->link_count == 0) return error_code::no_entry;  // removed, but open
+  if (o.op == opcode::symlink && link_target(*o.call).empty()) return error_code::no_entry;
+  if (o.op == opcode::symlink && link_target(*o.call).size() > link_target_size_max)
+    return error_code::name_too_long;
+  if (!ranges_.contains(o.client, c->inode)) return error_code::invalid;
+  const op_result<inode_record*> used = t.inode(c->inode);
+  if (used) return error_code::invalid;
+  if (used.error() != error_code::stale) return used.error();
+
+  const std::int64_t at = now();
+  const op_result<inode_record> r = new_record(o, *c, **dir, at);
+  if (!r) return r.error();
+  t.add_inode(c->inode, *r);
+  t.put_entry(c->parent, c->name, c->inode, type_of_mode(r->mode), 0);
+  (*dir)->mtime_ns = (*dir)->ctime_ns = at;
+  if (o.op == opcode::mkdir) ++(*dir)->link_count;
+  t.touch(c->parent);
+  if (o.op == opcode::symlink)
+    t.put(column::inline_data, key_of(c->inode), std::string(link_target(*o.call)));
+  if (o.op == opcode::create)
+    o.after_write = [this, client = o.client, handle = c->handle, inode = c->inode] {
+      (void)opens_.open(client, handle, inode);  // a handle in use was refused by the client
+    };
+  o.form = answer_form::entry;
+  o.subject = c->inode;
+  return error_code::ok;
+}
+
+error_code volume::create_existing(operation& o, transaction& t, const make_call& c,
+                                   const dirent_record& found) {
+  const op_result<inode_record*> r = t.inode(found.inode);
+  if (!r) return r.error() == error_code::stale ? error_code::io : r.error();
+  if (is_directory(**r)) return error_code::is_directory;
+  if (S_ISLNK((*r)->mode)) return error_code::loop_of_links;
+  if (!S_ISREG((*r)->mode)) return error_code::exists;
+  if ((c.open_flags & O_TRUNC) != 0) {
+    const error_code e = set_size(o, t, found.inode, 0);
+    if (e != error_code::ok) return e;
+    (*r)->mtime_ns = (*r)->ctime_ns = now();
+    t.touch(found.inode);
+  }
+  o.after_write = [this, client = o.client, handle = c.handle, inode = found.inode] {
+    (void)opens_.open(client, handle, inode);  // as above
+  };
+  o.form = answer_form::entry;
+  o.subject = found.inode;
+  return error_code::ok;
+}
+
+error_code volume::do_link(operation& o, transaction& t) {
+  const std::optional<link_call> c = decode<link_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  if (const error_code e = check_name(c->name); e != error_code::ok) return e;
+  const op_result<inode_record*> dir = directory(t, c->parent);
+  if (!dir) return dir.error();
+  const op_result<inode_record*> r = t.inode(c->inode);
+  if (!r) return r.error();
+  if (c->name == "." || c->name == "..") return error_code::exists;
+  const op_result<dirent_record> found = t.entry(c->parent, c->name);
+  if (found) return error_code::exists;
+  if (found.error() != error_code::no_entry) return found.error();
+  if (is_directory(**r)) return error_code::not_permitted;
+  if ((*dir)->link_count == 0 || (*r)->link_count == 0) return error_code::no_entry;
+  if ((*r)->link_count >= link_count_max) return error_code::too_many_links;
+  ++(*r)->link_count;
+  (*r)->ctime_ns = (*dir)->mtime_ns = (*dir)->ctime_ns = now();
+  t.touch(c->inode);
+  t.touch(c->parent);
+  t.put_entry(c->parent, c->name, c->inode, type_of_mode((*r)->mode), 0);
+  o.form = answer_form::entry;
+  o.subject = c->inode;
+  return error_code::ok;
+}
+
+error_code volume::is_empty(transaction& t, std::uint64_t number) {
+  bool empty = true;
+  const std::string from = key_of(number);
+  const error_code e = t.scan(column::cookies, from, end_of(from),
+                              [&empty](std::string_view, std::string_view) {
+                                empty = false;
+                                return false;
+                              });
+  if (e != error_code::ok) return e;
+  return empty ? error_code::ok : error_code::not_empty;
+}
+
+error_code volume::do_unlink(operation& o, transaction& t) {
+  const std::optional<name_call> c = decode<name_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  const bool wants_directory = o.op == opcode::rmdir;
+  if (const error_code e = check_name(c->name); e != error_code::ok) return e;
+  if (c->name == ".") return wants_directory ? error_code::invalid : error_code::is_directory;
+  if (c->name == "..") return wants_directory ? error_code::not_empty : error_code::is_directory;
+  const op_result<inode_record*> dir = directory(t, c->parent);
+  if (!dir) return dir.error();
+  const op_result<dirent_record> found = t.entry(c->parent, c->name);
+  if (!found) return found.error();
+  const op_result<inode_record*> r = t.inode(found->inode);
+  if (!r) return r.error() == error_code::stale ? error_code::io : r.error();
+  if (is_directory(**r) && !wants_directory) return error_code::is_directory;
+  if (!is_directory(**r) && wants_directory) return error_code::not_directory;
+  if (wants_directory) {
+    const error_code e = is_empty(t, found->inode);
+    if (e != error_code::ok) return e;
+    --(*dir)->link_count;
+  }
+  t.remove_entry(c->parent, c->name, found->cookie);
+  (*dir)->mtime_ns = (*dir)->ctime_ns = now();
+  t.touch(c->parent);
+  return drop_link(o, t, found->inode, wants_directory);
+}
+
+// One name of the inode is gone (of a directory: the name).
+error_code volume::drop_link(operation& o, transaction& t, std::uint64_t number,
+                             bool directory) {
+  const op_result<inode_record*> r = t.inode(number);
+  if (!r) return r.error();
+  (*r)->ctime_ns = now();
+  t.touch(number);
+  if (directory)
+    (*r)->link_count = 0;
+  else if ((*r)->link_count > 0)
+    --(*r)->link_count;
+  if ((*r)->link_count > 0) return error_code::ok;
+  if (opens_.count(number) == 0 && recovered_) return erase_inode(o, t, number);
+  t.put(column::orphans, key_of(number), {});
+  o.after_write = [this, number] { orphans_.insert(number); };
+  return error_code::ok;
+}
+
+error_code volume::erase_inode(operation& o, transaction& t, std::uint64_t number) {
+  const op_result<inode_record*> r = t.inode(number);
+  if (!r) return r.error();
+  if (S_ISREG((*r)->mode)) {
+    const error_code e = need_gate(o, number);
+    if (e != error_code::ok) return e;
+  }
+  if (((*r)->flags & inode_flag::xattrs) != 0) {
+    const std::string from = key_of(number);
+    const error_code e = t.scan(column::xattrs, from, end_of(from),
+                                [&t](std::string_view key, std::string_view) {
+                                  t.remove(column::xattrs, std::string(key));
+                                  return true;
+                                });
+    if (e != error_code::ok) return e;
+  }
+  if (((*r)->flags & inode_flag::object) != 0) {
+    t.add_redo({record_version, redo_kind::remove, number, 0}, {});
+    o.supersedes = number;
+    o.has_action = true;
+    o.action = {redo_kind::remove, number, 0};
+  } else if (!is_directory(**r)) {
+    t.remove(column::inline_data, key_of(number));
+  }
+  t.remove_inode(number);
+  return error_code::ok;
+}
+
+error_code volume::do_readdir(operation& o, transaction& t) {
+  const std::optional<read_call> c = decode<read_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  const op_result<inode_record*> dir = directory(t, c->inode);
+  if (!dir) return dir.error();
+  note_handle(o, c->handle, c->inode);
+  const std::size_t room = std::min<std::size_t>(c->size, o.call->payload_out.size());
+  bool full = false;
+  const auto put = [&o, &full, room](const directory_entry& e) {
+    const std::optional<std::size_t> n =
+        encode(e, o.call->payload_out.first(room).subspan(o.payload_size));
+    if (n)
+      o.payload_size += *n;
+    else
+      full = true;
+    return n.has_value();
+  };
+  directory_entry e;
+  e.type = 4;  // DT_DIR
+  if (c->offset < 1) {
+    e.cookie = 1, e.inode = c->inode, e.name = ".";
+    (void)put(e);  // `full` says it
+  }
+  if (c->offset < cookie_of_parent && !full) {
+    e.cookie = cookie_of_parent, e.inode = (*dir)->parent, e.name = "..";
+    (void)put(e);  // `full` says it
+  }
+  error_code blocked = error_code::ok;
+  const auto visit = [&](std::string_view key, std::string_view value) {
+    const std::optional<cookie_record> found = unpacked<cookie_record>(value);
+    if (!found) return true;
+    directory_entry x;
+    x.cookie = number_at(key, 8);
+    x.inode = found->inode;
+    x.type = found->type;
+    x.name = found->name;
+    if (c->with_attributes != 0) {
+      const op_result<inode_record*> r = t.inode(found->inode);
+      if (r) x.attr = attributes_of(found->inode, **r);
+      if (!r) blocked = r.error();
+      if (!r && r.error() != error_code::again_later) return true;
+      x.has_attributes = 1;
+      x.entry_valid_ms = x.attr_valid_ms = answer_valid_ms;
+    }
+    return put(x) && t.misses().size() < miss_count_max;
+  };
+  if (!full) {
+    const std::uint64_t after = std::max(c->offset, cookie_of_parent);
+    if (after == UINT64_MAX) return error_code::ok;
+    const error_code s = t.scan(column::cookies, key_of(c->inode, after + 1),
+                                end_of(key_of(c->inode)), visit);
+    if (s != error_code::ok) return s;
+  }
+  if (!t.misses().empty()) return error_code::again_later;
+  if (blocked == error_code::io) return error_code::io;
+  return full && o.payload_size == 0 ? error_code::invalid : error_code::ok;
+}
+
+}  // namespace tangelo

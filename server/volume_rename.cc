@@ -1,0 +1,124 @@
+// rename(2): the one operation with two names, and all that can be wrong with them.
+#include <sys/stat.h>
+
+#include "server/volume.h"
+
+namespace tangelo {
+
+namespace {
+constexpr std::uint32_t no_replace = 1;
+constexpr std::uint32_t exchange_both = 2;
+
+bool is_dots(std::string_view name) { return name == "." || name == ".."; }
+}  // namespace
+
+// `invalid` when `ancestor` is `directory` itself or above it.
+error_code volume::is_below(transaction& t, std::uint64_t directory, std::uint64_t ancestor) {
+  for (std::uint64_t at = directory; at != root_inode;) {
+    if (at == ancestor) return error_code::invalid;
+    const op_result<inode_record*> r = t.inode(at);
+    if (!r) return r.error();
+    if ((*r)->parent == at || (*r)->parent == 0) return error_code::io;
+    at = (*r)->parent;
+  }
+  return ancestor == root_inode ? error_code::invalid : error_code::ok;
+}
+
+// The inode has come from one directory into another.
+error_code volume::moved(transaction& t, std::uint64_t inode, std::uint64_t from,
+                         std::uint64_t to) {
+  const op_result<inode_record*> r = t.inode(inode);
+  if (!r) return r.error() == error_code::stale ? error_code::io : r.error();
+  (*r)->ctime_ns = now();
+  t.touch(inode);
+  if (!S_ISDIR((*r)->mode) || from == to) return error_code::ok;
+  (*r)->parent = to;
+  const op_result<inode_record*> a = t.inode(from);
+  const op_result<inode_record*> b = t.inode(to);
+  CHECK(a.has_value());  // both were read before
+  CHECK(b.has_value());
+  --(*a)->link_count;
+  ++(*b)->link_count;
+  return error_code::ok;
+}
+
+error_code volume::exchange(transaction& t, const rename_call& c, const dirent_record& from,
+                            const dirent_record& to) {
+  if (from.type == 4) {  // DT_DIR
+    const error_code e = is_below(t, c.new_parent, from.inode);
+    if (e != error_code::ok) return e;
+  }
+  if (to.type == 4) {
+    const error_code e = is_below(t, c.parent, to.inode);
+    if (e != error_code::ok) return e;
+  }
+  if (const error_code e = moved(t, from.inode, c.parent, c.new_parent); e != error_code::ok)
+    return e;
+  if (const error_code e = moved(t, to.inode, c.new_parent, c.parent); e != error_code::ok)
+    return e;
+  t.put_entry(c.parent, c.name, to.inode, to.type, from.cookie);
+  t.put_entry(c.new_parent, c.new_name, from.inode, from.type, to.cookie);
+  return error_code::ok;
+}
+
+error_code volume::do_rename(operation& o, transaction& t) {
+  const std::optional<rename_call> c = decode<rename_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  if ((c->flags & ~(no_replace | exchange_both)) != 0 ||
+      c->flags == (no_replace | exchange_both))
+    return error_code::invalid;
+  if (const error_code e = check_name(c->name); e != error_code::ok) return e;
+  if (const error_code e = check_name(c->new_name); e != error_code::ok) return e;
+  if (is_dots(c->name) || is_dots(c->new_name)) return error_code::busy;
+  const op_result<inode_record*> dir = directory(t, c->parent);
+  if (!dir) return dir.error();
+  const op_result<inode_record*> new_dir = directory(t, c->new_parent);
+  if (!new_dir) return new_dir.error();
+  const op_result<dirent_record> from = t.entry(c->parent, c->name);
+  if (!from) return from.error();
+  const op_result<dirent_record> to = t.entry(c->new_parent, c->new_name);
+  if (!to && to.error() != error_code::no_entry) return to.error();
+  if (to && (c->flags & no_replace) != 0) return error_code::exists;
+  if (!to && (c->flags & exchange_both) != 0) return error_code::no_entry;
+  if ((*new_dir)->link_count == 0) return error_code::no_entry;
+  if (to && to->inode == from->inode) return error_code::ok;
+  const std::int64_t at = now();
+
+  if ((c->flags & exchange_both) != 0) {
+    const error_code e = exchange(t, *c, *from, *to);
+    if (e != error_code::ok) return e;
+  } else {
+    const bool is_directory = from->type == 4;  // DT_DIR
+    if (is_directory) {
+      const error_code e = is_below(t, c->new_parent, from->inode);
+      if (e != error_code::ok) return e;
+    }
+    if (to) {
+      if (is_directory && to->type != 4) return error_code::not_directory;
+      if (!is_directory && to->type == 4) {
+        // As Linux: a directory above the file itself is first of all not empty.
+        const error_code e = is_below(t, c->parent, to->inode);
+        if (e == error_code::invalid) return error_code::not_empty;
+        return e == error_code::ok ? error_code::is_directory : e;
+      }
+      if (is_directory) {
+        const error_code e = is_empty(t, to->inode);
+        if (e != error_code::ok) return e;
+        --(*new_dir)->link_count;
+      }
+      const error_code e = drop_link(o, t, to->inode, is_directory);
+      if (e != error_code::ok) return e == error_code::stale ? error_code::io : e;
+    }
+    const error_code e = moved(t, from->inode, c->parent, c->new_parent);
+    if (e != error_code::ok) return e;
+    t.remove_entry(c->parent, c->name, from->cookie);
+    t.put_entry(c->new_parent, c->new_name, from->inode, from->type, to ? to->cookie : 0);
+  }
+  (*dir)->mtime_ns = (*dir)->ctime_ns = at;
+  (*new_dir)->mtime_ns = (*new_dir)->ctime_ns = at;
+  t.touch(c->parent);
+  t.touch(c->new_parent);
+  return error_code::ok;
+}
+
+}  // namespace tangelo
