@@ -110,8 +110,8 @@ void supervised_child::reap() noexcept {
   record_.last_status.store(static_cast<std::uint32_t>(last_status_), std::memory_order_relaxed);
   record_.pid.store(0, std::memory_order_release);
   log_notice("{} ended, pid {}: {}", name_of(role_), pid_, describe_status(last_status_));
-  pid_ = 0;
-  owner_.on_child_ended(role_, last_status_);
+  const pid_t pid = std::exchange(pid_, 0);
+  owner_.on_child_ended(role_, pid, last_status_);
   apply(policy_.restarts ? child_event::ended : child_event::ended_for_good);
 }
 

@@ -24,7 +24,7 @@ class child_events {
   // Starts a process for `role`; an errno when that is not possible now.
   virtual result<child_process, int> start_child(process_role role) noexcept = 0;
   // It was reaped; `status` as from waitpid(2). A successor may follow.
-  virtual void on_child_ended(process_role role, int status) noexcept = 0;
+  virtual void on_child_ended(process_role role, pid_t pid, int status) noexcept = 0;
   // It has ended and there will be no other.
   virtual void on_child_gone(process_role role, int status) noexcept = 0;
 };

@@ -85,7 +85,12 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   if (!front_end) return failure{front_end.error()};
   outcome<std::string> core = program("tangelo-core", "client_core");
   if (!core) return failure{core.error()};
-  outcome<run_dir> directory = run_dir::take(s.run_dir, s.name, previous_wait_ms);
+  // One that is mounted will not end by itself; one that is not may be about to.
+  const std::vector<mount_entry> before = read_mount_table();
+  const mount_entry* there = find_mount(before, s.mount_point);
+  const bool served = there != nullptr && there->type == mount_type;
+  outcome<run_dir> directory =
+      run_dir::take(s.run_dir, s.name, served ? 0 : previous_wait_ms);
   if (!directory) return failure{directory.error()};
   outcome<void> free = check_not_mounted(s);
   if (!free) return failure{free.error()};

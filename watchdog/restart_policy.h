@@ -1,8 +1,9 @@
 // restart_policy: when a child that ended is started again.
 //
 // Pure: time and randomness come in, a delay goes out. The first restart is immediate, the next
-// ones wait 50 ms, 100 ms, 200 ms ... 5 s, each with +-25 % of jitter; a child that has lived for
-// 10 s has proven itself, and the next restart is a first one again.
+// ones wait 50 ms, 100 ms, 200 ms ... 5 s, each with +-25 % of jitter. After a child that has
+// proven itself (10 s of life, or useful work: the owner decides) the next restart is a first one
+// again.
 #pragma once
 
 #include <cstdint>

@@ -92,12 +92,24 @@ result<child_process, int> watchdog::start_core() noexcept {
   const supervise_packet packet{supervise_message::core_started,
                                 static_cast<std::uint32_t>(child->pid)};
   (void)link_.send(packet, std::move(pair.ours));  // the queue was empty
+  core_started_ns_ = time_.now_ns();
+  downcalls_at_start_ = parts_.fs->counters.downcalls.load(std::memory_order_relaxed);
   return child;
 }
 
-void watchdog::on_child_ended(process_role role, int) noexcept {
+// A core whose answers were taken, and which lived long enough not to burn the CPU, is no crash
+// loop: its successor starts at once.
+bool watchdog::core_has_worked() const noexcept {
+  constexpr std::uint64_t life_min_ns = 100 * ns_per_ms;
+  const std::uint64_t taken = parts_.fs->counters.downcalls.load(std::memory_order_relaxed);
+  return taken != downcalls_at_start_ && time_.now_ns() - core_started_ns_ >= life_min_ns;
+}
+
+void watchdog::on_child_ended(process_role role, pid_t pid, int) noexcept {
   if (role == process_role::front_end) return link_.drain();
-  (void)link_.send({supervise_message::core_ended, 0});  // start_core() looks at the queue
+  // start_core() looks at the queue, so a full one only delays the next core.
+  (void)link_.send({supervise_message::core_ended, static_cast<std::uint32_t>(pid)});
+  if (core_has_worked()) core_.proven();
 }
 
 void watchdog::on_child_gone(process_role role, int status) noexcept {

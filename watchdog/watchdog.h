@@ -56,7 +56,7 @@ class watchdog final : child_events, link_events, control_events {
  private:
   // child_events
   result<child_process, int> start_child(process_role role) noexcept override;
-  void on_child_ended(process_role role, int status) noexcept override;
+  void on_child_ended(process_role role, pid_t pid, int status) noexcept override;
   void on_child_gone(process_role role, int status) noexcept override;
   // link_events
   void on_packet(const supervise_packet& packet) noexcept override;
@@ -66,6 +66,7 @@ class watchdog final : child_events, link_events, control_events {
 
   result<child_process, int> start_front_end() noexcept;
   result<child_process, int> start_core() noexcept;
+  bool core_has_worked() const noexcept;
   void on_front_end_gone(int status) noexcept;
   void send_arenas(control_ticket ticket) noexcept;
   void unmount_for(control_ticket ticket, int flags) noexcept;
@@ -84,6 +85,8 @@ class watchdog final : child_events, link_events, control_events {
   control_server control_{time_, *this};
   supervised_child front_end_;
   supervised_child core_;
+  std::uint64_t core_started_ns_ = 0;
+  std::uint64_t downcalls_at_start_ = 0;
   bool reported_ = false;       // --ready-fd was answered
   bool said_unmounted_ = false; // by the front end
   bool leaving_ = false;        // the mount is going away because somebody wants it to

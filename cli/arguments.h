@@ -1,0 +1,40 @@
+// arguments: the command line of `tangelo`, parsed.
+//
+// The adapter around CLI11: its exceptions end in arguments.cc.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/problem.h"
+
+namespace tangelo {
+
+struct mount_arguments {
+  std::string source;
+  std::string directory;
+  std::vector<std::string> options;
+  bool verbose = false;
+};
+struct umount_arguments {
+  std::string directory;
+  bool lazy = false;
+};
+struct look_arguments {
+  std::string what;  // empty: every mount
+  bool json = false;
+  bool ops = false;
+};
+// Help or version was asked for.
+struct said_arguments {
+  std::string text;
+};
+
+using arguments = std::variant<mount_arguments, umount_arguments, look_arguments, said_arguments>;
+
+outcome<arguments> parse_arguments(int argc, char** argv);
+// The words of `-o a,b -o c`.
+std::vector<std::string> split_options(const std::vector<std::string>& given);
+
+}  // namespace tangelo

@@ -1,0 +1,18 @@
+// commands: what each subcommand of `tangelo` does, after its arguments were parsed.
+//
+// They print to standard output and return, or return a problem for main() to print. None of them
+// waits for a mount without bound.
+#pragma once
+
+#include <string>
+
+#include "base/problem.h"
+#include "cli/arguments.h"
+
+namespace tangelo {
+
+outcome<void> run_mount(const mount_arguments& words);
+outcome<void> run_umount(const umount_arguments& words);
+outcome<void> run_look(const look_arguments& words);
+
+}  // namespace tangelo

@@ -1,0 +1,49 @@
+#include <cstdio>
+
+#include "base/clock.h"
+#include "base/places.h"
+#include "cli/commands.h"
+#include "cli/render.h"
+#include "cli/snapshot.h"
+
+namespace tangelo {
+
+namespace {
+
+outcome<std::vector<mount_ref>> chosen_mounts(const std::string& what) {
+  if (what.empty()) return list_mounts();
+  outcome<mount_ref> one = find_mount_of(what);
+  if (!one) return failure{one.error()};
+  return std::vector<mount_ref>{*std::move(one)};
+}
+
+void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+}  // namespace
+
+outcome<void> run_look(const look_arguments& words) {
+  outcome<std::vector<mount_ref>> chosen = chosen_mounts(words.what);
+  if (!chosen) return failure{chosen.error()};
+  const system_clock time;
+  std::vector<mount_view> views;
+  std::vector<mount_ops> pending;
+  bool all_answer = true;
+  for (const mount_ref& mount : *chosen) {
+    outcome<arena_view> arena = arena_view::open(default_run_dir(), mount);
+    all_answer = all_answer && arena;
+    mount_view view;
+    view.mount = mount;
+    if (!arena) view.why_not = arena.error().text + "; " + arena.error().hint;
+    if (arena && words.ops) pending.push_back({mount, arena->ops(time.now_ns())});
+    views.push_back(arena ? arena->status(mount, time.now_ns()) : view);
+  }
+  if (words.ops)
+    print(words.json ? ops_json(pending) : ops_text(pending));
+  else
+    print(words.json ? status_json(views) : status_text(views));
+  if (all_answer) return {};
+  return failure{problem{exit_code::unreachable, "a mount is UNSUPERVISED: its watchdog is gone",
+                         "what is mounted still works; `umount -l` and mount again"}};
+}
+
+}  // namespace tangelo

@@ -1,0 +1,33 @@
+#include <cstdio>
+
+#include "cli/arguments.h"
+#include "cli/commands.h"
+
+namespace {
+
+using tangelo::outcome;
+
+struct run_words {
+  outcome<void> operator()(const tangelo::mount_arguments& w) const { return run_mount(w); }
+  outcome<void> operator()(const tangelo::umount_arguments& w) const { return run_umount(w); }
+  outcome<void> operator()(const tangelo::look_arguments& w) const { return run_look(w); }
+  outcome<void> operator()(const tangelo::said_arguments& w) const {
+    std::fputs(w.text.c_str(), stdout);
+    return {};
+  }
+};
+
+int fail(const tangelo::problem& p) {
+  std::fprintf(stderr, "tangelo: %s\n", p.text.c_str());
+  if (!p.hint.empty()) std::fprintf(stderr, "tangelo: %s\n", p.hint.c_str());
+  return static_cast<int>(p.code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const outcome<tangelo::arguments> words = tangelo::parse_arguments(argc, argv);
+  if (!words) return fail(words.error());
+  const outcome<void> done = std::visit(run_words{}, *words);
+  return done ? 0 : fail(done.error());
+}

@@ -1,0 +1,167 @@
+#include "cli/render.h"
+
+#include <fmt/format.h>
+#include <sys/wait.h>
+
+#include <cstring>
+
+#include "base/clock.h"
+#include "cli/json.h"
+
+namespace tangelo {
+
+namespace {
+
+std::string status_word(std::uint32_t status) {
+  const int s = static_cast<int>(status);
+  if (WIFEXITED(s)) return fmt::format("exit status {}", WEXITSTATUS(s));
+  const char* name = strsignal(WTERMSIG(s));
+  return fmt::format("signal {} ({})", WTERMSIG(s), name == nullptr ? "?" : name);
+}
+
+std::string process_line(const process_view& p) {
+  std::string line = fmt::format("  {:<10} ", p.role);
+  if (p.pid != 0) line += fmt::format("pid {}, up {}", p.pid, duration_text(p.uptime_ns));
+  else if (p.next_start_in_ns != 0)
+    line += fmt::format("not running, starts in {}", duration_text(p.next_start_in_ns));
+  else line += "not running";
+  if (p.restarts != 0)
+    line += fmt::format(", restarts {}, last ended by {}", p.restarts, status_word(p.last_status));
+  return line + "\n";
+}
+
+std::uint64_t counter(const mount_view& m, std::string_view name) {
+  for (const counter_view& c : m.counters)
+    if (c.name == name) return c.value;
+  return 0;
+}
+
+std::string mount_text(const mount_view& m) {
+  std::string out = fmt::format("{}  {}  {}\n", m.mount.mount_point, m.mount.source, state_of(m));
+  if (!m.supervised) return out + "  " + m.why_not + "\n";
+  const core_view& c = m.core;
+  out += fmt::format("  {:<10} {} {}, boot {}, committed {}, connections {}\n", "server",
+                     c.address.empty() ? "-" : c.address, c.import_state, c.boot_generation,
+                     c.last_committed, c.connection_count);
+  if (!c.last_text.empty() || c.last_down_reason != "none")
+    out += fmt::format("  {:<10} {}{}{}\n", "last said", c.last_down_reason,
+                       c.last_text.empty() ? "" : ": ", c.last_text);
+  for (const process_view& p : m.processes) out += process_line(p);
+  out += fmt::format("  {:<10} {} pending, {} requests, {} replies, {} core losses, {} purged, "
+                     "{} given up\n",
+                     "ops", m.pending_ops, counter(m, "requests"), counter(m, "replies"),
+                     counter(m, "core_losses"), counter(m, "purged"), counter(m, "given_up"));
+  if (const std::uint64_t lost = counter(m, "lost_files"); lost != 0)
+    out += fmt::format("  {:<10} {} files have lost data; their next fsync or close says so\n",
+                       "LOST", lost);
+  return out;
+}
+
+void process_json(json_text& j, const process_view& p) {
+  j.open_object().key("role").text(p.role).key("pid").number(p.pid);
+  j.key("generation").number(p.generation).key("restarts").number(p.restarts);
+  j.key("uptime_ms").number(p.uptime_ns / ns_per_ms);
+  j.key("next_start_in_ms").number(p.next_start_in_ns / ns_per_ms);
+  j.key("last_status").number(p.last_status).close_object();
+}
+
+void core_json(json_text& j, const core_view& c) {
+  j.open_object().key("state").text(c.import_state).key("address").text(c.address);
+  j.key("boot_generation").number(c.boot_generation);
+  j.key("last_committed").number(c.last_committed);
+  j.key("connection_count").number(c.connection_count);
+  j.key("sending").number(c.sending).key("delayed").number(c.delayed);
+  j.key("last_down_reason").text(c.last_down_reason).key("last_text").text(c.last_text);
+  j.close_object();
+}
+
+void mount_json(json_text& j, const mount_view& m) {
+  j.open_object().key("name").text(m.mount.name).key("mount_point").text(m.mount.mount_point);
+  j.key("source").text(m.mount.source).key("state").text(state_of(m));
+  j.key("supervised").boolean(m.supervised);
+  if (m.supervised) {
+    j.key("client_id").text(m.client_id).key("incarnation").number(m.incarnation);
+    j.key("core_generation").number(m.core_generation);
+    j.key("core_attached").boolean(m.core_attached).key("pending_ops").number(m.pending_ops);
+    j.key("processes").open_list();
+    for (const process_view& p : m.processes) process_json(j, p);
+    j.close_list().key("import");
+    core_json(j, m.core);
+    j.key("counters").open_object();
+    for (const counter_view& c : m.counters) j.key(c.name).number(c.value);
+    j.close_object();
+  } else {
+    j.key("why").text(m.why_not);
+  }
+  j.close_object();
+}
+
+}  // namespace
+
+std::string_view state_of(const mount_view& m) {
+  if (!m.supervised) return "UNSUPERVISED";
+  return m.core_attached && m.core.import_state == "FULL" ? "SERVING" : "WAITING";
+}
+
+std::string duration_text(std::uint64_t ns) {
+  const std::uint64_t s = ns / ns_per_s;
+  if (ns < ns_per_s) return fmt::format("{}ms", ns / ns_per_ms);
+  if (s < 60) return fmt::format("{}.{}s", s, ns % ns_per_s / (100 * ns_per_ms));
+  if (s < 3600) return fmt::format("{}m{}s", s / 60, s % 60);
+  if (s < 86400) return fmt::format("{}h{}m", s / 3600, s % 3600 / 60);
+  return fmt::format("{}d{}h", s / 86400, s % 86400 / 3600);
+}
+
+std::string status_text(const std::vector<mount_view>& mounts) {
+  if (mounts.empty()) return "no Tangelo mounts\n";
+  std::string out;
+  for (const mount_view& m : mounts) out += mount_text(m);
+  return out;
+}
+
+std::string status_json(const std::vector<mount_view>& mounts) {
+  json_text j;
+  j.open_object().key("mounts").open_list();
+  for (const mount_view& m : mounts) mount_json(j, m);
+  j.close_list().close_object();
+  return j.str() + "\n";
+}
+
+std::string ops_text(const std::vector<mount_ops>& mounts) {
+  std::string out;
+  for (const mount_ops& m : mounts) {
+    if (mounts.size() > 1) out += m.mount.mount_point + ":\n";
+    if (m.ops.empty()) {
+      out += "no pending operations\n";
+      continue;
+    }
+    out += fmt::format("{:>8}  {:<12} {:>12}  {:<11} {:>8}  {:>8} {}\n", "AGE", "OP", "INODE",
+                       "STATE", "ATTEMPTS", "PID", "COMMAND");
+    for (const op_view& o : m.ops)
+      out += fmt::format("{:>8}  {:<12} {:>12}  {:<11} {:>8}  {:>8} {}\n", duration_text(o.age_ns),
+                         o.op, o.inode, o.state, o.attempts, o.pid,
+                         o.command.empty() ? "-" : o.command);
+  }
+  return out;
+}
+
+std::string ops_json(const std::vector<mount_ops>& mounts) {
+  json_text j;
+  j.open_object().key("mounts").open_list();
+  for (const mount_ops& m : mounts) {
+    j.open_object().key("name").text(m.mount.name).key("mount_point").text(m.mount.mount_point);
+    j.key("ops").open_list();
+    for (const op_view& o : m.ops) {
+      j.open_object().key("slot").number(o.index).key("xid").number(o.xid).key("op").text(o.op);
+      j.key("state").text(o.state).key("inode").number(o.inode).key("offset").number(o.offset);
+      j.key("size").number(o.size).key("age_ms").number(o.age_ns / ns_per_ms);
+      j.key("attempts").number(o.attempts).key("core_losses").number(o.core_losses);
+      j.key("pid").number(o.pid).key("command").text(o.command).close_object();
+    }
+    j.close_list().close_object();
+  }
+  j.close_list().close_object();
+  return j.str() + "\n";
+}
+
+}  // namespace tangelo

@@ -1,0 +1,29 @@
+// render: snapshots as text for a person and as JSON for a program.
+//
+// Pure. The JSON's member names are an interface (docs/OPERATIONS.md): members are added, never
+// renamed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/snapshot.h"
+
+namespace tangelo {
+
+std::string status_text(const std::vector<mount_view>& mounts);
+std::string status_json(const std::vector<mount_view>& mounts);
+
+struct mount_ops {
+  mount_ref mount;
+  std::vector<op_view> ops;
+};
+std::string ops_text(const std::vector<mount_ops>& mounts);
+std::string ops_json(const std::vector<mount_ops>& mounts);
+
+// "SERVING", "WAITING" (mounted and supervised, operations wait) or "UNSUPERVISED".
+std::string_view state_of(const mount_view& mount);
+// "850ms", "12.3s", "4m10s", "3h12m", "2d4h".
+std::string duration_text(std::uint64_t ns);
+
+}  // namespace tangelo

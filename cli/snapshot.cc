@@ -1,0 +1,199 @@
+#include "cli/snapshot.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "protocol/op_state.h"
+#include "protocol/records.h"
+#include "rdma/import.h"
+#include "rdma/provider.h"
+
+namespace tangelo {
+
+namespace {
+
+struct counter_row {
+  std::string_view name;
+  atomic_u64 fs_counters::*member;
+};
+constexpr std::array<counter_row, counter_count> counter_rows{{
+    {"requests", &fs_counters::requests},
+    {"replies", &fs_counters::replies},
+    {"upcalls", &fs_counters::upcalls},
+    {"downcalls", &fs_counters::downcalls},
+    {"downcalls_dropped", &fs_counters::downcalls_dropped},
+    {"downcalls_damaged", &fs_counters::downcalls_damaged},
+    {"interrupts", &fs_counters::interrupts},
+    {"given_up", &fs_counters::given_up},
+    {"core_losses", &fs_counters::core_losses},
+    {"core_losses_waiting", &fs_counters::core_losses_waiting},
+    {"core_losses_in_progress", &fs_counters::core_losses_in_progress},
+    {"core_losses_serviced", &fs_counters::core_losses_serviced},
+    {"purged", &fs_counters::purged},
+    {"in_progress_max", &fs_counters::in_progress_max},
+    {"deaf_periods", &fs_counters::deaf_periods},
+    {"lost_files", &fs_counters::lost_files},
+}};
+
+std::string printable(std::string_view text) {
+  std::string out(text.substr(0, text.find('\0')));
+  for (char& c : out)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return out;
+}
+
+template <std::size_t N>
+std::string text_of_words(const std::array<atomic_u64, N>& words) {
+  std::array<std::uint64_t, N> copy{};
+  for (std::size_t i = 0; i < N; ++i) copy[i] = words[i].load(std::memory_order_relaxed);
+  return printable(text_of(std::as_bytes(std::span(copy))));
+}
+
+template <class Enum>
+std::string_view name_or_unknown(Enum value) {
+  const std::string_view name = name_of(value);
+  return name.empty() ? std::string_view("?") : name;
+}
+
+std::uint64_t since(std::uint64_t then_ns, std::uint64_t now_ns) {
+  return then_ns == 0 || then_ns > now_ns ? 0 : now_ns - then_ns;
+}
+
+std::string command_of(std::uint32_t pid) {
+  if (pid == 0) return {};
+  const std::string path = "/proc/" + std::to_string(pid) + "/comm";
+  const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char name[64];
+  const ssize_t n = fd ? ::read(fd.get(), name, sizeof name) : -1;
+  if (n <= 0) return {};
+  const std::string_view text(name, static_cast<std::size_t>(n));
+  return printable(text.substr(0, text.find('\n')));
+}
+
+process_view view_of(const process_record& r, process_role role, std::uint64_t now_ns) {
+  process_view v;
+  v.role = name_of(role);
+  v.pid = r.pid.load(std::memory_order_acquire);
+  v.generation = r.generation.load(std::memory_order_relaxed);
+  v.restarts = r.restarts.load(std::memory_order_relaxed);
+  v.last_status = r.last_status.load(std::memory_order_relaxed);
+  const std::uint64_t next = r.next_start_ns.load(std::memory_order_relaxed);
+  v.next_start_in_ns = v.pid == 0 && next > now_ns ? next - now_ns : 0;
+  v.uptime_ns = v.pid == 0 ? 0 : since(r.started_ns.load(std::memory_order_relaxed), now_ns);
+  return v;
+}
+
+// Empty for a slot that holds no op now.
+std::optional<op_view> view_of(const op_slot& slot, std::uint32_t index, std::uint64_t now_ns) {
+  constexpr int attempts_max = 3;
+  op_cell cell;
+  control_word word;
+  for (int i = 0; i < attempts_max; ++i) {
+    const bool whole = copy_record(slot, word, cell);
+    const auto state = static_cast<op_state>(word.state);
+    if (state == op_state::unknown) return std::nullopt;
+    if (!whole) continue;
+    op_view v;
+    v.index = index;
+    v.xid = cell.xid;
+    v.op = name_or_unknown(cell.op);
+    v.state = name_or_unknown(state);
+    v.inode = cell.inode;
+    v.offset = cell.offset;
+    v.size = std::max(cell.payload_in.size, cell.payload_out.size);
+    v.age_ns = since(cell.arrived_ns, now_ns);
+    v.attempts = slot.attempts.load(std::memory_order_relaxed);
+    v.core_losses = slot.core_losses.load(std::memory_order_relaxed);
+    v.pid = cell.pid;
+    v.command = command_of(cell.pid);
+    return v;
+  }
+  return std::nullopt;
+}
+
+std::string hex_of(const id128& id) {
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string text;
+  for (const std::byte b : id)
+    text += {digits[std::to_integer<unsigned>(b) >> 4], digits[std::to_integer<unsigned>(b) & 15]};
+  return text;
+}
+
+}  // namespace
+
+outcome<arena_view> arena_view::open(const std::string& run_root, const mount_ref& mount) {
+  constexpr int wait_ms = 2000;
+  outcome<control_reply> reply = ask_watchdog(run_root, mount.name, control_verb::arenas, wait_ms);
+  if (!reply) return failure{reply.error()};
+  if (reply->answer.errno_value != 0)
+    return failure{problem{exit_code::failed, mount.name + ": " + printable({
+                               reply->answer.text.data(), reply->answer.text.size()}), {}}};
+  outcome<fs_arena_map> fs =
+      fs_arena_map::map(std::move(reply->fs_arena), arena_access::read_only);
+  if (!fs) return failure{fs.error()};
+  outcome<shared_arena_map> shared =
+      shared_arena_map::map(std::move(reply->shared_arena), arena_access::read_only);
+  if (!shared) return failure{shared.error()};
+  return arena_view(*std::move(fs), *std::move(shared));
+}
+
+core_view arena_view::core() const {
+  const core_page& page = shared_->core;
+  core_view v;
+  v.import_state =
+      name_or_unknown(static_cast<import_state>(page.import_state.load(std::memory_order_relaxed)));
+  v.address = text_of_words(page.address);
+  v.last_text = text_of_words(page.last_text);
+  v.last_down_reason = name_or_unknown(
+      static_cast<down_reason>(page.last_down_reason.load(std::memory_order_relaxed)));
+  v.boot_generation = page.boot_generation.load(std::memory_order_relaxed);
+  v.last_committed = page.last_committed.load(std::memory_order_relaxed);
+  v.connection_count = page.connection_count.load(std::memory_order_relaxed);
+  v.sending = page.sending.load(std::memory_order_relaxed);
+  v.delayed = page.delayed.load(std::memory_order_relaxed);
+  return v;
+}
+
+mount_view arena_view::status(const mount_ref& mount, std::uint64_t now_ns) const {
+  mount_view v;
+  v.mount = mount;
+  v.supervised = true;
+  v.client_id = hex_of(fs_->watchdog.client_id);
+  v.incarnation = fs_->watchdog.incarnation;
+  v.core_generation = fs_->core_generation.load(std::memory_order_relaxed);
+  v.core_attached = fs_->core_attached.load(std::memory_order_relaxed) != 0;
+  v.pending_ops = fs_->pending_ops.load(std::memory_order_relaxed);
+  for (std::size_t i = 0; i < process_role_count; ++i)
+    v.processes[i] = view_of(fs_->watchdog.processes[i], static_cast<process_role>(i), now_ns);
+  v.core = core();
+  for (std::size_t i = 0; i < counter_count; ++i)
+    v.counters[i] = {counter_rows[i].name, (fs_->counters.*counter_rows[i].member).load(
+                                               std::memory_order_relaxed)};
+  return v;
+}
+
+std::vector<op_view> arena_view::ops(std::uint64_t now_ns) const {
+  std::vector<op_view> found;
+  for (std::uint32_t i = 0; i < op_slot_count;) {
+    // Reading a hole through the mapping would fill it: ask where the next data is.
+    const auto begin = static_cast<off_t>(offsetof(fs_arena, ops) + i * sizeof(op_slot));
+    const off_t data = ::lseek(fs_.fd(), begin, SEEK_DATA);
+    if (data < 0) break;
+    const auto skipped = static_cast<std::uint64_t>(data - begin) / sizeof(op_slot);
+    if (skipped != 0) {
+      i = static_cast<std::uint32_t>(std::min<std::uint64_t>(i + skipped, op_slot_count));
+      continue;
+    }
+    if (std::optional<op_view> v = view_of(fs_->ops[i], i, now_ns)) found.push_back(*v);
+    ++i;
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const op_view& a, const op_view& b) { return a.age_ns > b.age_ns; });
+  return found;
+}
+
+}  // namespace tangelo

@@ -1,0 +1,92 @@
+// snapshot: what the arena of a mount said at one moment, copied into plain values.
+//
+// Command line only. Nothing in an arena is believed: every number is bounded before it is used as
+// one, every text is cut at its field and stripped of control characters, op records are taken
+// only when their CRC matches. Reading leaves holes of the arena holes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/problem.h"
+#include "cli/mounts.h"
+#include "protocol/arena.h"
+
+namespace tangelo {
+
+struct process_view {
+  std::string_view role;
+  std::uint32_t pid = 0;  // 0: not running
+  std::uint64_t generation = 0;
+  std::uint32_t restarts = 0;
+  std::uint64_t uptime_ns = 0;
+  std::uint64_t next_start_in_ns = 0;
+  std::uint32_t last_status = 0;
+};
+
+struct op_view {
+  std::uint32_t index = 0;
+  std::uint64_t xid = 0;
+  std::string_view op;
+  std::string_view state;
+  std::uint64_t inode = 0;
+  std::uint64_t offset = 0;
+  std::uint32_t size = 0;
+  std::uint64_t age_ns = 0;
+  std::uint32_t attempts = 0;
+  std::uint32_t core_losses = 0;
+  std::uint32_t pid = 0;
+  std::string command;  // of the caller; empty when it has gone
+};
+
+struct counter_view {
+  std::string_view name;
+  std::uint64_t value = 0;
+};
+inline constexpr std::size_t counter_count = 16;
+
+struct core_view {
+  std::string_view import_state;
+  std::string address;
+  std::string last_text;
+  std::string_view last_down_reason;
+  std::uint64_t boot_generation = 0;
+  std::uint64_t last_committed = 0;
+  std::uint32_t connection_count = 0;
+  std::uint32_t sending = 0;
+  std::uint32_t delayed = 0;
+};
+
+struct mount_view {
+  mount_ref mount;
+  bool supervised = false;
+  std::string why_not;  // when not supervised
+  std::string client_id;
+  std::uint64_t incarnation = 0;
+  std::uint64_t core_generation = 0;
+  bool core_attached = false;
+  std::uint32_t pending_ops = 0;
+  std::array<process_view, process_role_count> processes{};
+  core_view core;
+  std::array<counter_view, counter_count> counters{};
+};
+
+class arena_view {
+ public:
+  static outcome<arena_view> open(const std::string& run_root, const mount_ref& mount);
+  mount_view status(const mount_ref& mount, std::uint64_t now_ns) const;
+  core_view core() const;
+  // Oldest first.
+  std::vector<op_view> ops(std::uint64_t now_ns) const;
+
+ private:
+  arena_view(fs_arena_map fs, shared_arena_map shared) noexcept
+      : fs_(std::move(fs)), shared_(std::move(shared)) {}
+  fs_arena_map fs_;
+  shared_arena_map shared_;
+};
+
+}  // namespace tangelo
