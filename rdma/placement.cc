@@ -93,9 +93,12 @@ placement_target placement::find_target(const chunk& c) noexcept {
     if (r->into.empty()) return {kind::drop, {}, true};
     return {kind::place, r->into.first(c.size), true};
   }
+  return awaits_read(c) ? placement_target{kind::wait} : placement_target{};
+}
+
+bool placement::awaits_read(const chunk& c) noexcept {
   const announced_chunk* a = announced_.find(c.transfer_tag);
-  if (a != nullptr && a->eager && a->size == c.size && c.argument == 0) return {kind::wait};
-  return {};
+  return a != nullptr && a->eager && a->size == c.size && c.argument == 0;
 }
 
 std::uint64_t placement::end_read(std::uint64_t tag) noexcept {

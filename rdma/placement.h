@@ -59,7 +59,10 @@ class placement {
   bool announce(byte_span message);
   enum class read_step : std::uint8_t { refused, await_bytes, ask_peer, nothing_to_do };
   read_step begin_read(const chunk& c, mutable_byte_span into, std::uint64_t cookie);
+  // Where a DATA frame goes; a read found this way has begun and is not found again.
   placement_target find_target(const chunk& c) noexcept;
+  // A frame of this chunk has to wait for its read_remote.
+  bool awaits_read(const chunk& c) noexcept;
   // The cookie of the read that has ended.
   std::uint64_t end_read(std::uint64_t tag) noexcept;
 

@@ -62,6 +62,7 @@ class inbound_call {
   std::uint64_t xid = 0;
   opcode op = opcode::none;
   std::uint16_t flags = 0;        // message_flag bits of the call
+  std::uint64_t transno = 0;      // of a replay: the one it was first answered with
   byte_span body;                 // valid until complete()
   mutable_byte_span payload_in;   // page-aligned, complete; valid until complete()
   mutable_byte_span payload_out;  // page-aligned room for the answer's payload; until complete()

@@ -80,6 +80,21 @@ class replay_source {
   virtual std::uint32_t held() const = 0;  // held_state bits
 };
 
+// Every time the session waits for; tests make them small.
+struct session_timings {
+  std::uint64_t attempt_first_ns = 2 * ns_per_s;  // an attempt of the first round
+  std::uint64_t attempt_ns = 5 * ns_per_s;
+  std::uint64_t back_off_min_ns = 200 * ns_per_ms;  // between rounds, doubled, +-25 %
+  std::uint64_t back_off_max_ns = 5 * ns_per_s;
+  std::uint64_t denied_ns = 5 * ns_per_s;
+  std::uint64_t health_ns = ns_per_s;          // how often the connection is looked at
+  std::uint64_t ping_idle_ns = 5 * ns_per_s;   // silence that asks for a PING, without calls
+  std::uint64_t ping_busy_ns = 2 * ns_per_s;   // and with calls pending
+  std::uint64_t pong_wait_ns = 5 * ns_per_s;   // an unanswered PING ends the connection
+  std::uint64_t reply_wait_ns = 30 * ns_per_s; // a call without a reply although PONGs arrive
+  std::uint64_t goodbye_ns = 800 * ns_per_ms;  // stop() waits for the server's GOODBYE
+};
+
 struct session_options {
   id128 client_id{};
   std::uint64_t incarnation = 0;
@@ -87,6 +102,7 @@ struct session_options {
   std::string volume;
   std::vector<std::string> addresses;  // "host:port", at least one
   std::uint64_t seed = 1;              // of the back-off jitter
+  session_timings timings{};
 };
 
 struct session_status {
@@ -100,6 +116,11 @@ struct session_status {
   std::size_t sending = 0;
   std::size_t delayed = 0;
   std::uint32_t credits = 0;
+  std::uint64_t epoch = 0;
+  std::uint64_t resent = 0;         // calls sent again on another connection
+  std::uint64_t stale_replies = 0;  // replies nobody waited for
+  std::uint64_t evictions = 0;
+  import_machine::history_ring history{};  // the last states, oldest first
 };
 
 class client_session {

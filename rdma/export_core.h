@@ -1,0 +1,239 @@
+// export_core: export_host's one implementation. Included by rdma/export*.cc only: export.cc
+// (connections, life), export_connect.cc (HELLO, CONNECT), export_window.cc (recovery window,
+// forgetting), export_call.cc (from CALL to execution), export_reply.cc (slots and answers).
+//
+// Who owns what: the host owns connections (peer_link) and jobs; clients are shared by whoever
+// still has to do with them. A job belongs to the connection whose peer waits for its answer, or
+// to none while it is executed for a peer that has gone.
+//
+// Invariants, besides those of export.h:
+//   1. A job's buffers are given back only when no transfer into or out of them is under way.
+//   2. A client is forgotten only when none of its calls is being executed.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "rdma/buffer_pool.h"
+#include "rdma/channel.h"
+#include "rdma/export.h"
+
+namespace tangelo {
+
+class export_core;
+class peer_link;
+class call_job;
+struct served_volume;
+
+// What a session slot remembers (recovery.md §7.5).
+struct slot_memory {
+  enum class phase : std::uint8_t { empty, running, done };
+  phase where = phase::empty;
+  opcode op = opcode::none;
+  error_code status = error_code::ok;
+  std::uint32_t seq = 0;
+  std::uint64_t xid = 0;
+  std::uint64_t transno = 0;
+  call_job* job = nullptr;  // while running
+  std::vector<std::byte> body;
+};
+
+struct export_client {
+  enum class phase : std::uint8_t {
+    recorded,     // known from disk, not seen in this boot
+    remembering,  // fresh; its record is being made durable
+    recovering,   // joined in the window, replaying
+    active,
+    leaving,      // being forgotten
+  };
+  client_key key;
+  served_volume* volume = nullptr;
+  phase where = phase::recorded;
+  bool awaited = false;
+  bool replay_done = false;
+  bool forgetting = false;  // the service has been asked
+  std::uint64_t cookie = 0;
+  std::uint64_t epoch = 0;
+  peer_link* link = nullptr;
+  std::size_t running = 0;
+  std::vector<slot_memory> slots;
+  std::deque<call_job*> replays;  // in the order they came, executed one at a time
+  bool replay_running = false;
+  std::uint64_t calls = 0;
+  std::uint64_t resent = 0;
+  std::uint64_t from_record = 0;
+  std::uint64_t dropped = 0;
+};
+using client_ref = std::shared_ptr<export_client>;
+
+struct served_volume {
+  std::string name;
+  service* fs = nullptr;
+  std::vector<client_ref> clients;
+  bool window_open = false;
+  std::uint64_t window_soft_ns = 0;
+  std::uint64_t window_hard_ns = 0;
+  timer_id window_timer = 0;
+  std::deque<call_job*> held;  // calls that wait for the window's end
+};
+
+// One call on its way through the server.
+class call_job final : public inbound_call {
+ public:
+  enum class phase : std::uint8_t { starved, reading, held, replaying, running, writing };
+  explicit call_job(export_core& host) : host_(host) {}
+  void complete(const call_result& r) override;
+
+  peer_link* link = nullptr;
+  client_ref owner;
+  phase where = phase::starved;
+  bool dropped = false;   // its payload was not wanted: a repetition
+  bool has_pull = false;
+  bool has_push = false;
+  bool unknown_op = false;
+  chunk pull;
+  chunk push;
+  mutable_byte_span in_buffer;   // of the pool
+  mutable_byte_span out_buffer;
+  std::vector<std::byte> bytes;  // body, then inline payload
+  std::size_t body_size = 0;
+  slot_memory::phase phase_before = slot_memory::phase::empty;
+  std::uint32_t seq_before = 0;
+
+ private:
+  export_core& host_;
+};
+
+// One connection from a client.
+class peer_link final : public channel_events {
+ public:
+  enum class stage : std::uint8_t { hello, connect, active, closing };
+  peer_link(export_core& host, std::unique_ptr<endpoint> e)
+      : host_(host), wire(std::move(e), *this, 0) {}
+
+ private:
+  void on_channel_up() noexcept override;
+  void on_channel_message(const message_view& message) noexcept override;
+  void on_channel_done(std::uint64_t cookie, bool ok) noexcept override;
+  void on_channel_down(down_reason reason) noexcept override;
+  void on_channel_flushed() noexcept override;
+  export_core& host_;
+
+ public:
+  channel wire;
+  stage where = stage::hello;
+  served_volume* volume = nullptr;
+  client_ref client;
+  std::uint64_t epoch = 0;
+  std::uint64_t features = 0;
+  std::uint64_t heard_ns = 0;
+  std::uint64_t challenged_ns = 0;  // a PING was sent to see whether it still lives; 0: no
+  timer_id handshake_timer = 0;
+  std::size_t pulls = 0;            // reads that the peer was asked for
+  std::vector<call_job*> jobs;
+};
+
+class export_core final : public export_host {
+ public:
+  export_core(export_options options, scheduler& time);
+  ~export_core() override;
+  void add_volume(std::string volume, service& s) override;
+  void accept(std::unique_ptr<endpoint> peer) override;
+  void stop(std::function<void()> done) override;
+  std::vector<export_status> status() const override;
+  bool recovering() const override;
+
+ private:
+  friend class peer_link;
+  friend class call_job;
+  static constexpr std::uint16_t unslotted = 0xffff;
+  static constexpr std::uint64_t handshake_ns = 10 * ns_per_s;
+  static constexpr std::uint64_t challenge_ns = 2 * ns_per_s;
+  static constexpr std::uint64_t trim_ns = ns_per_s;
+  static constexpr std::uint64_t again_later_ms = 20;
+
+  // export.cc
+  void link_message(peer_link& link, const message_view& message);
+  void link_done(peer_link& link, std::uint64_t cookie);
+  void link_down(peer_link& link);
+  void link_flushed(peer_link& link);
+  void reap();
+  void close_link(peer_link& link, down_reason reason);
+  void breach(peer_link& link, error_code code, std::string_view text,
+              down_reason reason = down_reason::protocol);
+  void send_control(peer_link& link, message_type type, byte_span body, std::uint64_t xid);
+  void send_status(peer_link& link, message_type type, error_code status);
+  void check_stopped();
+  void schedule_trim();
+
+  // export_connect.cc
+  void take_hello(peer_link& link, const message_view& message);
+  void take_connect(peer_link& link, const message_view& message);
+  void connect_known(peer_link& link, const client_ref& c, const connect_body& body);
+  void connect_unknown(peer_link& link, const connect_body& body);
+  void challenge(peer_link& link, const client_ref& old);
+  void attach(peer_link& link, const client_ref& c);
+  void say_verdict(peer_link& link, connect_verdict verdict);
+  void say_later(peer_link& link, connect_verdict verdict, std::uint64_t retry_ms,
+                 std::string_view text);
+  void remembered(const client_ref& c, error_code status);
+  void take_goodbye(peer_link& link, const message_view& message);
+
+  // export_window.cc
+  void open_window(served_volume& v);
+  void window_expired(served_volume& v);
+  void check_window(served_volume& v);
+  void end_window(served_volume& v);
+  void take_replay_done(peer_link& link);
+  void evict(const client_ref& c);
+  void leave(const client_ref& c);
+  void check_leaving(const client_ref& c);
+  std::uint64_t window_left_ms(const served_volume& v) const;
+
+  // export_call.cc
+  void take_call(peer_link& link, const message_view& message);
+  std::string_view refuse_call(const peer_link& link, const message_view& message) const;
+  void fill_job(call_job& job, peer_link& link, const message_view& message);
+  bool is_repetition(const call_job& job) const;
+  bool give_buffers(call_job& job);
+  void begin(call_job& job);
+  void serve_starved();
+  void ready(call_job& job);
+  void take_replay(call_job& job);
+  void next_replay(const client_ref& c);
+  void take_mutation(call_job& job);
+  void hold(call_job& job);
+  void execute(call_job& job);
+  call_job& new_job();
+  void release(call_job& job);
+  void detach(call_job& job);
+  void attach_job(call_job& job, peer_link& link);
+
+  // export_reply.cc
+  slot_memory& slot_of(export_client& c, std::uint16_t slot);
+  void repeat_answer(call_job& job, const slot_memory& s);
+  void finish(call_job& job, const call_result& r);
+  void record(call_job& job, const call_result& r);
+  void answer(call_job& job, const call_result& r);
+  void answer_status(call_job& job, error_code status, std::uint64_t transno);
+
+  export_options options_;
+  scheduler& time_;
+  std::vector<std::unique_ptr<served_volume>> volumes_;
+  std::vector<std::unique_ptr<peer_link>> links_;
+  std::vector<std::unique_ptr<call_job>> jobs_;
+  std::vector<call_job*> free_jobs_;
+  buffer_pool buffers_;
+  std::deque<call_job*> starved_;
+  std::size_t running_ = 0;
+  timer_id trim_timer_ = 0;
+  bool stopping_ = false;
+  std::function<void()> stop_done_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // posted calls look at it
+};
+
+}  // namespace tangelo

@@ -1,0 +1,99 @@
+// Slots and answers: what is remembered of an executed mutation, and how an answer leaves.
+#include "base/check.h"
+#include "protocol/ops.h"
+#include "rdma/export_core.h"
+
+namespace tangelo {
+
+void call_job::complete(const call_result& r) { host_.finish(*this, r); }
+
+slot_memory& export_core::slot_of(export_client& c, std::uint16_t slot) {
+  if (slot >= c.slots.size()) c.slots.resize(std::size_t{slot} + 1);
+  return c.slots[slot];
+}
+
+void export_core::finish(call_job& job, const call_result& r) {
+  CHECK(job.where == call_job::phase::running);
+  CHECK(r.body.size() <= wire_inline_payload_max);
+  CHECK(r.payload_size <= job.payload_out.size());
+  const client_ref c = job.owner;
+  --c->running;
+  --running_;
+  if (is_mutation(job.op)) record(job, r);
+  const bool replay = (job.flags & message_flag::replay) != 0;
+  if (job.link == nullptr) {
+    release(job);  // kept in the slot if it was a mutation
+  } else {
+    answer(job, r);
+  }
+  if (replay) {
+    c->replay_running = false;
+    next_replay(c);
+  }
+  check_leaving(c);
+  check_stopped();
+}
+
+void export_core::record(call_job& job, const call_result& r) {
+  slot_memory& s = slot_of(*job.owner, job.slot);
+  CHECK(s.job == &job);
+  s.job = nullptr;
+  if (r.status == error_code::again_later) {
+    // Not executed and not accepted: the same sequence may come again.
+    s.where = job.phase_before;
+    s.seq = job.seq_before;
+    return;
+  }
+  s.where = slot_memory::phase::done;
+  s.status = r.status;
+  s.transno = r.transno;
+  s.body.assign(r.body.begin(), r.body.end());
+}
+
+void export_core::repeat_answer(call_job& job, const slot_memory& s) {
+  ++job.owner->from_record;
+  call_result r;
+  r.status = s.status;
+  r.transno = s.transno;
+  r.body = s.body;
+  answer(job, r);
+}
+
+void export_core::answer_status(call_job& job, error_code status, std::uint64_t transno) {
+  call_result r;
+  r.status = status;
+  r.transno = transno;
+  answer(job, r);
+}
+
+void export_core::answer(call_job& job, const call_result& r) {
+  peer_link& link = *job.link;
+  const service& fs = *job.owner->volume->fs;
+  wire_header h;
+  h.type = message_type::reply;
+  h.cookie = job.owner->cookie;
+  h.epoch = link.epoch;
+  h.xid = job.xid;
+  h.slot_seq = job.slot_seq;
+  h.slot = job.slot;
+  h.op = job.op;
+  h.transno = r.transno;
+  h.ack = fs.last_committed();
+  h.credits = options_.credits;
+  reply_extension e;
+  e.status = static_cast<std::uint32_t>(r.status);
+  e.body_size = static_cast<std::uint32_t>(r.body.size());
+  e.payload_size = static_cast<std::uint32_t>(r.payload_size);
+  e.boot_generation = fs.boot_generation();
+  if (r.status == error_code::again_later) e.retry_after_ms = again_later_ms;
+  const byte_span payload = job.payload_out.first(r.payload_size);
+  if (channel::fits_inline(r.body.size(), payload.size())) {
+    link.wire.send_reply(h, encode_extension(e), r.body, payload);
+    return release(job);
+  }
+  job.where = call_job::phase::writing;
+  link.wire.write_remote(job.push, payload, reinterpret_cast<std::uintptr_t>(&job));
+  link.wire.send_reply(h, encode_extension(e), r.body, {});
+}
+
+}  // namespace tangelo

@@ -1,0 +1,202 @@
+// session_core: client_session's one implementation. Included by rdma/session*.cc only:
+// session.cc (life and health), session_connect.cc (HELLO to verdict), session_calls.cc (lists).
+//
+// Invariants, besides those of session.h:
+//   1. At most one link is current; the others are dying, and only their on_flushed counts.
+//   2. No new attempt, no eviction and no end of stop() while a link is dying: its connection
+//      could still place bytes in the memory of calls.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rdma/channel.h"
+#include "rdma/session.h"
+
+namespace tangelo {
+
+class session_core;
+
+// One connection of the session, with the epoch that it was made for.
+class session_link final : public channel_events {
+ public:
+  session_link(session_core& owner, std::unique_ptr<endpoint> e, std::uint64_t epoch)
+      : owner_(owner), epoch_(epoch), channel_(std::move(e), *this, epoch) {}
+  channel& wire() noexcept { return channel_; }
+  std::uint64_t epoch() const noexcept { return epoch_; }
+
+ private:
+  void on_channel_up() noexcept override;
+  void on_channel_message(const message_view& message) noexcept override;
+  void on_channel_done(std::uint64_t, bool) noexcept override {}
+  void on_channel_down(down_reason reason) noexcept override;
+  void on_channel_flushed() noexcept override;
+
+  session_core& owner_;
+  std::uint64_t epoch_;
+  channel channel_;
+};
+
+class session_core final : public client_session {
+ public:
+  session_core(session_options options, provider& fabric, scheduler& time, session_events& events,
+               replay_source& replay);
+  ~session_core() override;
+
+  void start() override;
+  void submit(const outbound_call& call) override;
+  void stop(std::function<void()> done) override;
+  session_status status() const override;
+
+ private:
+  friend class session_link;
+
+  static constexpr std::uint32_t no_slot = 0xffffffff;
+  static constexpr std::uint16_t unslotted = 0xffff;
+  static constexpr std::size_t window_size = 16;  // replays and claims in flight
+  static constexpr std::uint64_t claim_xid_bit = std::uint64_t{1} << 63;
+
+  struct pending_call {
+    enum class phase : std::uint8_t { free, queued, parked, sent };
+    outbound_call call;
+    phase where = phase::free;
+    bool sent_before = false;
+    call_tags tags;
+    std::uint64_t sent_at_ns = 0;
+    std::uint32_t previous = no_slot;  // in the list of sent ones, oldest first
+    std::uint32_t next = no_slot;
+  };
+  struct replay_in_flight {
+    replay_entry entry;
+    call_tags tags;
+    bool answered = false;
+  };
+  struct claim_in_flight {
+    std::uint64_t xid = 0;
+    std::uint64_t handle = 0;
+  };
+  struct server_address {
+    std::string text;
+    std::uint64_t last_tried = 0;
+  };
+  enum class flush_wish : std::uint8_t { nothing, attempt, evict, end };
+
+  // session.cc
+  void step(import_event event);
+  void perform(import_action action);
+  void link_up(session_link& link);
+  void link_down(session_link& link, down_reason reason);
+  void link_flushed(session_link& link);
+  void link_message(session_link& link, const message_view& message);
+  void lose_link(down_reason reason);
+  void drop_link(down_reason reason);
+  void reap();
+  void when_flushed(flush_wish wish);
+  void fulfil(flush_wish wish);
+  void check_health();
+  void send_control(message_type type, byte_span body, std::uint64_t xid);
+  void take_pong(const message_view& message);
+  void take_error(const message_view& message);
+  void send_goodbye();
+  bool attached() const noexcept;
+
+  // session_connect.cc
+  void begin_attempt();
+  std::size_t choose_address();
+  void retry_later();
+  std::uint64_t retry_delay_ns();
+  void send_hello();
+  void take_hello_ack(const message_view& message);
+  void send_connect();
+  void take_connect_ack(const message_view& message);
+  import_event judge(const connect_ack_body& ack);
+  import_event judge_later(const connect_ack_body& ack);
+  bool contradicts(const connect_ack_body& ack);
+  bool mutation_was_sent() const noexcept;
+  std::uint32_t held() const { return forget_held_ ? 0 : replay_.held(); }
+
+  // session_calls.cc
+  wire_header call_header(const outbound_call& call) const;
+  void transmit(std::uint16_t slot);
+  void pump();
+  void requeue_sent();
+  void take_reply(const message_view& message);
+  void take_call_reply(const message_view& message, const reply_extension& ext);
+  bool payload_arrived(const message_view& message, const reply_extension& ext,
+                       const pending_call& p);
+  bool session_status_handled(error_code status, const reply_extension& ext, pending_call& p);
+  void park(pending_call& p, std::uint32_t delay_ms);
+  void list_add(std::uint32_t slot);
+  void list_remove(std::uint32_t slot);
+  void fill_replays();
+  void take_replay_reply(const message_view& message, const reply_extension& ext);
+  void fill_claims();
+  void take_claim_reply(const message_view& message, const reply_extension& ext);
+  void take_replay_done_ack(const message_view& message);
+  void drop_everything();
+
+  session_options options_;
+  provider& fabric_;
+  scheduler& time_;
+  session_events& events_;
+  replay_source& replay_;
+  prng random_;
+  import_machine machine_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // posted calls look at it
+
+  std::unique_ptr<session_link> current_;
+  std::vector<std::unique_ptr<session_link>> dying_;
+  flush_wish wish_ = flush_wish::nothing;
+  std::uint32_t connection_count_ = 0;
+  timer_id attempt_timer_ = 0;
+  timer_id retry_timer_ = 0;
+  timer_id health_timer_ = 0;
+  timer_id stop_timer_ = 0;
+  std::function<void()> stop_done_;
+
+  std::vector<server_address> addresses_;
+  std::size_t address_index_ = 0;
+  std::uint64_t try_count_ = 0;
+  std::size_t tried_in_round_ = 0;
+  unsigned rounds_failed_ = 0;
+  bool same_address_ = false;
+  std::uint64_t retry_hint_ns_ = 0;
+
+  std::uint64_t cookie_ = 0;
+  std::uint64_t boot_generation_ = 0;
+  std::uint64_t last_committed_ = 0;
+  std::uint64_t features_ = 0;
+  std::uint32_t eager_max_ = 0;
+  id128 target_id_{};
+  bool target_changed_ = false;
+  bool forget_held_ = false;  // evicted, and not yet FULL again
+  down_reason last_reason_ = down_reason::none;
+  std::string last_text_;
+
+  std::uint64_t last_heard_ns_ = 0;
+  std::uint64_t ping_sent_ns_ = 0;
+  std::uint64_t ping_count_ = 0;
+  bool ping_pending_ = false;
+
+  std::vector<pending_call> calls_;  // by slot
+  std::deque<std::uint16_t> queue_;  // to be sent: first those to be sent again, then new ones
+  std::uint32_t sent_first_ = no_slot;
+  std::uint32_t sent_last_ = no_slot;
+  std::size_t call_count_ = 0;
+  std::size_t sent_before_count_ = 0;
+  std::uint64_t resent_ = 0;
+  std::uint64_t stale_replies_ = 0;
+  std::uint64_t evictions_ = 0;
+
+  std::deque<replay_in_flight> replays_;
+  std::uint64_t replay_cursor_ = 0;  // every replay up to it is answered
+  std::uint64_t replay_sent_ = 0;
+  bool replay_resumed_ = false;
+  std::vector<claim_in_flight> claims_;
+  std::uint64_t claim_sent_ = 0;
+  std::uint64_t claim_xid_ = 0;
+};
+
+}  // namespace tangelo
