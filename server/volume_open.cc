@@ -37,6 +37,9 @@ outcome<std::unique_ptr<volume>> volume::open(volume_options options, volume_par
   std::unique_ptr<volume> v(new volume(std::move(options), parts));
   if (const outcome<bool> loaded = v->load(); !loaded) return failure{loaded.error()};
   if (const outcome<bool> redone = v->redo_all(); !redone) return failure{redone.error()};
+  // Orphans of a server that nobody will come back to.
+  if (v->recovered_ && !v->orphans_.empty())
+    parts.time.post(v->guarded([volume = v.get()] { volume->recovery_ended(); }));
   return v;
 }
 

@@ -1,0 +1,52 @@
+// tangelo-server: makes volumes and serves them.
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/command_line.h"
+#include "server/server.h"
+#include "server/volume_directory.h"
+
+namespace {
+
+using namespace tangelo;
+
+int init(const server_command& c) {
+  const outcome<superblock> made =
+      make_volume(c.directory, c.volume_name, system_clock().wall_ns());
+  if (!made) return say_problem("tangelo-server", made.error());
+  (void)std::fputs(fmt::format("{}: an empty volume\n", c.directory).c_str(), stdout);
+  return 0;
+}
+
+int run(const server_command& c) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  (void)sigprocmask(SIG_BLOCK, &set, nullptr);  // they come through the loop
+  (void)std::signal(SIGPIPE, SIG_IGN);
+  outcome<std::unique_ptr<server>> s = server::make(c.config);
+  if (!s) return say_problem("tangelo-server", s.error());
+  (*s)->run();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const outcome<server_command> c = parse_server_command(argc, argv, false);
+  if (!c) return say_problem("tangelo-server", c.error());
+  log_start("server", c->verbose ? log_level::debug : log_level::info);
+  switch (c->what) {
+    case server_command::kind::none:
+    case server_command::kind::audit_report: return 0;
+    case server_command::kind::init: return init(*c);
+    case server_command::kind::run: return run(*c);
+  }
+  return 0;
+}

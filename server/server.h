@@ -1,0 +1,68 @@
+// server: one process that serves volumes: the wiring of loop, stores, volumes, sessions, fabric.
+//
+// make() blocks and does everything that can be refused, in the order: hold the volume (flock),
+// stores, boot generation and redo, listen. run() is the loop thread's life; it ends after SIGTERM
+// or SIGINT, when no call runs any more and everything is flushed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/loop.h"
+#include "base/problem.h"
+#include "rdma/export.h"
+#include "rdma/tcp/tcp_provider.h"
+#include "server/config.h"
+#include "server/thread_workers.h"
+#include "server/volume.h"
+#include "server/volume_directory.h"
+
+namespace tangelo {
+
+class server {
+ public:
+  // SIGTERM and SIGINT must be blocked already.
+  static outcome<std::unique_ptr<server>> make(const server_config& config);
+  ~server();
+  server(const server&) = delete;
+  server& operator=(const server&) = delete;
+
+  void run();
+  void stop();  // begins the orderly end; loop thread
+  std::string address() const { return listener_->address(); }
+  loop& home() noexcept { return *loop_; }
+  volume_status status_of(std::size_t volume_index) const;
+
+ private:
+  struct served {
+    std::string name;
+    volume_hold hold;
+    std::unique_ptr<kv_store> kv;
+    std::unique_ptr<object_store> objects;
+    std::unique_ptr<volume> files;
+  };
+  explicit server(const server_config& config) : config_(config) {}
+  outcome<bool> start();
+  outcome<bool> open_volume(const volume_config& v);
+  outcome<bool> write_run_file() const;
+  void on_signal(int res, std::uint32_t flags) noexcept;
+  void arm_signal();
+  void stop_volume(std::size_t index);
+
+  const server_config config_;
+  std::unique_ptr<loop> loop_;
+  std::unique_ptr<thread_workers> pool_;
+  std::vector<std::unique_ptr<thread_workers>> committers_;
+  std::vector<std::unique_ptr<served>> volumes_;
+  std::unique_ptr<tcp_provider> fabric_;
+  std::unique_ptr<export_host> exports_;
+  std::unique_ptr<listener> listener_;
+  unique_fd signals_;
+  std::unique_ptr<std::byte[]> signal_room_;
+  member_completion<server, &server::on_signal> signal_completion_{*this};
+  bool stopping_ = false;
+};
+
+}  // namespace tangelo
