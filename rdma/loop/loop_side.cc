@@ -195,7 +195,9 @@ void loop_side::take(const loop_frame& frame) {
   frame_taken();
   switch (network_.next_fate()) {
     case loop_network::fate::deliver: break;
-    case loop_network::fate::lose: return;
+    case loop_network::fate::lose:
+      // Bulk is never lost within a living connection: an answer would vouch for it.
+      return frame.what == kind::data ? cut() : void();
     case loop_network::fate::cut: return cut();
   }
   stats_.bytes_received += frame.bytes.size();
