@@ -160,7 +160,7 @@ outcome<void> run_mount(const mount_arguments& words) {
   if (!there) return failure{there.error()};
   if (*there) return {};
   if (::geteuid() != 0)
-    return failure{problem{exit_code::failed, "mounting needs root", "try: sudo tangelo mount ..."}};
+    return failure{problem{exit_code::failed, "mounting needs root", "try: sudo tangelo mount"}};
   outcome<std::string> real = real_directory(words.directory);
   if (!real) return failure{real.error()};
   const mount_ref mount{mount_name_of(*real), *real, words.source};

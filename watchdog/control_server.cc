@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 
 #include "base/log.h"
-#include "watchdog/packet_socket.h"
+#include "base/packet_socket.h"
 
 namespace tangelo {
 
@@ -61,8 +61,7 @@ void control_server::on_readable(client& c) noexcept {
   time_.cancel(c.deadline);
   c.deadline = 0;
   control_request request;
-  const receive_answer got = receive_packet(c.socket.get(), writable_bytes(request));
-  if (got.status != receive_status::packet || got.size != sizeof request ||
+  if (receive_object(c.socket.get(), request) != packet_status::ok ||
       request.version != control_version)
     return drop(c);
   switch (request.verb) {
@@ -78,8 +77,9 @@ void control_server::answer(control_ticket ticket, const control_answer& answer,
                             std::span<const int> fds) noexcept {
   client& c = clients_[ticket.index];
   if (!c.socket || c.sequence != ticket.sequence) return;
-  const int error = send_packet(c.socket.get(), object_bytes(answer), fds);
-  if (error != 0) log_debug("control.sock: an answer was not taken (errno {})", error);
+  if (send_packet(c.socket.get(), object_bytes(answer), fds.data(), fds.size()) !=
+      packet_status::ok)
+    log_debug("control.sock: an answer was not taken");
   drop(c);
 }
 

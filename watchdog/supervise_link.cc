@@ -4,11 +4,9 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "base/log.h"
-#include "watchdog/packet_socket.h"
+#include "base/packet_socket.h"
 
 namespace tangelo {
 
@@ -35,9 +33,9 @@ void supervise_link::drain() noexcept {
   constexpr int packets_per_turn = 64;
   for (int i = 0; i < packets_per_turn && socket_; ++i) {
     supervise_packet packet;
-    const receive_answer got = receive_packet(socket_.get(), writable_bytes(packet));
-    if (got.status == receive_status::nothing_yet) return;
-    if (got.status == receive_status::closed || got.size != sizeof packet) return close();
+    const packet_status got = receive_object(socket_.get(), packet);
+    if (got == packet_status::none) return;
+    if (got == packet_status::closed) return close();
     owner_.on_packet(packet);
   }
 }
@@ -55,10 +53,9 @@ void supervise_link::flush() noexcept {
   for (; sent < queued_; ++sent) {
     const outgoing& next = queue_[sent];
     const int fd = next.fd.get();
-    const std::span<const int> fds(&fd, fd >= 0 ? 1u : 0u);
-    const int error =
-        socket_ ? send_packet(socket_.get(), object_bytes(next.packet), fds) : EPIPE;
-    if (error == EAGAIN || error == ENOBUFS) break;
+    if (socket_ && send_packet(socket_.get(), object_bytes(next.packet), &fd, fd >= 0 ? 1 : 0) ==
+                       packet_status::none)
+      break;
   }
   for (std::size_t i = 0; i < sent; ++i) queue_[i].fd.reset();
   std::move(queue_.begin() + static_cast<std::ptrdiff_t>(sent),

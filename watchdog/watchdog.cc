@@ -8,8 +8,8 @@
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "base/packet_socket.h"
 #include "base/prng.h"
-#include "watchdog/packet_socket.h"
 
 namespace tangelo {
 
@@ -68,30 +68,30 @@ result<child_process, int> watchdog::start_child(process_role role) noexcept {
 
 result<child_process, int> watchdog::start_front_end() noexcept {
   socket_pair pair = make_socket_pair();
-  if (!pair.ours) return failure{errno};
+  if (!pair.first) return failure{errno};
   const program_call call{
       parts_.front_end_program,
       {"--fuse-fd", "3", "--arena-fd", "4", "--shared-fd", "5", "--watchdog-fd", "6"},
-      {parts_.fuse.get(), parts_.fs.fd(), parts_.shared.get(), pair.theirs.get()},
+      {parts_.fuse.get(), parts_.fs.fd(), parts_.shared.get(), pair.second.get()},
       {}};
   result<child_process, int> child = spawn(call);
-  if (child) link_.open(std::move(pair.ours));
+  if (child) link_.open(std::move(pair.first));
   return child;
 }
 
 result<child_process, int> watchdog::start_core() noexcept {
   if (!link_.idle()) return failure{EAGAIN};  // the front end has not been told of the last one
   socket_pair pair = make_socket_pair();
-  if (!pair.ours) return failure{errno};
+  if (!pair.first) return failure{errno};
   const program_call call{parts_.core_program,
                           {"--device-fd", "3", "--source", settings_.source},
-                          {pair.theirs.get()},
+                          {pair.second.get()},
                           core_user_};
   result<child_process, int> child = spawn(call);
   if (!child) return child;
   const supervise_packet packet{supervise_message::core_started,
                                 static_cast<std::uint32_t>(child->pid)};
-  (void)link_.send(packet, std::move(pair.ours));  // the queue was empty
+  (void)link_.send(packet, std::move(pair.first));  // the queue was empty
   core_started_ns_ = time_.now_ns();
   downcalls_at_start_ = parts_.fs->counters.downcalls.load(std::memory_order_relaxed);
   return child;

@@ -1,0 +1,109 @@
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/clock.h"
+#include "cli/arguments.h"
+#include "cli/json.h"
+#include "cli/render.h"
+
+namespace tangelo {
+namespace {
+
+TEST(JsonText, EscapesWhateverAnotherProcessWrote) {
+  json_text j;
+  j.open_object().key("a").text("x\"\\\n\xff\x01y").key("b").open_list().number(1).boolean(true);
+  j.open_object().close_object().close_list().key("c").number(~std::uint64_t{0}).close_object();
+  EXPECT_EQ(j.str(),
+            "{\"a\":\"x\\\"\\\\\\u000a\\u00ff\\u0001y\",\"b\":[1,true,{}],"
+            "\"c\":18446744073709551615}");
+}
+
+TEST(DurationText, IsShort) {
+  EXPECT_EQ(duration_text(0), "0ms");
+  EXPECT_EQ(duration_text(850 * ns_per_ms), "850ms");
+  EXPECT_EQ(duration_text(12'340 * ns_per_ms), "12.3s");
+  EXPECT_EQ(duration_text(250 * ns_per_s), "4m10s");
+  EXPECT_EQ(duration_text(11'520 * ns_per_s), "3h12m");
+  EXPECT_EQ(duration_text(187'200 * ns_per_s), "2d4h");
+}
+
+mount_view serving_mount() {
+  mount_view m;
+  m.mount = {"mnt", "/mnt", "h:/v"};
+  m.supervised = true;
+  m.core_attached = true;
+  m.core.import_state = "FULL";
+  for (std::size_t i = 0; i < process_role_count; ++i)
+    m.processes[i].role = name_of(static_cast<process_role>(i));
+  return m;
+}
+
+TEST(Status, SaysInOneWordHowAMountIs) {
+  mount_view m = serving_mount();
+  EXPECT_EQ(state_of(m), "SERVING");
+  m.core.import_state = "CONNECTING";
+  EXPECT_EQ(state_of(m), "WAITING");
+  m.core.import_state = "FULL";
+  m.core_attached = false;
+  EXPECT_EQ(state_of(m), "WAITING");
+  m.supervised = false;
+  EXPECT_EQ(state_of(m), "UNSUPERVISED");
+}
+
+TEST(Status, TellsOfACoreThatWillBeStarted) {
+  mount_view m = serving_mount();
+  m.processes[2].restarts = 3;
+  m.processes[2].last_status = 9;
+  m.processes[2].next_start_in_ns = 250 * ns_per_ms;
+  const std::string text = status_text({m});
+  EXPECT_NE(text.find("not running, starts in 250ms, restarts 3, last ended by signal 9 (Killed)"),
+            std::string::npos)
+      << text;
+}
+
+TEST(Arguments, SplitTheWordsOfOptions) {
+  EXPECT_EQ(split_options({"ro,noatime", "", ",suid,"}),
+            (std::vector<std::string>{"ro", "noatime", "suid"}));
+}
+
+outcome<arguments> parse(std::vector<std::string> words) {
+  words.insert(words.begin(), "tangelo");
+  std::vector<char*> argv;
+  for (std::string& w : words) argv.push_back(w.data());
+  return parse_arguments(static_cast<int>(argv.size()), argv.data());
+}
+
+TEST(Arguments, BecomeOneCommand) {
+  const auto mount = parse({"mount", "-o", "ro,noexec", "h:/v", "/mnt"});
+  ASSERT_TRUE(mount);
+  EXPECT_EQ(std::get<mount_arguments>(*mount).directory, "/mnt");
+  EXPECT_EQ(std::get<mount_arguments>(*mount).options.size(), 2u);
+  const auto ops = parse({"ops", "--json"});
+  ASSERT_TRUE(ops);
+  EXPECT_TRUE(std::get<look_arguments>(*ops).ops);
+  EXPECT_TRUE(std::get<look_arguments>(*ops).json);
+  const auto umount = parse({"umount", "-l", "/mnt"});
+  ASSERT_TRUE(umount);
+  EXPECT_TRUE(std::get<umount_arguments>(*umount).lazy);
+}
+
+TEST(Arguments, AreRefusedAsUsage) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{}, {"bogus"}, {"mount", "h:/v"}, {"status", "--bogus"}}) {
+    const auto parsed = parse(words);
+    ASSERT_FALSE(parsed);
+    EXPECT_EQ(parsed.error().code, exit_code::usage);
+  }
+}
+
+TEST(Arguments, HelpAndVersionAreNoFailure) {
+  for (const char* word : {"--help", "--version"}) {
+    const auto said = parse({word});
+    ASSERT_TRUE(said);
+    EXPECT_FALSE(std::get<said_arguments>(*said).text.empty());
+  }
+}
+
+}  // namespace
+}  // namespace tangelo
