@@ -1,0 +1,298 @@
+// The real stores, in a directory of their own: RocksDB, object files, superblock, lock.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "base/loop.h"
+#include "server/config.h"
+#include "server/object_files.h"
+#include "server/records.h"
+#include "server/rocks_kv.h"
+#include "server/thread_workers.h"
+#include "server/uring_objects.h"
+#include "server/volume_directory.h"
+
+namespace tangelo {
+namespace {
+
+class Store : public ::testing::Test {
+ protected:
+  Store() {
+    char name[] = "/tmp/tangelo-store-XXXXXX";
+    EXPECT_NE(::mkdtemp(name), nullptr);
+    directory_ = name;
+  }
+  ~Store() override { std::filesystem::remove_all(directory_); }
+
+  std::unique_ptr<kv_store> kv(bool create) {
+    outcome<std::unique_ptr<kv_store>> opened = open_rocks_kv(directory_ + "/kv", create);
+    EXPECT_TRUE(opened.has_value()) << (opened ? "" : opened.error().text);
+    return opened ? std::move(*opened) : nullptr;
+  }
+  // Every file's content below the directory.
+  std::map<std::string, std::string> contents() {
+    std::map<std::string, std::string> all;
+    for (const auto& e : std::filesystem::recursive_directory_iterator(directory_)) {
+      if (!e.is_regular_file()) continue;
+      std::ifstream in(e.path(), std::ios::binary);
+      all[e.path()] = std::string(std::istreambuf_iterator<char>(in), {});
+    }
+    return all;
+  }
+  std::string directory_;
+};
+
+TEST_F(Store, KeepsWhatWasSyncedWhenTheProcessDies) {
+  kv(true).reset();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    outcome<std::unique_ptr<kv_store>> mine = open_rocks_kv(directory_ + "/kv", false);
+    kv_batch one, two;
+    one.put(column::inodes, "a", "1");
+    one.put(column::dirents, "a", "1");
+    two.put(column::inodes, "b", "2");
+    const bool ok = mine && (*mine)->write(one) == error_code::ok &&
+                    (*mine)->sync() == error_code::ok && (*mine)->write(two) == error_code::ok;
+    ::_exit(ok ? 0 : 1);  // without closing: what was not synced was only in memory
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  const std::unique_ptr<kv_store> again = kv(false);
+  std::string value;
+  EXPECT_EQ(again->get(column::inodes, "a", value, read_mode::blocking), kv_status::found);
+  EXPECT_EQ(value, "1");
+  EXPECT_EQ(again->get(column::dirents, "a", value, read_mode::blocking), kv_status::found);
+  EXPECT_EQ(again->get(column::inodes, "b", value, read_mode::blocking), kv_status::absent);
+}
+
+TEST_F(Store, ScansInOrderBetweenBounds) {
+  const std::unique_ptr<kv_store> store = kv(true);
+  kv_batch batch;
+  for (const char* key : {"a1", "a2", "a3", "b1"}) batch.put(column::cookies, key, key);
+  batch.remove(column::cookies, "a2");
+  EXPECT_EQ(store->write(batch), error_code::ok);
+  std::string seen;
+  EXPECT_EQ(store->scan(column::cookies, "a", end_of("a"), read_mode::cached,
+                        [&seen](std::string_view k, std::string_view) {
+                          seen.append(k);
+                          return true;
+                        }),
+            kv_status::found);
+  EXPECT_EQ(seen, "a1a3");
+}
+
+TEST_F(Store, AColdReadSaysWouldBlock) {
+  {
+    const std::unique_ptr<kv_store> store = kv(true);
+    kv_batch batch;
+    for (int i = 0; i < 20'000; ++i)
+      batch.put(column::inodes, key_of(static_cast<std::uint64_t>(i)), std::string(1000, 'x'));
+    EXPECT_EQ(store->write(batch), error_code::ok);
+    EXPECT_EQ(store->sync(), error_code::ok);
+  }
+  const std::unique_ptr<kv_store> store = kv(false);  // the log becomes a table on disk
+  std::string value;
+  EXPECT_EQ(store->get(column::inodes, key_of(7), value, read_mode::cached),
+            kv_status::would_block);
+  EXPECT_EQ(store->get(column::inodes, key_of(7), value, read_mode::blocking), kv_status::found);
+  EXPECT_EQ(store->get(column::inodes, key_of(7), value, read_mode::cached), kv_status::found);
+}
+
+TEST_F(Store, ObjectsReadBackWhatWasWritten) {
+  outcome<std::unique_ptr<loop>> home = loop::make(64);
+  ASSERT_TRUE(home.has_value());
+  thread_workers pool(**home, "store", 2);
+  outcome<std::unique_ptr<object_store>> opened = open_uring_objects(directory_, **home, pool);
+  ASSERT_TRUE(opened.has_value());
+  object_store& objects = **opened;
+  const auto until = [&home](const bool& done) {
+    while (!done) (*home)->run_once();
+  };
+  std::vector<std::byte> data(200'000, std::byte{7}), back(300'000);
+  bool done = false;
+  objects.write(42, 1000, data, true, [&done](op_result<std::uint64_t> n) {
+    EXPECT_TRUE(n.has_value());
+    if (n) {
+      EXPECT_GE(*n, 200'000u / 512);
+    }
+    done = true;
+  });
+  until(done);
+  EXPECT_TRUE(std::filesystem::exists(directory_ + "/" + object_files::path_of(42)));
+  done = false;
+  objects.read(42, 0, back, [&done](op_result<std::uint64_t> n) {
+    EXPECT_TRUE(n.has_value());
+    if (n) {
+      EXPECT_EQ(*n, 201'000u);
+    }
+    done = true;
+  });
+  until(done);
+  EXPECT_EQ(back[999], std::byte{0});
+  EXPECT_EQ(back[1000], std::byte{7});
+  EXPECT_TRUE(objects.read_now(42, 5000, mutable_byte_span(back).first(4096)));
+  EXPECT_FALSE(objects.read_now(43, 0, mutable_byte_span(back).first(10)));
+  done = false;
+  objects.read(43, 0, back, [&done](op_result<std::uint64_t> n) {
+    EXPECT_TRUE(n.has_value());
+    if (n) {
+      EXPECT_EQ(*n, 0u);
+    }
+    done = true;
+  });
+  until(done);
+  int left = 3;
+  const auto ok = [&left](error_code e) {
+    EXPECT_EQ(e, error_code::ok);
+    --left;
+  };
+  objects.truncate(42, 10, ok);
+  objects.truncate(43, 10, ok);
+  objects.sync(43, ok);
+  while (left > 0) (*home)->run_once();
+  EXPECT_EQ(std::filesystem::file_size(directory_ + "/" + object_files::path_of(42)), 10u);
+  left = 2;
+  objects.remove(42, ok);
+  objects.sync(42, ok);
+  while (left > 0) (*home)->run_once();
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/" + object_files::path_of(42)));
+}
+
+TEST_F(Store, ManyObjectsShareFewOpenFiles) {
+  outcome<std::unique_ptr<loop>> home = loop::make(64);
+  ASSERT_TRUE(home.has_value());
+  thread_workers pool(**home, "store", 2);
+  outcome<std::unique_ptr<object_store>> opened = open_uring_objects(directory_, **home, pool);
+  ASSERT_TRUE(opened.has_value());
+  const std::vector<std::byte> data(10, std::byte{1});
+  int left = 1500;
+  for (std::uint64_t i = 0; i < 1500; ++i)
+    (*opened)->write(i + 10, 0, data, false, [&left](op_result<std::uint64_t> n) {
+      EXPECT_TRUE(n.has_value());
+      --left;
+    });
+  while (left > 0) (*home)->run_once();
+  std::size_t fds = 0;
+  for (const auto& e : std::filesystem::directory_iterator("/proc/self/fd"))
+    if (!e.path().empty()) ++fds;
+  EXPECT_LT(fds, 700u);
+}
+
+class Superblock : public Store {
+ protected:
+  std::string volume() { return directory_ + "/v"; }
+  void make() {
+    const outcome<superblock> made = make_volume(volume(), "name", 5);
+    ASSERT_TRUE(made.has_value()) << made.error().text;
+  }
+  void damage(std::size_t offset, char value) {
+    std::fstream f(volume() + "/superblock", std::ios::in | std::ios::out | std::ios::binary);
+    f.seekp(static_cast<std::streamoff>(offset));
+    f.put(value);
+  }
+  // That opening is refused with this code and changes nothing.
+  void refused(exit_code code, std::string_view word) {
+    const auto before = contents();
+    const outcome<volume_hold> hold = hold_volume(volume());
+    ASSERT_FALSE(hold.has_value());
+    EXPECT_EQ(hold.error().code, code) << hold.error().text;
+    EXPECT_NE(hold.error().text.find(word), std::string::npos) << hold.error().text;
+    EXPECT_NE(hold.error().text.find(volume()), std::string::npos);
+    EXPECT_FALSE(hold.error().hint.empty());
+    EXPECT_EQ(contents(), before);
+  }
+};
+
+TEST_F(Superblock, NamesTheVolumeForEver) {
+  make();
+  const outcome<volume_hold> hold = hold_volume(volume());
+  ASSERT_TRUE(hold.has_value()) << hold.error().text;
+  EXPECT_EQ(hold->block.name, "name");
+  EXPECT_EQ(hold->block.created_ns, 5u);
+  EXPECT_NE(hold->block.volume_id, id128{});
+}
+
+TEST_F(Superblock, InitRefusesWhatIsNotEmpty) {
+  make();
+  const auto before = contents();
+  outcome<superblock> again = make_volume(volume(), "x", 6);
+  ASSERT_FALSE(again.has_value());
+  EXPECT_NE(again.error().text.find("already"), std::string::npos);
+  std::filesystem::create_directory(directory_ + "/other");
+  std::ofstream(directory_ + "/other/file") << "precious";
+  again = make_volume(directory_ + "/other", "x", 6);
+  ASSERT_FALSE(again.has_value());
+  EXPECT_EQ(again.error().code, exit_code::store);
+  std::filesystem::remove_all(directory_ + "/other");
+  EXPECT_EQ(contents(), before);
+}
+
+TEST_F(Superblock, RefusesMissingForeignDamagedAndNewer) {
+  refused(exit_code::store, "no such directory");
+  std::filesystem::create_directory(volume());
+  refused(exit_code::store, "not a Tangelo volume");
+  std::filesystem::remove(volume());
+  make();
+  damage(40, 'x');
+  refused(exit_code::store, "damaged");
+  damage(0, 'x');
+  refused(exit_code::store, "not the superblock");
+  superblock s;
+  s.version = format_version + 1;
+  ASSERT_TRUE(write_superblock(volume(), s).has_value());
+  refused(exit_code::version, "format version 2");
+  s.version = format_version;
+  s.incompatible = 4;
+  ASSERT_TRUE(write_superblock(volume(), s).has_value());
+  refused(exit_code::version, "features");
+}
+
+TEST_F(Superblock, HasOneHolder) {
+  make();
+  const outcome<volume_hold> first = hold_volume(volume());
+  ASSERT_TRUE(first.has_value());
+  refused(exit_code::store, std::to_string(::getpid()));
+}
+
+TEST(Config, SaysWhereItIsWrong) {
+  const std::string path = "/tmp/tangelo-config-" + std::to_string(::getpid()) + ".toml";
+  const auto read = [&path](std::string_view text) {
+    std::ofstream(path) << text;
+    return read_server_config(path);
+  };
+  const auto wrong = [&](std::string_view text, std::string_view word) {
+    const outcome<server_config> c = read(text);
+    ASSERT_FALSE(c.has_value()) << text;
+    EXPECT_EQ(c.error().code, exit_code::usage);
+    EXPECT_NE(c.error().text.find(word), std::string::npos) << c.error().text;
+  };
+  const outcome<server_config> good =
+      read("listen = \"127.0.0.1:1\"\n[[volume]]\nname = \"a\"\npath = \"/p\"\n");
+  ASSERT_TRUE(good.has_value()) << good.error().text;
+  EXPECT_EQ(good->volumes.size(), 1u);
+  EXPECT_TRUE(check_config(*good).has_value());
+  wrong("listen = \"127.0.0.1:1\"\nlitsen = 3\n", ":2: unknown key \"litsen\"");
+  wrong("listen = 3\n", ":1: listen must be a text");
+  wrong("[[volume]]\nname = \"a\"\n", "needs name and path");
+  wrong("[[volume]\n", ":1:");
+  server_config c = *good;
+  c.listen = "0.0.0.0:7471";
+  EXPECT_NE(check_config(c).error().text.find("secret_file"), std::string::npos);
+  c.listen = "192.168.1.1:7471";
+  EXPECT_FALSE(check_config(c).has_value());
+  c.listen = "[::1]:7471";
+  EXPECT_TRUE(check_config(c).has_value());
+  c.volumes.push_back(c.volumes[0]);
+  EXPECT_FALSE(check_config(c).has_value());
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+}  // namespace tangelo
