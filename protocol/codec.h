@@ -59,6 +59,8 @@ class wire_writer {
     (*this)(static_cast<std::uint16_t>(t.size()));
     put(bytes_of(t));
   }
+  // A value that the body may not have.
+  void refuse() noexcept { ok_ = false; }
   void put(byte_span bytes) noexcept {
     if (!ok_ || bytes.size() > out_.size() - used_) {
       ok_ = false;
@@ -116,6 +118,8 @@ class wire_reader {
     t = text_of(raw);
   }
 
+  // A value that the body may not have: it is malformed.
+  void refuse() noexcept { ok_ = false; }
   bool ok() const noexcept { return ok_; }
   byte_span rest() const noexcept { return in_; }
   // The next `n` bytes; fewer is an error.

@@ -29,7 +29,7 @@ inline constexpr std::size_t op_body_size_max = 1024;
 inline constexpr std::size_t answer_size_max = 384;
 inline constexpr std::uint64_t root_inode = 1;
 
-// Who asks. `groups` are supplementary; more than group_count_max are not sent.
+// Who asks. `groups` are supplementary; a body with more than group_count_max is malformed.
 struct credential {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
@@ -39,8 +39,8 @@ struct credential {
   template <class Self, class V>
   static void fields(Self& s, V& v) {
     v(s.uid), v(s.gid), v(s.group_count);
-    const std::size_t n = s.group_count < group_count_max ? s.group_count : group_count_max;
-    for (std::size_t i = 0; i < n; ++i) v(s.groups[i]);
+    if (s.group_count > group_count_max) return v.refuse();
+    for (std::size_t i = 0; i < s.group_count; ++i) v(s.groups[i]);
   }
 };
 
