@@ -80,6 +80,7 @@ void front_end::lose_core() noexcept {
       ops_.append(i);
   });
   offered_count_ = 0;
+  bad_core_ = false;
   relist_by_arrival();
 }
 
@@ -96,6 +97,8 @@ void front_end::relist_by_arrival() noexcept {
 }
 
 void front_end::offer_ops() noexcept {
+  // First, whatever its place: those before it may all be waiting for the numbers it brings.
+  if (core_attached_ && range_op_ && ops_.is_listed(*range_op_)) hand_over(*range_op_);
   std::size_t skipped = 0;
   std::optional<std::uint32_t> next = ops_.first();
   while (core_attached_ && next && offered_count_ < op_offered_count_max &&
@@ -268,7 +271,7 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts, bool) 
       return;
     case opcode::release: handles_.close(op.handle); return;
     case opcode::inode_range:
-      range_requested_ = false;
+      range_op_.reset();
       if (ok && facts.range_count != 0) numbers_.add_range(facts.range_first, facts.range_count);
       return;
     case opcode::none:

@@ -91,7 +91,8 @@ class front_end {
   void take_interrupt(std::uint64_t kernel_id) noexcept;
   void interrupt_op(std::uint32_t index, bool killed) noexcept;
   void open_directory(const op_draft& draft) noexcept;
-  void queue_own(opcode op, byte_span body, std::uint64_t inode, std::uint64_t handle) noexcept;
+  std::optional<std::uint32_t> queue_own(opcode op, byte_span body, std::uint64_t inode,
+                                         std::uint64_t handle) noexcept;
   void want_inode_range() noexcept;
 
   // upcalls
@@ -130,7 +131,7 @@ class front_end {
   std::size_t offered_count_ = 0;
   std::size_t interrupted_count_ = 0;
   std::size_t given_up_mutations_ = 0;
-  bool range_requested_ = false;
+  std::optional<std::uint32_t> range_op_;  // brings the next range of inode numbers
   bool core_attached_ = false;
   bool bad_core_ = false;
   bool unmounted_ = false;

@@ -13,6 +13,8 @@ namespace tangelo {
 namespace {
 
 constexpr std::size_t requests_per_turn = 64;
+// Op slots that requests leave free: creating ops wait for numbers that an own op has to bring.
+constexpr std::size_t own_op_reserve = 16;
 constexpr auto write_large = static_cast<std::size_t>(slot_class::write_large);
 constexpr auto write_small = static_cast<std::size_t>(slot_class::write_small);
 
@@ -27,7 +29,7 @@ bool front_end::reserve_receive_slot() noexcept {
 
 bool front_end::read_requests() noexcept {
   for (std::size_t n = 0; n < requests_per_turn && !unmounted_; ++n) {
-    if (ops_.free_count() == 0 || !reserve_receive_slot()) {
+    if (ops_.free_count() <= own_op_reserve || !reserve_receive_slot()) {
       if (!deaf_) count(w_.arena.counters.deaf_periods);
       deaf_ = true;
       return false;
@@ -57,6 +59,10 @@ void front_end::take_request(std::size_t size) noexcept {
   fuse_in_header header{};
   if (size < sizeof header) return;
   std::memcpy(&header, request_.data(), sizeof header);
+  if (header.len != size) {
+    answer_error(header.unique, error_code::io);
+    return;
+  }
   std::size_t whole = head_size;
   const bool has_small_tail = header.opcode != FUSE_WRITE && header.opcode != FUSE_BATCH_FORGET;
   if (has_small_tail && size > head_size && size <= request_.size()) {
@@ -135,12 +141,12 @@ void front_end::queue_op(op_draft& draft, bool opening) noexcept {
   ops_.begin(*index, op);
 }
 
-void front_end::queue_own(opcode op, byte_span body, std::uint64_t inode,
-                          std::uint64_t handle) noexcept {
+std::optional<std::uint32_t> front_end::queue_own(opcode op, byte_span body, std::uint64_t inode,
+                                                  std::uint64_t handle) noexcept {
   const std::optional<std::uint32_t> index = ops_.take();
   if (!index) {
     if (op == opcode::release) handles_.close(handle);  // the server closes it with the session
-    return;
+    return std::nullopt;
   }
   op_cell cell;
   cell.op = op;
@@ -149,15 +155,15 @@ void front_end::queue_own(opcode op, byte_span body, std::uint64_t inode,
   cell.arrived_ns = w_.time.now_ns();
   cell.body_size = static_cast<std::uint16_t>(copy_bytes(cell.body, body));
   ops_.begin(*index, cell);
-  if (op == opcode::inode_range) range_requested_ = true;
+  return index;
 }
 
 void front_end::want_inode_range() noexcept {
-  if (range_requested_ || !core_attached_ || unmounted_ || !numbers_.wants_range()) return;
+  if (range_op_ || !core_attached_ || unmounted_ || !numbers_.wants_range()) return;
   std::byte body[64];
   const std::optional<std::size_t> size =
       encode(inode_range_call{{}, inode_numbers::range_size}, body);
-  queue_own(opcode::inode_range, {body, size.value_or(0)}, 0, 0);
+  range_op_ = queue_own(opcode::inode_range, {body, size.value_or(0)}, 0, 0);
 }
 
 void front_end::take_interrupt(std::uint64_t kernel_id) noexcept {

@@ -51,6 +51,7 @@ class op_table {
   void remove(std::uint32_t index) noexcept;
   std::optional<std::uint32_t> first() const noexcept;
   std::optional<std::uint32_t> after(std::uint32_t index) const noexcept;
+  bool is_listed(std::uint32_t index) const noexcept { return links_[index].listed; }
   std::size_t listed_count() const noexcept { return listed_; }
 
   // Calls f(index) for each op that has not ended, by slot.

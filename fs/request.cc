@@ -92,8 +92,13 @@ request_kind decode_getattr(decoding& d) noexcept {
                inode_call{d.who, d.header.nodeid, has_handle ? in.fh : 0, 0});
 }
 
+// A time that nanoseconds in 64 bits cannot say (before 1677, after 2262) is the nearest they can.
 std::int64_t nanoseconds(std::uint64_t seconds, std::uint32_t part) noexcept {
-  return static_cast<std::int64_t>(seconds) * 1'000'000'000 + part;
+  constexpr std::int64_t seconds_max = INT64_MAX / 1'000'000'000 - 1;
+  std::int64_t s = static_cast<std::int64_t>(seconds);
+  if (s > seconds_max) s = seconds_max;
+  if (s < -seconds_max) s = -seconds_max;
+  return s * 1'000'000'000 + part;
 }
 
 std::uint32_t set_attr_bits(std::uint32_t valid) noexcept {
