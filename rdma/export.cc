@@ -62,7 +62,6 @@ void export_core::add_volume(std::string volume, service& s) {
 void export_core::accept(std::unique_ptr<endpoint> peer) {
   links_.push_back(std::make_unique<peer_link>(*this, std::move(peer)));
   peer_link& link = *links_.back();
-  link.heard_ns = time_.now_ns();
   link.wire.start();
   if (stopping_) return close_link(link, down_reason::admin);
   link.handshake_timer = time_.call_after(handshake_ns, [this, &link] {
@@ -149,7 +148,6 @@ void export_core::send_status(peer_link& link, message_type type, error_code sta
 void export_core::link_message(peer_link& link, const message_view& message) {
   using stage = peer_link::stage;
   if (link.where == stage::closing) return;
-  link.heard_ns = time_.now_ns();
   switch (message.header.type) {
     using enum message_type;
     case hello:

@@ -130,7 +130,6 @@ class peer_link final : public channel_events {
   client_ref client;
   std::uint64_t epoch = 0;
   std::uint64_t features = 0;
-  std::uint64_t heard_ns = 0;
   std::uint64_t challenged_ns = 0;  // a PING was sent to see whether it still lives; 0: no
   timer_id handshake_timer = 0;
   std::size_t pulls = 0;            // reads that the peer was asked for

@@ -24,26 +24,18 @@ void placement::expose(const chunk& c, mutable_byte_span memory, bool eager) {
   eager_[eager_count_++] = c.transfer_tag;
 }
 
-bool placement::retract(std::uint64_t tag) noexcept {
-  const exposed_memory* e = exposed_.find(tag);
-  const bool quiet = e == nullptr || !e->sending;
+void placement::retract(std::uint64_t tag) noexcept {
   std::size_t kept = 0;
   for (std::size_t i = 0; i < eager_count_; ++i)
     if (eager_[i] != tag) eager_[kept++] = eager_[i];
   eager_count_ = kept;
   exposed_.erase(tag);
-  return quiet;
 }
 
 exposed_memory* placement::pulled(const chunk& c) noexcept {
   exposed_memory* e = exposed_.find(c.transfer_tag);
   if (e == nullptr || e->sent || !is_read_kind(e->what.kind)) return nullptr;
   return c.size == e->what.size && c.argument == 0 ? e : nullptr;
-}
-
-void placement::bytes_left(std::uint64_t tag) noexcept {
-  exposed_memory* e = exposed_.find(tag);
-  if (e != nullptr) e->sending = false;
 }
 
 bool placement::announce(byte_span message) {

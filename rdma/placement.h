@@ -29,8 +29,7 @@ inline constexpr std::size_t announced_count_max = 65536;
 struct exposed_memory {
   chunk what;
   mutable_byte_span memory;
-  bool sent = false;     // its bytes have been queued for the peer
-  bool sending = false;  // and are not yet all out of our hands
+  bool sent = false;  // its bytes have been queued for the peer
 };
 
 // Where the bytes of a DATA frame go.
@@ -44,8 +43,7 @@ struct placement_target {
 class placement {
  public:
   void expose(const chunk& c, mutable_byte_span memory, bool eager);
-  // False: bytes of it are still being sent (the peer answered before it had read them).
-  bool retract(std::uint64_t tag) noexcept;
+  void retract(std::uint64_t tag) noexcept;
 
   // The chunks whose bytes follow the next message.
   std::size_t eager_count() const noexcept { return eager_count_; }
@@ -53,7 +51,6 @@ class placement {
   void clear_eager() noexcept { eager_count_ = 0; }
   // The memory behind a PULL_REQUEST; nullptr when the peer may not have it.
   exposed_memory* pulled(const chunk& c) noexcept;
-  void bytes_left(std::uint64_t tag) noexcept;
 
   // Notes the pull chunks of a message about to be delivered; false: it breaks the protocol.
   bool announce(byte_span message);

@@ -30,7 +30,9 @@ session_core::session_core(session_options options, provider& fabric, scheduler&
       time_(time),
       events_(events),
       replay_(replay),
-      random_(options_.seed) {
+      random_(options_.seed),
+      boot_generation_(options_.last_boot_generation),
+      last_committed_(options_.last_committed) {
   CHECK(!options_.addresses.empty());
   for (const std::string& a : options_.addresses) addresses_.push_back({a});
 }
@@ -82,6 +84,7 @@ void session_core::step(import_event event) {
     lose_link(down_reason::protocol);
     return;
   }
+  if (machine_.state() != after) return;  // the owner did something else when it heard of it
   perform(action);
 }
 

@@ -103,6 +103,10 @@ struct session_options {
   std::vector<std::string> addresses;  // "host:port", at least one
   std::uint64_t seed = 1;              // of the back-off jitter
   session_timings timings{};
+  // What an earlier core of this arena saw of the server; 0: it never got that far. Lets the
+  // verdicts be checked across cores, and a fresh session be told from a forgotten one.
+  std::uint64_t last_boot_generation = 0;
+  std::uint64_t last_committed = 0;
 };
 
 struct session_status {

@@ -129,7 +129,7 @@ bool session_core::contradicts(const connect_ack_body& ack) {
   if ((ack.features & ~features_) != 0) why = "it wants features that we did not offer";
   if (ack.verdict == connect_verdict::resumed && boot_generation_ != 0) {
     if (ack.boot_generation != boot_generation_) why = "it resumes a session of another boot";
-    if (ack.cookie != cookie_) why = "it resumes a session with another cookie";
+    if (cookie_ != 0 && ack.cookie != cookie_) why = "it resumes a session with another cookie";
   }
   if (why.empty()) return false;
   log_error("import {}: {} says {}, but {}: treated as EVICTED", options_.volume,
@@ -151,7 +151,9 @@ import_event session_core::judge(const connect_ack_body& ack) {
   if (contradicts(ack)) return import_event::verdict_evicted;
   switch (ack.verdict) {
     case fresh:
-      if (held() != 0 || mutation_was_sent()) return import_event::verdict_evicted;
+      // Never attached to this server: nothing can have been executed there.
+      if (held() != 0 || (boot_generation_ != 0 && mutation_was_sent()))
+        return import_event::verdict_evicted;
       return import_event::verdict_fresh;
     case resumed: return import_event::verdict_resumed;
     case resumed_new_boot:

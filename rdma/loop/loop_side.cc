@@ -78,7 +78,7 @@ void loop_side::expose(const chunk& c, mutable_byte_span memory, bool eager) {
   placement_.expose(c, memory, eager);
 }
 
-void loop_side::retract(std::uint64_t tag) { (void)placement_.retract(tag); }
+void loop_side::retract(std::uint64_t tag) { placement_.retract(tag); }
 
 send_status loop_side::write_remote(const chunk& c, byte_span from, std::uint64_t cookie) {
   if (phase_ != phase::up) return send_status::not_connected;

@@ -184,7 +184,7 @@ send_status tcp_connection::send(byte_span message) {
   for (std::size_t i = 0; i < eager; ++i) {
     exposed_memory* e = placement_.eager(i);
     if (e == nullptr) continue;
-    e->sent = e->sending = true;
+    e->sent = true;
     push_bulk(message_type::data, e->what, e->memory.first(e->what.size),
               {sent_kind::pulled, e->what.transfer_tag});
   }
@@ -206,8 +206,10 @@ void tcp_connection::expose(const chunk& c, mutable_byte_span memory, bool eager
 }
 
 void tcp_connection::retract(std::uint64_t tag) {
-  const bool quiet = placement_.retract(tag) && !(placing_ && placing_tag_ == tag);
-  if (!quiet) close(down_reason::protocol);
+  // Its bytes may be part of a sendmsg that goes on with later ones; the peer has answered, so it
+  // has them, so the kernel is done with this memory.
+  placement_.retract(tag);
+  if (placing_ && placing_tag_ == tag) close(down_reason::protocol);
 }
 
 send_status tcp_connection::write_remote(const chunk& c, byte_span from, std::uint64_t cookie) {
@@ -262,7 +264,6 @@ void tcp_connection::on_sent(int res, std::uint32_t) noexcept {
   queue_.advance(taken);
   sent_item done;
   while (queue_.pop_done(done)) {
-    if (done.kind == sent_kind::pulled) placement_.bytes_left(done.id);
     if (done.kind == sent_kind::written && events_ != nullptr && phase_ == phase::up)
       events_->on_done(done.id, true);
   }

@@ -155,7 +155,7 @@ void tcp_connection::take_pull_request(byte_span message) {
     fail(down_reason::protocol);
     return;
   }
-  e->sent = e->sending = true;
+  e->sent = true;
   push_bulk(message_type::data, e->what, e->memory.first(e->what.size),
             {sent_kind::pulled, e->what.transfer_tag});
   kick();

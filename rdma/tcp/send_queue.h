@@ -24,7 +24,7 @@ enum class sent_kind : std::uint8_t { message, pulled, written };
 
 struct sent_item {
   sent_kind kind{};
-  std::uint64_t id = 0;  // pulled: transfer tag; written: cookie
+  std::uint64_t id = 0;  // written: the cookie of its on_done
 };
 
 class send_queue {
