@@ -45,7 +45,10 @@ class ring_producer {
 class ring_consumer {
  public:
   explicit ring_consumer(ring_memory& memory) noexcept : memory_(memory) {}
-  void reset() noexcept { consumed_ = 0; }
+  void reset() noexcept {
+    consumed_ = 0;
+    broken_ = false;
+  }
   void attach() noexcept { consumed_ = memory_.consumed.load(std::memory_order_acquire); }
   std::optional<ring_entry> pop() noexcept {
     const std::uint32_t produced = memory_.produced.load(std::memory_order_acquire);
