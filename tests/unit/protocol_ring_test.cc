@@ -87,6 +87,19 @@ TEST(Ring, IsBrokenOnceTheProducersPositionIsSenseless) {
   }
 }
 
+// The story: one mad core left the consumer broken for ever, so each core after it was dismissed.
+TEST(Ring, IsWholeAgainForTheNextProducer) {
+  ends e;
+  e.memory->produced.store(0xffffffff);
+  EXPECT_FALSE(e.out.pop().has_value());
+  ASSERT_TRUE(e.out.broken());
+  e.in.reset();
+  e.out.reset();
+  EXPECT_FALSE(e.out.broken());
+  EXPECT_FALSE(e.out.pop().has_value());
+  EXPECT_FALSE(e.out.broken());
+}
+
 // A producer that moves backwards and forwards can make us see old hints, never leave the ring.
 TEST(Ring, AProducerThatSkipsAheadYieldsOnlyHintsFromTheRing) {
   ends e;

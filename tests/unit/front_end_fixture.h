@@ -1,0 +1,239 @@
+// A front end between a kernel and a core that are played by the test.
+//
+// fake_kernel gives it requests and collects its answers; fake_core holds the other ends of the
+// rings and answers ops as the test says. Nothing here has a clock or a thread of its own.
+#pragma once
+
+#include <cerrno>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "fs/front_end.h"
+#include "protocol/records.h"
+#include "tests/unit/arena_fixture.h"
+#include "tests/unit/fuse_requests.h"
+
+namespace tangelo {
+
+class fake_kernel final : public kernel_port {
+ public:
+  struct answer {
+    int error = 0;
+    std::vector<std::byte> body;
+    template <class T>
+    T as() const {
+      T value{};
+      copy_bytes(writable_bytes(value), body);
+      return value;
+    }
+  };
+
+  void submit(const fuse_request& r) { requests_.push_back(r.bytes()); }
+  void submit(std::vector<std::byte> bytes) { requests_.push_back(std::move(bytes)); }
+  void unmount() { unmounted_ = true; }
+  std::size_t unread() const { return requests_.size(); }
+  // The answer to `unique`; nothing while it has none.
+  std::optional<answer> answer_to(std::uint64_t unique) const {
+    const auto it = answers_.find(unique);
+    return it == answers_.end() ? std::nullopt : std::optional(it->second);
+  }
+  std::size_t answer_count() const { return answers_.size(); }
+  // Answers to something already answered.
+  std::size_t repeated() const { return repeated_; }
+  // Where the tail of the request read last was to go.
+  const std::byte* last_tail() const { return last_tail_; }
+  // Off: write_reply() only counts, for tests that forbid memory to be allocated.
+  void keep_answers(bool on) { keep_ = on; }
+  std::size_t counted() const { return counted_; }
+
+  ssize_t read_request(mutable_byte_span head, mutable_byte_span tail) noexcept override {
+    if (requests_.empty()) return unmounted_ ? -ENODEV : -EAGAIN;
+    const std::vector<std::byte> r = std::move(requests_.front());
+    requests_.pop_front();
+    last_tail_ = tail.data();
+    const std::size_t in_head = copy_bytes(head, r);
+    copy_bytes(tail, byte_span(r).subspan(in_head));
+    return static_cast<ssize_t>(r.size());
+  }
+  int write_reply(const iovec* parts, int count) noexcept override {
+    ++counted_;
+    if (!keep_) return 0;
+    std::vector<std::byte> all;
+    for (int i = 0; i < count; ++i) {
+      const auto* p = static_cast<const std::byte*>(parts[i].iov_base);
+      all.insert(all.end(), p, p + parts[i].iov_len);
+    }
+    fuse_out_header h{};
+    if (all.size() < sizeof h) return -EINVAL;
+    std::memcpy(&h, all.data(), sizeof h);
+    if (h.len != all.size() || h.error > 0) return -EINVAL;
+    answer a{-h.error, {all.begin() + sizeof h, all.end()}};
+    if (!answers_.emplace(h.unique, std::move(a)).second) ++repeated_;
+    return 0;
+  }
+
+ private:
+  std::deque<std::vector<std::byte>> requests_;
+  std::map<std::uint64_t, answer> answers_;
+  std::size_t repeated_ = 0;
+  std::size_t counted_ = 0;
+  const std::byte* last_tail_ = nullptr;
+  bool keep_ = true;
+  bool unmounted_ = false;
+};
+
+struct fake_callers final : caller_inspector {
+  std::set<std::uint32_t> killed;
+  bool is_being_killed(std::uint32_t tid) noexcept override { return killed.contains(tid); }
+};
+
+struct fake_bell final : bell {
+  int rung = 0;
+  void ring() noexcept override { ++rung; }
+};
+
+// The core's side of the rings.
+class fake_core {
+ public:
+  fake_core(mapped_arenas& arenas, std::uint64_t generation)
+      : arenas_(arenas),
+        up_(arenas.shared->up),
+        down_(arenas.shared->down),
+        generation_(generation) {
+    up_.attach();
+    down_.attach();
+  }
+  // The next op offered to us.
+  std::optional<std::uint32_t> take() {
+    while (const auto hint = up_.pop()) {
+      const control_word w = control_of(arenas_.fs->ops[hint->index]);
+      if (w.sequence == hint->sequence && w.generation == (generation_ & 0xffffff))
+        return hint->index;
+    }
+    return std::nullopt;
+  }
+  std::vector<std::uint32_t> take_all() {
+    std::vector<std::uint32_t> all;
+    while (const auto i = take()) all.push_back(*i);
+    return all;
+  }
+  // The next op that is none of the front end's own; answers requests for inode numbers itself.
+  std::optional<std::uint32_t> take_kernel_op() {
+    while (const auto i = take()) {
+      if (op(*i).op != opcode::inode_range) return i;
+      grant_range(*i);
+    }
+    return std::nullopt;
+  }
+  void grant_range(std::uint32_t index) {
+    answer(index, inode_range_answer{next_inode_, 65536});
+    next_inode_ += 65536;
+  }
+  const op_cell& op(std::uint32_t index) const {
+    return arenas_.fs->ops[index].cells[control_of(arenas_.fs->ops[index]).cell];
+  }
+  template <class Body>
+  Body body(std::uint32_t index) const {
+    return decode<Body>({op(index).body, op(index).body_size}).value_or(Body{});
+  }
+  std::uint32_t attempts(std::uint32_t index) const {
+    return arenas_.fs->ops[index].attempts.load();
+  }
+  downcall_cell downcall(std::uint32_t index) const {
+    downcall_cell d;
+    std::memset(static_cast<void*>(&d), 0, sizeof d);
+    d.index = index;
+    d.generation = generation_;
+    d.slot_seq = control_of(arenas_.fs->ops[index]).sequence;
+    return d;
+  }
+  void write(std::uint32_t index, downcall_cell& d) {
+    publish(arenas_.shared->downcalls[index], d,
+            static_cast<std::uint8_t>(downcall_state::written),
+            static_cast<std::uint32_t>(d.generation), d.slot_seq);
+  }
+  void hint(std::uint32_t index, std::uint32_t sequence = 0) {
+    (void)down_.push({static_cast<std::uint16_t>(index), sequence});
+  }
+  template <class Body>
+  void answer(std::uint32_t index, const Body& b, std::uint32_t payload_size = 0) {
+    downcall_cell d = downcall(index);
+    d.body_size = static_cast<std::uint16_t>(encode(b, d.body).value());
+    d.payload_size = payload_size;
+    write(index, d);
+    hint(index, d.slot_seq);
+  }
+  void fail(std::uint32_t index, error_code e) {
+    downcall_cell d = downcall(index);
+    d.status = static_cast<std::uint16_t>(e);
+    write(index, d);
+    hint(index, d.slot_seq);
+  }
+  std::uint64_t generation() const { return generation_; }
+
+ private:
+  mapped_arenas& arenas_;
+  ring_consumer up_;
+  ring_producer down_;
+  std::uint64_t generation_;
+  std::uint64_t next_inode_ = 1000;
+};
+
+struct front_end_world {
+  mapped_arenas arenas = mapped_arenas::make();
+  fake_kernel kernel;
+  fake_callers callers;
+  virtual_scheduler time;
+  fake_bell core_bell;
+  std::unique_ptr<front_end> fs = std::make_unique<front_end>(front_end::wiring{
+      kernel, callers, time, core_bell, *arenas.fs, *arenas.shared});
+  std::unique_ptr<fake_core> core;
+
+  void attach() { core = std::make_unique<fake_core>(arenas, fs->attach_core()); }
+  // Attaches a core and has it deliver both ranges of inode numbers; nothing else may be pending.
+  void attach_settled() {
+    attach();
+    for (run(); fs->pending_count() != 0; run())
+      for (const std::uint32_t i : core->take_all()) core->grant_range(i);
+  }
+  void lose() {
+    fs->lose_core();
+    core.reset();
+  }
+  // Turns until there is nothing more to do.
+  void run() {
+    while (fs->turn()) {
+    }
+  }
+  const fs_counters& counters() const { return arenas.fs->counters; }
+  op_state state(std::uint32_t index) const {
+    return static_cast<op_state>(control_of(arenas.fs->ops[index]).state);
+  }
+  // The slot of the op that answers `unique`.
+  std::optional<std::uint32_t> slot_of(std::uint64_t unique) const {
+    for (std::uint32_t i = 0; i < op_slot_count; ++i) {
+      const op_slot& s = arenas.fs->ops[i];
+      const control_word w = control_of(s);
+      if (w.sequence == 0) break;
+      if (w.state != 0 && s.cells[w.cell].kernel_id == unique) return i;
+    }
+    return std::nullopt;
+  }
+};
+
+inline attr_answer attr_of(std::uint64_t inode) {
+  attr_answer a;
+  a.attr.inode = inode;
+  return a;
+}
+inline entry_answer entry_of(std::uint64_t inode) {
+  entry_answer a;
+  a.attr.inode = inode;
+  return a;
+}
+
+}  // namespace tangelo
