@@ -12,7 +12,7 @@
 // Invariants:
 //   1. on_up at most once, then messages and completions, then on_down exactly once, then
 //      on_flushed exactly once. Nothing after on_flushed.
-//      Transfers that had no on_done before on_down get none: their memory is quiet with on_flushed.
+//      Transfers without an on_done before on_down get none: on_flushed makes them quiet.
 //   2. After on_flushed no byte of exposed or local memory is read or written any more; only then
 //      may memory that was in use be given to another purpose, and the endpoint destroyed.
 //   3. Messages arrive in the order sent; a write_remote is complete at the peer before a message

@@ -141,7 +141,8 @@ bool session_core::session_status_handled(error_code status, const reply_extensi
 bool session_core::payload_arrived(const message_view& message, const reply_extension& ext,
                                    const pending_call& p) {
   if (ext.payload_size > p.call.payload_out.size()) return false;
-  if ((message.header.flags & message_flag::data_inline) == 0) return message.inline_payload.empty();
+  if ((message.header.flags & message_flag::data_inline) == 0)
+    return message.inline_payload.empty();
   if (message.inline_payload.size() != ext.payload_size) return false;
   copy_bytes(p.call.payload_out, message.inline_payload);
   return true;

@@ -33,7 +33,9 @@ class tag_map {
     }
     for (std::size_t i = next(hole); cells_[i].tag != 0; i = next(i)) {
       const std::size_t wanted = home(cells_[i].tag);
-      const bool stays = hole <= i ? (hole < wanted && wanted <= i) : (hole < wanted || wanted <= i);
+      const bool after = hole < wanted;
+      const bool before = wanted <= i;
+      const bool stays = hole <= i ? after && before : after || before;
       if (stays) continue;
       cells_[hole] = std::move(cells_[i]);
       hole = i;

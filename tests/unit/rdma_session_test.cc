@@ -1,3 +1,5 @@
+#include "base/loop.h"
+#include "rdma/tcp/tcp_provider.h"
 #include "tests/unit/rdma_fixture.h"
 
 namespace tangelo::test {
@@ -409,6 +411,46 @@ TEST(Session, ServerStopLetsClientsComeBackToTheNext) {
   w.client.submit(opcode::mkdir, 0, 0, 0);
   ASSERT_TRUE(w.finish());
   expect_exactly_once(w.client, w.store);
+}
+
+// An answer may come before the completion of the sendmsg that carried its call together with
+// later ones: this once ended the connection, over and over.
+TEST(Session, ManyLargeWritesOverTcpUseOneConnection) {
+  auto made = loop::make(256);
+  ASSERT_TRUE(made.has_value());
+  loop& l = **made;
+  tcp_provider fabric(l);
+  counter_store store;
+  counter_service fs(store, l);
+  const std::unique_ptr<export_host> host = export_host::make({}, l);
+  host->add_volume("home", fs);
+  auto listening = fabric.listen("127.0.0.1:0", [&](std::unique_ptr<endpoint> e) {
+    host->accept(std::move(e));
+  });
+  ASSERT_TRUE(listening.has_value());
+  session_options o;
+  o.addresses = {(*listening)->address()};
+  test_client client(o);
+  client.start(fabric, l);
+  for (int round = 0; round < 4; ++round) {
+    for (std::uint16_t slot = 0; slot < 24; ++slot)
+      client.submit(slot % 3 == 2 ? opcode::read : opcode::write, slot,
+                    slot % 3 == 2 ? 0 : 1 << 20, slot % 3 == 2 ? 300'000 : 0);
+    while (!client.all_answered()) l.run_once();
+  }
+  expect_exactly_once(client, store);
+  EXPECT_EQ(client.session->status().connection_count, 1u);
+  bool client_stopped = false;
+  bool host_stopped = false;
+  client.session->stop([&] { client_stopped = true; });
+  while (!client_stopped) l.run_once();
+  host->stop([&] { host_stopped = true; });
+  while (!host_stopped) l.run_once();
+  listening->reset();
+  for (int i = 0; i < 10; ++i) {
+    l.post([] {});
+    l.run_once();
+  }
 }
 
 }  // namespace
