@@ -1,6 +1,7 @@
 #include "cli/arguments.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 namespace tangelo {
 
@@ -22,6 +23,12 @@ struct parsed_words {
   umount_arguments umount;
   look_arguments look;
 };
+
+bool has_subcommand(const CLI::App& app, const std::string& name) {
+  const auto all = app.get_subcommands([](const CLI::App*) { return true; });
+  return std::any_of(all.begin(), all.end(),
+                     [&name](const CLI::App* s) { return s->check_name(name); });
+}
 
 }  // namespace
 
@@ -67,6 +74,9 @@ outcome<arguments> parse_arguments(int argc, char** argv) {
   } catch (const CLI::CallForVersion& version) {
     return arguments(said_arguments{std::string(version.what()) + "\n"});
   } catch (const CLI::Error& error) {
+    if (argc > 1 && argv[1][0] != '-' && !has_subcommand(app, argv[1]))
+      return failure{problem{exit_code::usage, "'" + std::string(argv[1]) + "': no such subcommand",
+                             "see tangelo --help"}};
     return failure{problem{exit_code::usage, error.what(), "see tangelo --help"}};
   }
   if (mount->parsed()) {

@@ -1,5 +1,6 @@
 #include "watchdog/watchdog.h"
 
+#include <poll.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::uint64_t ready_wait_ns = 10 * ns_per_s;
 constexpr std::uint64_t end_wait_ns = 2 * ns_per_s;
+constexpr std::uint64_t kill_wait_ns = 1800 * ns_per_ms;  // the front end itself takes up to 1.65 s
 constexpr child_policy front_end_policy{false, 0, ns_per_s};
 constexpr child_policy core_policy{true, restart_policy::healthy_after_ns, ns_per_s};
 
@@ -105,11 +107,20 @@ bool watchdog::core_has_worked() const noexcept {
   return taken != downcalls_at_start_ && time_.now_ns() - core_started_ns_ >= life_min_ns;
 }
 
-void watchdog::on_child_ended(process_role role, pid_t pid, int) noexcept {
+// The kernel says so on /dev/fuse once the last mount of it has ended, wherever that was.
+bool watchdog::mount_is_gone() const noexcept {
+  if (!parts_.fuse) return true;
+  pollfd p{parts_.fuse.get(), 0, 0};
+  return ::poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0;
+}
+
+void watchdog::on_child_ended(process_role role, pid_t pid, int status) noexcept {
   if (role == process_role::front_end) return link_.drain();
   // start_core() looks at the queue, so a full one only delays the next core.
   (void)link_.send({supervise_message::core_ended, static_cast<std::uint32_t>(pid)});
   if (core_has_worked()) core_.proven();
+  // The front end has sent it home; one that was killed meanwhile still has work.
+  if (status == 0 && mount_is_gone()) core_.unwant();
 }
 
 void watchdog::on_child_gone(process_role role, int status) noexcept {
@@ -118,8 +129,12 @@ void watchdog::on_child_gone(process_role role, int status) noexcept {
 }
 
 void watchdog::on_front_end_gone(int status) noexcept {
-  if (said_unmounted_ && status == 0) {
-    log_notice("{} is unmounted", settings_.mount_point);
+  if (mount_is_gone()) {
+    if (said_unmounted_ && status == 0)
+      log_notice("{} is unmounted", settings_.mount_point);
+    else
+      log_warning("{} is unmounted; the front end ended with operations pending ({})",
+                  settings_.mount_point, describe_status(status));
     return finish(exit_code::ok);
   }
   if (!leaving_) {
@@ -190,11 +205,18 @@ void watchdog::unmount_for(control_ticket ticket, int flags) noexcept {
     control_.answer(ticket, answer_of(error, error == 0 ? "" : std::strerror(error)));
     if (error == 0) {
       log_notice("{} by request", flags == 0 ? "unmounted" : "detached");
-      (void)link_.send({supervise_message::quiesce, 0});  // a hint: /dev/fuse tells it as well
-      if (flags == 0) begin_leaving();
+      (void)time_.call_after(kill_wait_ns, [this] { kill_what_hangs(); });
     }
     end_if_quiet();
   });
+}
+
+// After the end of the mount. While it lives on elsewhere (a bind mount, an open file after a lazy
+// unmount), so do we.
+void watchdog::kill_what_hangs() noexcept {
+  if (ended_ || !mount_is_gone() || !front_end_.exists()) return;
+  log_warning("the front end does not end; it is killed");
+  front_end_.kill_now();
 }
 
 // ---- the end ------------------------------------------------------------------------------------
@@ -208,7 +230,6 @@ void watchdog::on_stop_signal() noexcept {
     log_warning("{} is in use ({}); it is detached, and what uses it loses it",
                 settings_.mount_point, std::strerror(error));
     unmounter_.unmount(MNT_DETACH, [this](int) { end_if_quiet(); });
-    front_end_.unwant();
   });
 }
 
@@ -216,7 +237,7 @@ void watchdog::begin_leaving() noexcept {
   if (leaving_) return;
   leaving_ = true;
   (void)link_.send({supervise_message::quiesce, 0});  // a hint: /dev/fuse tells it as well
-  (void)time_.call_after(end_wait_ns - 300 * ns_per_ms, [this] {
+  (void)time_.call_after(kill_wait_ns, [this] {
     if (front_end_.exists()) log_warning("the front end does not end; it is killed");
     front_end_.kill_now();
     core_.kill_now();

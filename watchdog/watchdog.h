@@ -6,12 +6,13 @@
 //
 //   make()   run directory and lock -> arenas, identity -> /dev/fuse, mount(2), INIT
 //   start()  front end -> (ready) core -> "ok" to --ready-fd and systemd
-//   leaving  somebody unmounts: front end says `unmounted` and exits -> core ends -> everything
-//            is taken away -> the loop stops
+//   the end  somebody unmounts, wherever: front end sends the core home, says `unmounted` and
+//            exits -> everything is taken away -> the loop stops
 //
 // Invariants:
 //   1. A core is started only after the one before it was reaped and the front end was told.
-//   2. From the first sign of the end everything is over within 2 s, by SIGKILL if need be.
+//   2. Once the mount has ended, or we were told to end, everything is over within 2 s, by SIGKILL
+//      if need be. A mount that lives on elsewhere (bind mount, lazy unmount) is served on.
 //   3. Only the watchdog's page of the front end's arena is written here; its process records only
 //      after start().
 #pragma once
@@ -70,6 +71,8 @@ class watchdog final : child_events, link_events, control_events {
   void on_front_end_gone(int status) noexcept;
   void send_arenas(control_ticket ticket) noexcept;
   void unmount_for(control_ticket ticket, int flags) noexcept;
+  bool mount_is_gone() const noexcept;
+  void kill_what_hangs() noexcept;
   void begin_leaving() noexcept;
   void finish(exit_code code) noexcept;
   void end_if_quiet() noexcept;
@@ -89,7 +92,7 @@ class watchdog final : child_events, link_events, control_events {
   std::uint64_t downcalls_at_start_ = 0;
   bool reported_ = false;       // --ready-fd was answered
   bool said_unmounted_ = false; // by the front end
-  bool leaving_ = false;        // the mount is going away because somebody wants it to
+  bool leaving_ = false;        // we were told to end, and will, whoever uses the mount
   bool finishing_ = false;      // the front end is gone
   bool ended_ = false;
   exit_code code_ = exit_code::ok;

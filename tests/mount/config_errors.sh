@@ -1,0 +1,85 @@
+#!/bin/bash
+# config_errors: what goes wrong before anything runs: each mistake has its exit code, and a message
+# that says what, where, and what to do.
+. "$(dirname "$0")/lib.sh"
+need jq
+
+start_server
+mkdir -p "$work/empty" "$work/foreign" "$work/in use"
+touch "$work/foreign/file" "$work/a-file"
+printf 'listen = "127.0.0.1:0"\n[[volume]]\nnam = "x"\n' > "$work/unknown-key.toml"
+printf 'listen = \n' > "$work/syntax.toml"
+
+wrong=0
+# expect CODE PATTERN COMMAND...: its exit code, and an extended regular expression that its
+# output must match.
+expect() {
+  local code=$1 pattern=$2 got=0
+  shift 2
+  stage="$*"
+  timeout 60 "$@" > "$work/out" 2>&1 < /dev/null || got=$?
+  if [ "$got" = "$code" ] && grep -qE -- "$pattern" "$work/out"; then
+    say "ok: $code: $(head -1 "$work/out")"
+  else
+    say "WRONG: ${*#"$build"/}: exit code $got, expected $code and /$pattern/:"
+    cat "$work/out"
+    wrong=$((wrong + 1))
+  fi
+}
+server=$server_program
+run=("$server" run --run-dir "$work/other" --listen 127.0.0.1:0)
+mkdir -p "$mnt" "$work/other"
+
+# -- tangelo
+expect 2 'subcommand|not expected'     "$tangelo"
+expect 2 'bogus'                       "$tangelo" bogus
+expect 2 'directory is required'       "$tangelo" mount "$address:/$volume"
+expect 2 'not expected.*--bogus'       "$tangelo" status --bogus
+expect 2 "no ':/VOLUME'"               "$tangelo" mount "$address" "$mnt"
+expect 2 "no ':/VOLUME'"               "$tangelo" mount "/$volume" "$mnt"
+expect 2 'host\[:port\]'               "$tangelo" mount "host:99999:/$volume" "$mnt"
+expect 2 "volume's name"               "$tangelo" mount "$address:/" "$mnt"
+expect 2 'No such file.*'              "$tangelo" mount "$address:/$volume" "$work/nowhere"
+expect 2 'not a directory'             "$tangelo" mount "$address:/$volume" "$work/a-file"
+expect 2 "option 'bogus=1' is unknown" "$tangelo" mount -o ro,bogus=1 "$address:/$volume" "$mnt"
+expect 5 'no volume'                   "$tangelo" mount "$address:/nosuchvolume" "$mnt"
+expect 1 'needs root'                  setpriv --reuid 65534 --clear-groups \
+  "$tangelo" mount "$address:/$volume" "$mnt"
+expect 5 'no Tangelo mount'            "$tangelo" status "$work/empty"
+expect 5 'no Tangelo mount'            "$tangelo" ops "$work/empty"
+expect 5 'no Tangelo mount'            "$tangelo" umount "$work/empty"
+expect 0 'Examples'                    "$tangelo" --help
+expect 0 '^tangelo [0-9]'              "$tangelo" --version
+! grep -q "$mnt" /proc/self/mountinfo || die "a mount that failed is still there"
+
+# -- a mount that is there, also with a blank in its name
+expect 0 'mounted on'                  "$tangelo" mount "$address:/$volume" "$work/in use"
+expect 0 'already mounted'             "$tangelo" mount "$address:/$volume" "$work/in use"
+expect 1 'is mounted here already'     "$tangelo" mount "$address:/other" "$work/in use"
+expect 0 'SERVING'                     "$tangelo" status "$work/in use"
+exec 7< "$work/in use"
+expect 1 'busy'                        "$tangelo" umount "$work/in use"
+exec 7<&-
+expect 0 'unmounted'                   "$tangelo" umount "$work/in use"
+
+# -- tangelo-watchdog, tangelo-fs, tangelo-core by hand
+expect 2 'source is missing'           "$build/watchdog/tangelo-watchdog"
+expect 2 'bogus'                       "$build/watchdog/tangelo-watchdog" --bogus
+expect 2 'tangelo mount'               "$build/fs/tangelo-fs"
+
+# -- tangelo-server
+expect 2 'unknown-key.toml:3: .*nam'   "$server" run --config "$work/unknown-key.toml"
+expect 2 'syntax.toml:1:'              "$server" run --config "$work/syntax.toml"
+expect 2 'NAME=DIR'                    "${run[@]}" --volume bogus
+expect 2 'no volume to serve'          "${run[@]}"
+expect 2 'beyond loopback'             "$server" run --volume "x=$work/empty" --listen 0.0.0.0:0
+expect 3 'no such directory'           "${run[@]}" --volume "x=$work/nowhere"
+expect 3 'not a Tangelo volume'        "${run[@]}" --volume "x=$work/foreign"
+expect 3 'not empty'                   "$server" init "$work/foreign"
+expect 3 'held|another server'         "${run[@]}" --volume "x=$volume_dir"
+expect 2 'bogus'                       "$server" run --bogus
+
+# Some of these mistakes are said in the log as well, as they should be.
+allowed_words='option .bogus|not a directory|volume|source|No such file|--bogus'
+stop_server
+[ "$wrong" = 0 ] || die "$wrong messages or exit codes are wrong"

@@ -1,0 +1,166 @@
+#!/bin/bash
+# kill_core: real programs on a mount whose core is killed every 200 ms, at random phases. Nothing
+# may be lost, nothing may happen twice, and the kills must have met operations in every state.
+# TANGELO_SEED repeats the phases; TANGELO_SCALE is the size in per cent.
+. "$(dirname "$0")/lib.sh"
+need jq git make gcc sqlite3 fio tar diff setsid
+
+seed=${TANGELO_SEED:-$$}
+RANDOM=$seed
+say "seed $seed, scale $scale %"
+
+if [ -x "$test_server_program" ]; then
+  server_program=$test_server_program
+  server_options=(--audit)
+fi
+start_server
+mount_volume
+watchdog=$(process_pid watchdog)
+front_end=$(process_pid front_end)
+
+# The watchdog's children are the front end and the core.
+core_of_watchdog() {
+  local pid
+  for pid in $(cat "/proc/$watchdog/task/$watchdog/children"); do
+    [ "$pid" = "$front_end" ] || echo "$pid"
+  done
+}
+
+kill_for_ever() {
+  local pid
+  while sleep "0.$((RANDOM % 200 + 100))"; do
+    pid=$(core_of_watchdog)
+    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null
+  done
+}
+kill_for_ever &
+killer=$!
+
+# ---- workloads ----------------------------------------------------------------------------------
+
+make_repository() {
+  local n=$1 i
+  mkdir -p "$work/repository"
+  cd "$work/repository"
+  git init -q .
+  for ((i = 0; i < n; ++i)); do
+    mkdir -p "d$((i % 20))"
+    printf 'file %d\n%s\n' "$i" "$(head -c 300 /dev/urandom | base64)" > "d$((i % 20))/f$i"
+  done
+  git add -A
+  git -c user.name=t -c user.email=t@example.org commit -qm "all of them"
+  cd "$work"
+}
+try_git() {
+  step "git: clone and fsck of a repository"
+  make_repository "$(scaled 1000 100)"
+  rm -rf "$mnt/clone"
+  git clone -q --no-hardlinks "$work/repository" "$mnt/clone" || die "git clone"
+  git -C "$mnt/clone" fsck --strict --full 2> "$work/fsck" || { cat "$work/fsck"; die "git fsck"; }
+  [ -z "$(git -C "$mnt/clone" status --porcelain)" ] || die "git status is not clean"
+  diff -r -x .git "$work/repository" "$mnt/clone" || die "the clone differs"
+}
+
+make_c_project() {
+  local n=$1 i dir=$2
+  mkdir -p "$dir"
+  {
+    echo 'CFLAGS = -O0'
+    printf 'OBJECTS = main.o'
+    for ((i = 0; i < n; ++i)); do printf ' f%d.o' "$i"; done
+    printf '\nprogram: $(OBJECTS)\n\t$(CC) -o $@ $(OBJECTS)\n'
+  } > "$dir/Makefile"
+  {
+    for ((i = 0; i < n; ++i)); do echo "int f$i(void);"; done
+    echo '#include <stdio.h>'
+    echo 'int main(void) { long sum = 0;'
+    for ((i = 0; i < n; ++i)); do echo "sum += f$i();"; done
+    echo 'printf("%ld\n", sum); return 0; }'
+  } > "$dir/main.c"
+  for ((i = 0; i < n; ++i)); do echo "int f$i(void) { return $i; }" > "$dir/f$i.c"; done
+}
+try_make() {
+  local n
+  n=$(scaled 200 20)
+  step "make -j4 of $n files"
+  make_c_project "$n" "$mnt/project"
+  make -s -C "$mnt/project" -j4 || die "make"
+  [ "$("$mnt/project/program")" = $((n * (n - 1) / 2)) ] || die "the program computes nonsense"
+}
+
+try_sqlite() {
+  local rows
+  rows=$(scaled 100000 5000)
+  step "SQLite: $rows rows in transactions of 1000"
+  {
+    echo 'create table t(k integer primary key, v text); create index i on t(v);'
+    local i
+    for ((i = 0; i < rows; i += 1000)); do
+      echo "begin; with recursive c(x) as (select $i union all select x + 1 from c
+        where x < $i + 999) insert into t select x, hex(x * 7919) || '-row' from c; commit;"
+    done
+  } > "$work/sql"
+  rm -f "$mnt/db"
+  sqlite3 "$mnt/db" < "$work/sql" || die "sqlite3"
+  [ "$(sqlite3 "$mnt/db" 'pragma integrity_check')" = ok ] || die "integrity_check"
+  [ "$(sqlite3 "$mnt/db" 'select count(*) from t')" = "$rows" ] || die "rows are missing"
+}
+
+try_fio() {
+  local size=$1
+  step "fio: random writes of 4K to 1M, verified, $size bytes"
+  mkdir -p "$mnt/fio"
+  fio --name=verify --directory="$mnt/fio" --size="$size" --numjobs=2 --rw=randwrite \
+    --bsrange=4k-1m --ioengine=psync --fallocate=none --verify=crc32c --verify_fatal=1 \
+    --do_verify=1 --randseed="$seed" --output="$work/fio.out" || { cat "$work/fio.out"; die fio; }
+  rm -r "$mnt/fio"
+}
+
+try_tar() {
+  local tree=/usr/include
+  [ "$scale" -ge 100 ] || tree=/usr/include/linux
+  step "tar: unpack and compare $tree"
+  rm -rf "$mnt/tree"
+  mkdir "$mnt/tree"
+  tar -C "$tree" -cf - . | tar -C "$mnt/tree" -xf - || die "tar -x"
+  tar -C "$tree" -cf - . | tar -C "$mnt/tree" -df - || die "tar -d finds differences"
+  rm -r "$mnt/tree"
+}
+
+enough_kills() {
+  local json name
+  json=$(status_json)
+  name() { jq ".mounts[0].counters.core_losses_$1" <<< "$json"; }
+  say "kills: $(jq -c '.mounts[0].counters | {core_losses, core_losses_waiting,
+    core_losses_in_progress, core_losses_serviced, purged, downcalls_dropped}' <<< "$json")"
+  [ "$(name in_progress)" -ge "$(scaled 100 10)" ] && [ "$(name waiting)" -gt 0 ] &&
+    [ "$(name serviced)" -gt 0 ]
+}
+
+try_git
+try_make
+try_sqlite
+try_fio "$(scaled 64000000 8000000)"
+try_tar
+
+# More of the same until every state has been met; a small scale may need it.
+deadline=$((SECONDS + 120))
+until enough_kills; do
+  [ $SECONDS -lt $deadline ] || die "the kills did not meet every state (seed $seed)"
+  try_fio 16000000
+done
+
+step "everything is still there after the last kill"
+kill "$killer"
+wait "$killer" 2>/dev/null || true
+git -C "$mnt/clone" fsck --strict --full 2> "$work/fsck" || { cat "$work/fsck"; die "git fsck"; }
+[ "$(sqlite3 "$mnt/db" 'pragma integrity_check')" = ok ] || die "integrity_check"
+[ "$(timeout 20 "$tangelo" ops "$mnt")" = "no pending operations" ] || die "operations left over"
+[ "$(counter lost_files)" = 0 ] || die "files have lost data"
+unmount_volume
+stop_server
+
+if [ -x "$test_server_program" ]; then
+  step "no operation took effect twice"
+  "$test_server_program" audit-report "$volume_dir" || die "the audit found duplicates"
+fi
