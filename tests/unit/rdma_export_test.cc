@@ -1,0 +1,277 @@
+// The export against peers that do not keep to the protocol: only their own connection ends.
+#include "base/crc32c.h"
+#include "rdma/buffer_pool.h"
+#include "rdma/channel.h"
+#include "tests/unit/rdma_fixture.h"
+
+namespace tangelo::test {
+namespace {
+
+using bytes = std::vector<std::byte>;
+
+// A peer without a session: sends what it is told and notes what it hears.
+class raw_peer final : public endpoint_events {
+ public:
+  raw_peer(loop_network& network, virtual_scheduler& time) : time_(time) {
+    wire_ = network.connect("server");
+    wire_->start(*this);
+    run_until(time_, [&] { return up || flushed; });
+  }
+  void on_up() noexcept override { up = true; }
+  void on_message(byte_span message) noexcept override {
+    message_view view;
+    ASSERT_EQ(parse_message(message, view), parse_fault::none);
+    heard.push_back(view.header);
+    if (const auto body = decode<close_body>(view.body);
+        body && view.header.type == message_type::error)
+      error_text = std::string(body->text);
+    if (view.header.type == message_type::connect_ack)
+      if (const auto ack = decode<connect_ack_body>(view.body)) cookie = ack->cookie;
+  }
+  void on_done(std::uint64_t, bool) noexcept override {}
+  void on_sendable() noexcept override {}
+  void on_down(down_reason) noexcept override { up = false; }
+  void on_flushed() noexcept override { flushed = true; }
+
+  template <class Body>
+  bytes make(message_type type, const Body& body, wire_header h = {},
+             std::vector<chunk> chunks = {}) const {
+    bytes encoded(1024);
+    encoded.resize(encode(body, encoded).value_or(0));
+    h.type = type;
+    h.cookie = cookie;
+    h.epoch = epoch;
+    call_extension e;
+    e.body_size = static_cast<std::uint32_t>(encoded.size());
+    bytes out(wire_message_size_max);
+    out.resize(build_message(h, encode_extension(e), chunks, encoded, {}, out));
+    return out;
+  }
+  void send(const bytes& message) { (void)wire_->send(message); }
+  void settle() {
+    run_until(time_, [] { return false; }, 50 * ns_per_ms);
+  }
+  bytes hello() const {
+    hello_body b;
+    b.volume = "home";
+    return make(message_type::hello, b);
+  }
+  bytes connect_message() const {
+    connect_body b;
+    b.client_id = identity;
+    b.incarnation = 5;
+    return make(message_type::connect, b);
+  }
+  void attach() {
+    send(hello());
+    send(connect_message());
+    settle();
+    ASSERT_NE(cookie, 0u);
+  }
+  bytes call(std::uint16_t slot, std::uint32_t seq, std::uint64_t xid,
+             std::vector<chunk> chunks = {}, opcode op = opcode::mkdir) const {
+    wire_header h;
+    h.slot = slot;
+    h.slot_seq = seq;
+    h.xid = xid;
+    h.op = op;
+    return make(message_type::call, name_call{{}, 1, "x"}, h, std::move(chunks));
+  }
+  int replies() const {
+    int n = 0;
+    for (const wire_header& h : heard) n += h.type == message_type::reply ? 1 : 0;
+    return n;
+  }
+
+  bool up = false;
+  bool flushed = false;
+  id128 identity = make_id(3);
+  std::uint64_t cookie = 0;
+  std::uint64_t epoch = 1;
+  std::vector<wire_header> heard;
+  std::string error_text;
+
+ private:
+  virtual_scheduler& time_;
+  std::unique_ptr<endpoint> wire_;
+};
+
+class Export : public testing::Test {
+ protected:
+  Export() : network(time), server(network, time, store) {}
+  virtual_scheduler time;
+  loop_network network;
+  counter_store store;
+  test_server server;
+};
+
+TEST_F(Export, OtherVersionsAreRefusedInWords) {
+  raw_peer peer(network, time);
+  hello_body b;
+  b.version_min = 7;
+  b.version_max = 9;
+  b.volume = "home";
+  peer.send(peer.make(message_type::hello, b));
+  peer.settle();
+  EXPECT_EQ(peer.error_text, "this server speaks protocol version 1, the client 7 to 9");
+  EXPECT_TRUE(peer.flushed);
+}
+
+TEST_F(Export, CallsBeforeConnectClose) {
+  raw_peer peer(network, time);
+  peer.send(peer.hello());
+  peer.send(peer.call(0, 1, 1));
+  peer.settle();
+  EXPECT_TRUE(peer.flushed);
+  EXPECT_EQ(server.fs->executed, 0);
+}
+
+TEST_F(Export, RepetitionsOfASlotAreAnsweredAsTheRulesSay) {
+  raw_peer peer(network, time);
+  peer.attach();
+  // The same call three times at once: executed once, answered (the copies meet it running).
+  for (int i = 0; i < 3; ++i) peer.send(peer.call(0, 5, 50));
+  peer.settle();
+  EXPECT_EQ(store.effects[50].count, 1);
+  EXPECT_EQ(peer.replies(), 1);
+  // Again after it is done: answered from the record.
+  peer.send(peer.call(0, 5, 50));
+  peer.settle();
+  EXPECT_EQ(store.effects[50].count, 1);
+  EXPECT_EQ(peer.replies(), 2);
+  // An older sequence: dropped.
+  peer.send(peer.call(0, 4, 40));
+  peer.settle();
+  EXPECT_EQ(peer.replies(), 2);
+  EXPECT_EQ(store.effects.count(40), 0u);
+  EXPECT_TRUE(peer.up);
+  // The same sequence for another call: a breach.
+  peer.send(peer.call(0, 5, 51));
+  peer.settle();
+  EXPECT_TRUE(peer.flushed);
+  EXPECT_EQ(store.effects.count(51), 0u);
+}
+
+TEST_F(Export, NewerCallOnABusySlotCloses) {
+  raw_peer peer(network, time);
+  peer.attach();
+  peer.send(peer.call(0, 1, 1));
+  peer.send(peer.call(0, 2, 2));
+  peer.settle();
+  EXPECT_TRUE(peer.flushed);
+  EXPECT_EQ(store.effects[1].count, 1);
+  EXPECT_EQ(store.effects.count(2), 0u);
+}
+
+TEST_F(Export, ReadsAreExecutedAgain) {
+  raw_peer peer(network, time);
+  peer.attach();
+  for (int i = 0; i < 3; ++i) peer.send(peer.call(0, 1, 1, {}, opcode::getattr));
+  peer.settle();
+  EXPECT_EQ(server.fs->executed, 3);
+  EXPECT_EQ(peer.replies(), 3);
+}
+
+TEST_F(Export, UnknownOperationIsAnsweredAndHarmless) {
+  raw_peer peer(network, time);
+  peer.attach();
+  peer.send(peer.call(0, 1, 1, {}, static_cast<opcode>(999)));
+  peer.settle();
+  EXPECT_EQ(peer.replies(), 1);
+  EXPECT_EQ(server.fs->executed, 0);
+  EXPECT_TRUE(peer.up);
+}
+
+TEST_F(Export, SlotsOutOfBoundsAndWrongCookiesClose) {
+  raw_peer first(network, time);
+  first.attach();
+  first.send(first.call(0x4000, 1, 1));
+  first.settle();
+  EXPECT_TRUE(first.flushed);
+  raw_peer second(network, time);
+  second.epoch = 2;
+  second.attach();
+  second.cookie ^= 1;
+  second.send(second.call(0, 1, 1));
+  second.settle();
+  EXPECT_TRUE(second.flushed);
+  EXPECT_EQ(server.fs->executed, 0);
+}
+
+TEST_F(Export, AnOlderEpochDoesNotTakeTheSessionOver) {
+  raw_peer first(network, time);
+  first.epoch = 5;
+  first.attach();
+  raw_peer second(network, time);
+  second.epoch = 5;
+  second.send(second.hello());
+  second.send(second.connect_message());
+  second.settle();
+  EXPECT_TRUE(second.flushed);
+  EXPECT_TRUE(first.up);
+}
+
+// A real client beside a hostile one: whatever the latter sends, the former is served.
+TEST_F(Export, MutatedMessagesEndOnlyTheirOwnConnection) {
+  test_client good;
+  good.start(network, time);
+  prng random(1);
+  for (std::uint64_t round = 1; round <= 400; ++round) {
+    SCOPED_TRACE(round);
+    raw_peer peer(network, time);
+    peer.epoch = round;
+    // Its own: a mutated CONNECT may have taken any epoch for an earlier one's.
+    peer.identity[1] = static_cast<std::byte>(round & 0xff);
+    peer.identity[2] = static_cast<std::byte>(round >> 8 | 0x80);
+    if (round % 3 != 0) peer.attach();
+    chunk c;
+    c.kind = random.below(2) != 0 ? chunk_kind::pull : chunk_kind::push;
+    c.size = static_cast<std::uint32_t>(random.below(100'000));
+    c.transfer_tag = random.below(5);
+    c.flags = random.below(2) != 0 ? chunk_flag::eager : 0;
+    const std::vector<bytes> choices = {
+        peer.hello(),
+        peer.connect_message(),
+        peer.call(3, static_cast<std::uint32_t>(round), round << 32),
+        peer.call(4, static_cast<std::uint32_t>(round), round << 33, {c}),
+        peer.make(message_type::ping, empty_answer{}),
+        peer.make(message_type::replay_done, empty_answer{}),
+        peer.make(message_type::goodbye, close_body{}),
+    };
+    for (int i = 0; i < 4; ++i) {
+      bytes m = choices[random.below(choices.size())];
+      for (std::uint64_t k = random.below(4); k > 0; --k)
+        m[16 + random.below(m.size() - 16)] = static_cast<std::byte>(random.next() & 0xff);
+      // Most keep a good checksum, so that they are looked at behind it.
+      if (random.below(4) != 0) {
+        std::fill_n(m.begin() + 12, 4, std::byte{0});
+        const std::uint32_t crc = crc32c(m);
+        std::memcpy(m.data() + 12, &crc, sizeof crc);
+      }
+      peer.send(m);
+    }
+    peer.settle();
+    good.submit(opcode::write, 0, 5000, 0);
+    ASSERT_TRUE(run_until(time, [&] { return good.all_answered(); }));
+  }
+  EXPECT_EQ(good.session->status().connection_count, 1u);
+  EXPECT_EQ(good.evictions, 0);
+}
+
+TEST(BufferPool, GivesBackWhatIsNotUsed) {
+  buffer_pool pool(2);
+  const mutable_byte_span a = pool.acquire(1 << 20, false);
+  const mutable_byte_span b = pool.acquire(70'000, false);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(a.data()) % 4096, 0u);
+  EXPECT_TRUE(pool.acquire(100'000, false).empty());
+  const mutable_byte_span forced = pool.acquire(100'000, true);
+  EXPECT_FALSE(forced.empty());
+  for (mutable_byte_span s : {a, b, forced}) pool.release(s);
+  EXPECT_EQ(pool.used_count(), 0u);
+  EXPECT_TRUE(pool.trim());   // free, but used since the last look
+  EXPECT_FALSE(pool.trim());
+  EXPECT_EQ(pool.kept_bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace tangelo::test
