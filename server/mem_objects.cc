@@ -4,7 +4,9 @@
 
 namespace tangelo {
 
-void mem_objects::later(std::function<void()> f) { (void)time_.call_after(delay_ns_, std::move(f)); }
+void mem_objects::later(std::function<void()> f) {
+  (void)time_.call_after(delay_ns_, std::move(f));
+}
 
 const std::vector<std::byte>* mem_objects::bytes_of_object(std::uint64_t inode) const {
   const auto at = now_.find(inode);

@@ -108,7 +108,8 @@ outcome<bool> server::start() {
   for (const volume_config& v : config_.volumes)
     if (const outcome<bool> opened = open_volume(v); !opened) return failure{opened.error()};
   outcome<std::unique_ptr<listener>> l = fabric_->listen(
-      config_.listen, [this](std::unique_ptr<endpoint> peer) { exports_->accept(std::move(peer)); });
+      config_.listen,
+      [this](std::unique_ptr<endpoint> peer) { exports_->accept(std::move(peer)); });
   if (!l) return failure{l.error()};
   listener_ = std::move(*l);
   sigset_t set;

@@ -1,4 +1,4 @@
-// superblock: the file VOLUME/superblock, by which a directory is a volume and says of which format.
+// superblock: the file VOLUME/superblock, by which a directory is a volume and says its format.
 //
 // Written once, by init, last of all (so a half-made volume has none); read at every open, before
 // anything else is touched. The layout is fixed: magic, format version, feature bits, volume id,

@@ -1,4 +1,4 @@
-// transaction: one attempt at executing an operation: what it read, and the one batch it will write.
+// transaction: one attempt at executing an operation: what it read, and the one batch it writes.
 //
 // Made and used on the loop thread by the volume's handlers; nothing in the store changes before
 // seal() and write. A read that would have to wait for the disk is noted and fails with

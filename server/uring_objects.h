@@ -1,5 +1,5 @@
 // uring_objects: object_store on files, VOLUME/objects/xx/yy/INODE (hexadecimal), xx and yy a hash
-// of the inode number.
+// of the inode number's upper 56 bits.
 //
 // Reading and writing go through the loop's io_uring; opening, cutting and removing through the
 // pool, since they may wait for the disk without a way to be told. A read that the page cache can

@@ -159,7 +159,9 @@ void volume::forget_client(const client_key& key, std::function<void(error_code)
         };
         return error_code::ok;
       },
-      [done = std::move(done)](error_code e) { done(e == error_code::no_data ? error_code::ok : e); });
+      [done = std::move(done)](error_code e) {
+        done(e == error_code::no_data ? error_code::ok : e);  // nothing was remembered
+      });
 }
 
 std::vector<client_record> volume::load_clients() {

@@ -164,23 +164,20 @@ TEST_F(Durability, EveryPrefixOfTheLogIsConsistent) {
   EXPECT_GT(total, 7u);
   const mem_kv image = kv_;
   for (std::size_t extra = 0; extra <= total; ++extra) {
-    for (const bool keep : {false, true}) {
-      crash();
-      kv_ = image;
-      kv_.power_cut(extra);
-      kv_.set_flush(true);
-      objects_.set_flush(true);
-      (void)keep;
-      start();
-      const std::uint64_t d = find(root_inode, "d");
-      const std::uint64_t e = d == 0 ? 0 : find(d, "e");
-      EXPECT_EQ(stat(root_inode).link_count, d != 0 ? 3u : 2u);
-      if (d != 0) {
-        EXPECT_EQ(stat(d).link_count, e != 0 ? 3u : 2u);
-      }
-      EXPECT_FALSE(find(root_inode, "f") != 0 && d != 0 && find(d, "g") != 0);
-      EXPECT_EQ(volume_->load_clients().size(), 2u);
+    crash();
+    kv_ = image;
+    kv_.power_cut(extra);
+    kv_.set_flush(true);
+    objects_.set_flush(true);
+    start();
+    const std::uint64_t d = find(root_inode, "d");
+    const std::uint64_t e = d == 0 ? 0 : find(d, "e");
+    EXPECT_EQ(stat(root_inode).link_count, d != 0 ? 3u : 2u);
+    if (d != 0) {
+      EXPECT_EQ(stat(d).link_count, e != 0 ? 3u : 2u);
     }
+    EXPECT_FALSE(find(root_inode, "f") != 0 && d != 0 && find(d, "g") != 0);
+    EXPECT_EQ(volume_->load_clients().size(), 2u);
   }
 }
 
@@ -316,101 +313,6 @@ TEST_F(Durability, TheCheckpointLeavesNoWorkBehind) {
   EXPECT_FALSE(time_.run_one()) << "idle means idle";
   power_cut();
   EXPECT_EQ(read(f, 0, 9000), std::string(8000, 'o'));
-}
-
-class Opens : public volume_fixture {};
-
-TEST_F(Opens, KeepAnUnlinkedFileUntilTheLastRelease) {
-  const std::uint64_t f = create(root_inode, "f", 5);
-  EXPECT_EQ(open(alice_, f, 6), error_code::ok);
-  EXPECT_EQ(open(alice_, f, 6), error_code::ok);
-  EXPECT_EQ(open(alice_, create(root_inode, "other"), 6), error_code::bad_handle);
-  EXPECT_EQ(open(alice_, root_inode, 7), error_code::is_directory);
-  write(f, 0, std::string(10'000, 'x'));
-  EXPECT_EQ(unlink(root_inode, "f"), error_code::ok);
-  EXPECT_EQ(stat(f).link_count, 0u);
-  EXPECT_EQ(read(f, 0, 3), "xxx");
-  EXPECT_EQ(call(opcode::link, link_call{{}, f, root_inode, "g"})->status, error_code::no_entry);
-  EXPECT_EQ(open(alice_, f, 5, opcode::release), error_code::ok);
-  EXPECT_EQ(open(alice_, f, 5, opcode::release), error_code::ok);
-  EXPECT_EQ(objects_.count(), 1u);
-  EXPECT_EQ(open(alice_, f, 6, opcode::release), error_code::ok);
-  EXPECT_EQ(objects_.count(), 0u);
-  EXPECT_EQ(open(alice_, f, 7), error_code::stale);
-}
-
-TEST_F(Opens, OrphansSurviveARestartUntilRecoveryEnds) {
-  const std::uint64_t f = create(root_inode, "f", 5), g = create(root_inode, "g", 6);
-  write(f, 0, std::string(10'000, 'x'));
-  write(g, 0, std::string(10'000, 'y'));
-  unlink(root_inode, "f");
-  unlink(root_inode, "g");
-  power_cut();
-  EXPECT_EQ(open(alice_, f, 5, opcode::reclaim_open), error_code::ok);
-  EXPECT_EQ(objects_.count(), 2u);
-  volume_->recovery_ended();
-  settle();
-  EXPECT_EQ(read(f, 0, 3), "xxx");
-  EXPECT_EQ(call(opcode::getattr, inode_call{{}, g, 0, 0})->status, error_code::stale);
-  EXPECT_EQ(objects_.count(), 1u);
-  EXPECT_EQ(open(alice_, f, 5, opcode::release), error_code::ok);
-  EXPECT_EQ(objects_.count(), 0u);
-}
-
-TEST_F(Opens, WhatIsUnlinkedDuringRecoveryMayStillBeReclaimed) {
-  const std::uint64_t f = create(root_inode, "f", 5);
-  remember(bob_);
-  power_cut();
-  const call_ptr c = begin(bob_, opcode::unlink, name_call{{}, root_inode, "f"});
-  settle();
-  EXPECT_EQ(c->status, error_code::ok);
-  EXPECT_EQ(open(alice_, f, 5, opcode::reclaim_open), error_code::ok);
-  volume_->recovery_ended();
-  settle();
-  EXPECT_EQ(stat(f).link_count, 0u);
-}
-
-TEST_F(Opens, GoWithAForgottenClient) {
-  const std::uint64_t f = create(root_inode, "f", 5);
-  unlink(root_inode, "f");
-  forget(alice_);
-  EXPECT_TRUE(volume_->load_clients().empty());
-  EXPECT_EQ(volume_->status().open_handles, 0u);
-  EXPECT_EQ(call(opcode::getattr, inode_call{{}, f, 0, 0})->status, error_code::stale);
-  EXPECT_EQ(call(opcode::mkdir, made(root_inode, "d", 0755))->status, error_code::invalid);
-  forget(alice_);
-}
-
-TEST_F(Opens, ANewIncarnationReplacesTheOldOne) {
-  const std::uint64_t f = create(root_inode, "f", 5);
-  unlink(root_inode, "f");
-  remember(client_named(1, 2));
-  EXPECT_EQ(call(opcode::getattr, inode_call{{}, f, 0, 0})->status, error_code::stale);
-  const std::vector<client_record> clients = volume_->load_clients();
-  ASSERT_EQ(clients.size(), 1u);
-  EXPECT_EQ(clients[0].key.incarnation, 2u);
-  EXPECT_TRUE(clients[0].replies.empty());
-  forget(alice_);
-  EXPECT_EQ(volume_->load_clients().size(), 1u) << "a late goodbye of the old one is nothing";
-}
-
-TEST_F(Opens, RangesSurviveARestart) {
-  power_cut();
-  EXPECT_EQ(call(opcode::mkdir, made(root_inode, "d", 0755))->status, error_code::ok);
-  const std::uint64_t before = next_inode_;
-  range(alice_);
-  EXPECT_GT(next_inode_, before);
-}
-
-TEST_F(Opens, AuditCountsAnEffectThatHappensTwice) {
-  options_.audit = true;
-  options_.keep_reply_records = false;
-  power_cut();
-  call(opcode::mkdir, made(root_inode, "a", 0755));
-  EXPECT_EQ(volume_->status().duplicate_effects, 0u);
-  --sequence_;
-  call(opcode::mkdir, made(root_inode, "b", 0755));
-  EXPECT_EQ(volume_->status().duplicate_effects, 1u);
 }
 
 }  // namespace
