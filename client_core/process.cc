@@ -107,7 +107,8 @@ core_process::core_process(std::unique_ptr<loop> l, unique_fd device, fs_arena_m
 
 int core_process::run() {
   device_poller_ = std::make_unique<poller>(*loop_, device_.get(), [this] { on_device(); });
-  bell_poller_ = std::make_unique<poller>(*loop_, up_bell_.get(), [this] { on_bell(); });
+  // Each write to the eventfd is told once: its count need not be read (it cannot overflow).
+  bell_poller_ = std::make_unique<poller>(*loop_, up_bell_.get(), [] {});
   loop_->set_before_sleep([this] { return work(); });
   core_->start();
   loop_->run();
@@ -124,11 +125,6 @@ bool core_process::work() noexcept {
     return true;
   }
   return more || !core_->prepare_sleep();
-}
-
-void core_process::on_bell() noexcept {
-  std::uint64_t value = 0;
-  (void)!::read(up_bell_.get(), &value, sizeof value);
 }
 
 void core_process::on_device() noexcept {

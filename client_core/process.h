@@ -37,7 +37,6 @@ class core_process {
   core_process(std::unique_ptr<loop> l, unique_fd device, fs_arena_map arena,
                shared_arena_map shared, attachment a, core_source source);
   void on_device() noexcept;
-  void on_bell() noexcept;
   bool work() noexcept;
 
   std::unique_ptr<loop> loop_;

@@ -69,5 +69,6 @@ consteval op_transition_table make_op_transitions() {
 }  // namespace
 
 constinit const op_transition_table op_transitions = make_op_transitions();
+constinit op_observer observe_op = nullptr;
 
 }  // namespace tangelo

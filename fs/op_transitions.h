@@ -81,4 +81,8 @@ constexpr std::string_view name_of(op_action a) noexcept {
 using op_transition_table = state_table<op_state, op_event, op_action>;
 extern const op_transition_table op_transitions;
 
+// Told of each step before it is taken. For tests, which count the rows that they reach; null else.
+using op_observer = void (*)(op_state, op_event) noexcept;
+extern op_observer observe_op;
+
 }  // namespace tangelo

@@ -67,7 +67,6 @@ class fs_process {
   unique_fd arena_for_core_;  // the arena again, read-only
   eventfd_bell core_bell_;
   unique_fd own_bell_;
-  std::uint64_t bell_value_ = 0;
   member_completion<fs_process, &fs_process::on_bell> bell_completion_{*this};
   dev_fuse kernel_;
   proc_inspector callers_;

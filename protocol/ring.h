@@ -28,10 +28,14 @@ class ring_producer {
     if (produced_ - consumed >= ring_entry_count) return false;
     memory_.entries[produced_ % ring_entry_count].store(e.pack(), std::memory_order_relaxed);
     memory_.produced.store(++produced_, std::memory_order_release);
+    unannounced_ = true;
     return true;
   }
-  // True when the consumer sleeps and has to be woken; takes the wish.
+  // True when something was pushed since the last call and the consumer sleeps: it has to be woken.
+  // (One that is awake looks at the ring again before it sleeps.)
   bool take_wake() noexcept {
+    if (!unannounced_) return false;
+    unannounced_ = false;
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (memory_.consumer_sleeps.load(std::memory_order_relaxed) == 0) return false;
     return memory_.consumer_sleeps.exchange(0, std::memory_order_acq_rel) != 0;
@@ -40,6 +44,7 @@ class ring_producer {
  private:
   ring_memory& memory_;
   std::uint32_t produced_ = 0;
+  bool unannounced_ = false;
 };
 
 class ring_consumer {
