@@ -26,11 +26,23 @@ core_of_watchdog() {
   done
 }
 
+# Every eighth time the front end stands still for a moment before, so that the core dies with
+# answers written that nobody has taken.
 kill_for_ever() {
-  local pid
+  local pid n=0
   while sleep "0.$((RANDOM % 200 + 100))"; do
     pid=$(core_of_watchdog)
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null
+    [ -n "$pid" ] || continue
+    n=$((n + 1))
+    if [ $((n % 8)) = 0 ]; then
+      kill -STOP "$front_end"
+      sleep 0.02
+      kill -9 "$pid" 2>/dev/null
+      sleep 0.03
+      kill -CONT "$front_end"
+    else
+      kill -9 "$pid" 2>/dev/null
+    fi
   done
 }
 kill_for_ever &
@@ -116,6 +128,17 @@ try_fio() {
   rm -r "$mnt/fio"
 }
 
+# Overlapping writes in flight together, and more large reads than there are data slots: some of
+# them wait.
+try_crowd() {
+  step "fio: a crowd on one small file"
+  fio --filename="$mnt/crowd" --size=16m --ioengine=libaio --direct=1 --norandommap \
+    --randrepeat=0 --fallocate=none --time_based --runtime=5 --output="$work/fio.out" \
+    --name=writers --rw=randwrite --bsrange=4k-64k --iodepth=64 \
+    --name=readers --rw=randread --bs=1m --iodepth=128 --numjobs=2 ||
+    { cat "$work/fio.out"; die crowd; }
+}
+
 try_tar() {
   local tree=/usr/include
   [ "$scale" -ge 100 ] || tree=/usr/include/linux
@@ -142,12 +165,13 @@ try_make
 try_sqlite
 try_fio "$(scaled 64000000 8000000)"
 try_tar
+try_crowd
 
 # More of the same until every state has been met; a small scale may need it.
 deadline=$((SECONDS + 120))
 until enough_kills; do
   [ $SECONDS -lt $deadline ] || die "the kills did not meet every state (seed $seed)"
-  try_fio 16000000
+  try_crowd
 done
 
 step "everything is still there after the last kill"
