@@ -227,7 +227,10 @@ constexpr import_table table = make_import_table();
 
 const import_table& import_rows() noexcept { return table; }
 
+constinit import_observer observe_import = nullptr;
+
 import_action import_machine::apply(import_event e, std::uint64_t now_ns) noexcept {
+  if (observe_import != nullptr) observe_import(state_, e);
   const import_table::row& row = table.at(state_, e);
   if (row.to != state_ || visit_count_ == 0) {
     state_ = row.to;

@@ -137,6 +137,10 @@ constexpr std::string_view name_of(import_action a) noexcept {
 using import_table = state_table<import_state, import_event, import_action>;
 const import_table& import_rows() noexcept;
 
+// Told of each step before it is taken. For tests, which count the rows that they reach; null else.
+using import_observer = void (*)(import_state, import_event) noexcept;
+extern import_observer observe_import;
+
 class import_machine {
  public:
   struct visit {
