@@ -1,0 +1,82 @@
+// run: a world with its applications from the first step to the last, and what must hold then.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/sim/app.h"
+
+namespace tangelo::sim {
+
+using fault = std::function<void(world&, std::vector<std::unique_ptr<app>>&, std::uint64_t step)>;
+
+struct run_result {
+  std::vector<std::vector<std::string>> notes;  // of each application
+  std::uint64_t steps = 0;     // until the applications were done
+  std::uint64_t frames = 0;    // delivered by the fabric until then
+  std::uint64_t executed = 0;  // mutations
+  std::uint64_t duplicates = 0;
+  std::size_t repeated_answers = 0;
+  std::size_t pending = 0;       // ops, after everything has come to rest
+  std::size_t open_handles = 0;  // at the server, likewise
+  bool finished = false;
+};
+
+inline run_result run(world_options options, const std::vector<app_script>& scripts,
+                      const fault& at_step, std::uint64_t step_max = 60'000) {
+  world w(options);
+  std::vector<std::unique_ptr<app>> apps;
+  std::uint32_t pid = 100;
+  for (const app_script& s : scripts) apps.push_back(std::make_unique<app>(w, pid++, s));
+  run_result r;
+  const auto all_done = [&apps] {
+    for (const auto& a : apps)
+      if (!a->done()) return false;
+    return true;
+  };
+  while (!all_done() && w.step_count() < step_max) {
+    for (const auto& a : apps) a->pump();
+    if (at_step) at_step(w, apps, w.step_count());
+    w.step();
+  }
+  r.finished = all_done();
+  r.steps = w.step_count();
+  r.frames = w.network().delivered();
+  const auto at_rest = [&w] {
+    return w.has_server() && w.fs().pending_count() == 0 && w.server_status().open_handles == 0;
+  };
+  for (std::uint64_t n = 0; n < 3000 && !at_rest(); ++n) w.step();
+  while (!w.has_server()) w.step();
+  for (const auto& a : apps) r.notes.push_back(a->notes());
+  r.executed = w.executed();
+  r.duplicates = w.duplicate_effects();
+  r.repeated_answers = w.kernel.repeated();
+  r.pending = w.fs().pending_count();
+  r.open_handles = w.server_status().open_handles;
+  return r;
+}
+
+// Empty when `r` is as good as `clean`, a run without faults; else what is wrong with it.
+inline std::string difference(const run_result& clean, const run_result& r) {
+  if (!r.finished) return "an application was still waiting after " + std::to_string(r.steps);
+  if (r.repeated_answers != 0) return "a request was answered twice";
+  if (r.duplicates != 0) return std::to_string(r.duplicates) + " effects happened twice";
+  for (std::size_t a = 0; a < clean.notes.size(); ++a)
+    for (std::size_t i = 0; i < clean.notes[a].size(); ++i) {
+      const std::string got = i < r.notes[a].size() ? r.notes[a][i] : "(nothing)";
+      if (got != clean.notes[a][i])
+        return "op " + std::to_string(i) + ": \"" + got + "\" instead of \"" +
+               clean.notes[a][i] + "\"";
+    }
+  if (r.pending != 0) return std::to_string(r.pending) + " ops never ended";
+  if (r.open_handles != 0) return std::to_string(r.open_handles) + " handles stayed open";
+  return {};
+}
+
+inline run_result clean_run() { return run({}, {in_order(every_opcode("d"))}, nullptr); }
+
+}  // namespace tangelo::sim
