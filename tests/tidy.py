@@ -26,7 +26,7 @@ ADAPTERS = {
     "CLI/": {"cli/arguments.cc", "server/command_line.cc"},
     "toml++/": {"server/config.cc", "watchdog/config.cc"},
     "spdlog/": set(),
-    "rocksdb/": {"server/rocks_kv.cc"},
+    "rocksdb/": {"server/rocks_kv.cc", "server/wal_files.cc"},
     "systemd/": {"base/notify.cc"},
     "regex": set(),
 }

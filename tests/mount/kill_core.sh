@@ -26,7 +26,7 @@ core_of_watchdog() {
   done
 }
 
-# Every eighth time the front end stands still for a moment before, so that the core dies with
+# Every fifth time the front end stands still for a moment before, so that the core dies with
 # answers written that nobody has taken.
 kill_for_ever() {
   local pid n=0
@@ -34,7 +34,7 @@ kill_for_ever() {
     pid=$(core_of_watchdog)
     [ -n "$pid" ] || continue
     n=$((n + 1))
-    if [ $((n % 8)) = 0 ]; then
+    if [ $((n % 5)) = 0 ]; then
       kill -STOP "$front_end"
       sleep 0.02
       kill -9 "$pid" 2>/dev/null

@@ -1,0 +1,117 @@
+#!/bin/bash
+# lifecycle: the ways in which a mount ends, and what is left of it: nothing.
+. "$(dirname "$0")/lib.sh"
+need jq
+
+start_server
+
+all_gone() { # processes $1..., the mount and its run directory, within 3 s
+  local i pid left=1
+  for ((i = 0; i < 60 && left; ++i)); do
+    left=
+    for pid in "$@"; do [ ! -d "/proc/$pid" ] || left=1; done
+    ! grep -qF "$mnt" /proc/self/mountinfo || left=1
+    [ -z "$(ls "$TANGELO_RUN_DIR/mounts")" ] || left=1
+    [ -z "$left" ] || sleep 0.05
+  done
+  [ -z "$left" ] || die "something is left: $(ls "$TANGELO_RUN_DIR/mounts"), $(ps -o pid,args "$@")"
+}
+trio() { status_json | jq -r '.mounts[0].processes[].pid'; }
+begin() {
+  step "$1"
+  mount_volume
+  mapfile -t pids < <(trio)
+  watchdog=${pids[0]} front_end=${pids[1]}
+  echo "$1" > "$mnt/file"
+}
+
+begin "plain umount(8)"
+umount "$mnt"
+all_gone "${pids[@]}"
+
+begin "SIGTERM to the watchdog"
+kill -TERM "$watchdog"
+all_gone "${pids[@]}"
+
+begin "SIGTERM to the watchdog of a mount in use"
+exec 7< "$mnt/file"
+kill -TERM "$watchdog"
+all_gone "${pids[@]}"
+if cat <&7 > /dev/null 2>&1; then die "an open file outlived its mount"; fi
+exec 7<&-
+
+begin "a lazy unmount serves what is open until it is closed"
+exec 7<> "$mnt/file"
+timeout 20 "$tangelo" umount -l "$mnt" > /dev/null
+sleep 2.5
+[ "$(cat "/proc/$$/fd/7")" = "a lazy unmount serves what is open until it is closed" ] ||
+  die "the open file cannot be read any more"
+exec 7<&-
+all_gone "${pids[@]}"
+
+begin "a bind mount keeps it alive"
+mkdir -p "$work/bound"
+mount --bind "$mnt" "$work/bound"
+timeout 20 "$tangelo" umount "$mnt" > /dev/null
+sleep 2.5
+[ "$(cat "$work/bound/file")" = "a bind mount keeps it alive" ] || die "the bind mount is dead"
+umount "$work/bound"
+all_gone "${pids[@]}"
+
+begin "mounting again at once"
+for i in 1 2 3 4 5; do
+  unmount_volume
+  mount_volume
+  [ "$(cat "$mnt/file")" = "mounting again at once" ] || die "round $i"
+done
+mapfile -t pids < <(trio)
+unmount_volume
+all_gone "${pids[@]}"
+
+begin "SIGHUP disturbs nobody"
+kill -HUP "$watchdog" "$front_end"
+sleep 0.2
+[ "$(cat "$mnt/file")" = "SIGHUP disturbs nobody" ] || die "it did"
+
+step "garbage on control.sock disturbs nobody"
+name=$(ls "$TANGELO_RUN_DIR/mounts")
+python3 - "$TANGELO_RUN_DIR/mounts/$name" << 'END'
+import os, socket, sys
+os.chdir(sys.argv[1])
+idle = []
+for i in range(40):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect("control.sock")
+    try:
+        if i % 4 == 0: s.send(os.urandom(i + 1))
+        elif i % 4 == 1: s.send(b"\1\0\0\0\xff\0\0\0")
+        elif i % 4 == 2: s.send(os.urandom(60000))
+        else: idle.append(s)
+    except BrokenPipeError:
+        pass
+END
+sleep 0.1
+timeout 20 "$tangelo" status "$mnt" | grep -q SERVING || die "the watchdog does not answer any more"
+
+step "a watchdog that is killed leaves an UNSUPERVISED mount that works"
+mapfile -t pids < <(trio)
+kill -9 "$watchdog"
+sleep 0.2
+[ "$(cat "$mnt/file")" = "SIGHUP disturbs nobody" ] || die "the mount does not work any more"
+timeout 20 "$tangelo" status "$mnt" > "$work/out" 2>&1 && die "status says that all is well"
+grep -q UNSUPERVISED "$work/out" || die "status does not say UNSUPERVISED"
+timeout 20 "$tangelo" mount "$address:/$volume" "$mnt" 2> "$work/out" && die "mounted once more"
+grep -q UNSUPERVISED "$work/out" || die "mount does not say why it refuses"
+timeout 20 "$tangelo" umount "$mnt" > /dev/null 2>&1 || die "umount"
+for ((i = 0; i < 60; ++i)); do
+  [ -d "/proc/${pids[1]}" ] || [ -d "/proc/${pids[2]}" ] || break
+  sleep 0.05
+done
+[ ! -d "/proc/${pids[1]}" ] && [ ! -d "/proc/${pids[2]}" ] || die "front end or core go on"
+
+begin "without the front end the mount ends, and says so"
+kill -9 "$front_end"
+all_gone "${pids[@]}"
+grep -q "ERROR the front end ended unexpectedly" "$TANGELO_RUN_DIR"/log/*.log || die "no word"
+allowed_words='the front end ended unexpectedly'
+stop_server
