@@ -34,6 +34,9 @@ session_options options_of(const core::wiring& w, std::vector<std::string> addre
   o.core_generation = static_cast<std::uint32_t>(w.generation);
   o.volume = std::move(volume);
   o.addresses = std::move(addresses);
+  // What the core before this one knew of the server: only so can "forgotten" be told from "new".
+  o.last_boot_generation = w.shared.core.boot_generation.load(std::memory_order_relaxed);
+  o.last_committed = w.shared.core.last_committed.load(std::memory_order_relaxed);
   o.seed = w.arena.watchdog.incarnation ^ w.generation;
   return o;
 }

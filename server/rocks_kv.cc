@@ -2,6 +2,7 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
 #include <rocksdb/slice_transform.h>
@@ -11,6 +12,7 @@
 #include <array>
 
 #include "base/log.h"
+#include "server/wal_files.h"
 
 namespace tangelo {
 
@@ -21,8 +23,9 @@ constexpr std::size_t write_buffer_size = 16 << 20;
 constexpr std::size_t write_buffers_size_max = 48 << 20;  // of all columns
 constexpr std::uint64_t log_size_max = 256 << 20;
 
-rocksdb::DBOptions database_options(bool create) {
+rocksdb::DBOptions database_options(bool create, rocksdb::Env& env) {
   rocksdb::DBOptions o;
+  o.env = &env;
   o.create_if_missing = create;
   o.create_missing_column_families = true;
   o.error_if_exists = create;
@@ -89,8 +92,9 @@ rocksdb::ReadOptions options_of(read_mode mode) {
 
 class rocks_kv final : public kv_store {
  public:
-  rocks_kv(rocksdb::DB* db, const std::vector<rocksdb::ColumnFamilyHandle*>& handles)
-      : db_(db), default_(handles[0]) {
+  rocks_kv(std::unique_ptr<rocksdb::Env> env, rocksdb::DB* db,
+           const std::vector<rocksdb::ColumnFamilyHandle*>& handles)
+      : env_(std::move(env)), db_(db), default_(handles[0]) {
     for (std::size_t i = 0; i < column_count; ++i) columns_[i] = handles[i + 1];
   }
   ~rocks_kv() override {
@@ -139,6 +143,7 @@ class rocks_kv final : public kv_store {
     return columns_[static_cast<std::size_t>(c)];
   }
 
+  std::unique_ptr<rocksdb::Env> env_;  // outlives db_
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyHandle* default_;
   std::array<rocksdb::ColumnFamilyHandle*, column_count> columns_{};
@@ -154,10 +159,11 @@ outcome<std::unique_ptr<kv_store>> open_rocks_kv(const std::string& directory, b
   for (std::size_t i = 0; i < column_count; ++i)
     columns.emplace_back(std::string(name_of(static_cast<column>(i))), options);
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  std::unique_ptr<rocksdb::Env> env = make_wal_env();
   rocksdb::DB* db = nullptr;
   try {
     const rocksdb::Status s =
-        rocksdb::DB::Open(database_options(create), directory, columns, &handles, &db);
+        rocksdb::DB::Open(database_options(create, *env), directory, columns, &handles, &db);
     if (!s.ok())
       return failure{problem{exit_code::store, directory + ": " + s.ToString(),
                              "the metadata of the volume cannot be opened; is the disk full, or "
@@ -165,7 +171,7 @@ outcome<std::unique_ptr<kv_store>> open_rocks_kv(const std::string& directory, b
   } catch (const std::exception& e) {
     return failure{problem{exit_code::store, directory + ": " + e.what(), {}}};
   }
-  return std::unique_ptr<kv_store>(new rocks_kv(db, handles));
+  return std::unique_ptr<kv_store>(new rocks_kv(std::move(env), db, handles));
 }
 
 }  // namespace tangelo
