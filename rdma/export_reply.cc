@@ -56,6 +56,7 @@ void export_core::repeat_answer(call_job& job, const slot_memory& s) {
   r.status = s.status;
   r.transno = s.transno;
   r.body = s.body;
+  if (r.status == error_code::ok) job.owner->volume->fs->answered_again(job, r.body);
   answer(job, r);
 }
 

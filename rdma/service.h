@@ -78,6 +78,9 @@ class service {
   virtual std::uint64_t last_committed() const = 0;
   // Executes a call; an M op's complete() comes after its commit (commit = sync).
   virtual void execute(inbound_call& call) = 0;
+  // `call` was answered from its reply record, with `answer`: what it did to volatile state (create
+  // opens a handle) may have been forgotten in a restart and is done again.
+  virtual void answered_again(const inbound_call& call, byte_span answer) = 0;
   // All durable client records, read once at start.
   virtual std::vector<client_record> load_clients() = 0;
   // Makes the client known durably, before its first mutation is executed; `done` after commit.

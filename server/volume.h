@@ -102,6 +102,7 @@ class volume final : public service {
   std::uint64_t boot_generation() const override { return boot_; }
   std::uint64_t last_committed() const override { return last_committed_; }
   void execute(inbound_call& call) override;
+  void answered_again(const inbound_call& call, byte_span answer) override;
   std::vector<client_record> load_clients() override;
   void remember_client(const client_key& key, std::function<void(error_code)> done) override;
   void forget_client(const client_key& key, std::function<void(error_code)> done) override;

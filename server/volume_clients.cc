@@ -10,8 +10,17 @@ namespace {
 constexpr std::uint32_t range_count_max = 1 << 20;
 }
 
-// Known handles keep an inode alive; one that the server has forgotten (an answer of create that
-// came from a reply record after a restart) is learnt again from the first call that names it.
+// The handle of a create that was answered from its reply record, after a restart, is open again.
+void volume::answered_again(const inbound_call& call, byte_span answer) {
+  if (call.op != opcode::create) return;
+  const std::optional<make_call> c = decode<make_call>(call.body);
+  const std::optional<entry_answer> made = decode<entry_answer>(answer);
+  if (!c || !made || c->handle == 0) return;
+  (void)opens_.open(call.client, c->handle, made->attr.inode);  // false: known, and another's
+}
+
+// Known handles keep an inode alive; one that the server has forgotten is learnt again from the
+// first call that names it.
 void volume::note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode) {
   if (handle == 0 || o.stage != 0 || !known_.contains(o.client)) return;
   (void)opens_.open(o.client, handle, inode);  // false: it means another inode; that one stays

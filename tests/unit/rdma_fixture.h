@@ -75,6 +75,7 @@ class counter_service final : public service {
   void finish(inbound_call& call) {
     is_mutation(call.op) ? commit(call) : answer_read(call);
   }
+  void answered_again(const inbound_call&, byte_span) override {}
   std::vector<client_record> load_clients() override {
     std::vector<client_record> out = store_.clients;
     if (store_.records_lost)

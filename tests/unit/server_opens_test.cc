@@ -55,6 +55,22 @@ TEST_F(Opens, WhatIsUnlinkedDuringRecoveryMayStillBeReclaimed) {
   EXPECT_EQ(stat(f).link_count, 0u);
 }
 
+// The front end asks again for a create whose answer it never saw; the server has restarted since.
+TEST_F(Opens, ACreateThatIsAnsweredFromItsRecordAfterARestartIsOpenAgain) {
+  const std::uint64_t f = create(root_inode, "f", 5);
+  power_cut();
+  const make_call body{{}, root_inode, f, 5, 0, 0, 0, "f"};
+  const call_ptr again = prepare(alice_, opcode::create, body);
+  std::byte answer[answer_size_max];
+  entry_answer made;
+  made.attr.inode = f;
+  volume_->answered_again(*again, {answer, encode(made, answer).value()});
+  volume_->recovery_ended();
+  settle();
+  EXPECT_EQ(unlink(root_inode, "f"), error_code::ok);
+  EXPECT_EQ(stat(f).link_count, 0u);
+}
+
 TEST_F(Opens, GoWithAForgottenClient) {
   const std::uint64_t f = create(root_inode, "f", 5);
   unlink(root_inode, "f");

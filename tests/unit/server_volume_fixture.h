@@ -103,9 +103,10 @@ class volume_fixture : public ::testing::Test {
     EXPECT_EQ(done, error_code::ok);
   }
 
+  // A call that is not executed.
   template <class Body>
-  call_ptr begin(const client_key& who, opcode op, const Body& body, std::string_view in = {},
-                 std::size_t room = 0, std::uint16_t slot = 0) {
+  call_ptr prepare(const client_key& who, opcode op, const Body& body, std::string_view in = {},
+                   std::size_t room = 0, std::uint16_t slot = 0) {
     auto c = std::make_shared<test_call>();
     c->client = who;
     c->op = op;
@@ -122,6 +123,12 @@ class volume_fixture : public ::testing::Test {
     c->payload_out = c->out;
     c->log = log_;
     calls_.push_back(c);
+    return c;
+  }
+  template <class Body>
+  call_ptr begin(const client_key& who, opcode op, const Body& body, std::string_view in = {},
+                 std::size_t room = 0, std::uint16_t slot = 0) {
+    const call_ptr c = prepare(who, op, body, in, room, slot);
     volume_->execute(*c);
     return c;
   }
