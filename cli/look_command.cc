@@ -42,7 +42,7 @@ outcome<void> run_look(const look_arguments& words) {
   else
     print(words.json ? status_json(views) : status_text(views));
   if (all_answer) return {};
-  return failure{problem{exit_code::unreachable, "a mount is UNSUPERVISED: its watchdog is gone",
+  return failure{problem{exit_code::unreachable, "a mount is UNSUPERVISED: no watchdog answers",
                          "what is mounted still works; `umount -l` and mount again"}};
 }
 

@@ -31,7 +31,7 @@ failure<problem> system_failure(const std::string& what, std::string hint = {}) 
 
 // Nothing to do (0 and true), something wrong, or a mount to be made (false).
 outcome<bool> is_mounted_already(const mount_arguments& words, const std::string& run_root) {
-  outcome<mount_ref> there = find_mount_of(words.directory);
+  outcome<mount_ref> there = find_mount_at(words.directory);
   if (!there) return false;
   if (there->source != words.source)
     return failure{problem{exit_code::failed,

@@ -90,13 +90,20 @@ std::vector<mount_ref> list_mounts() {
 }
 
 outcome<mount_ref> find_mount_of(std::string_view what) {
+  outcome<mount_ref> at = find_mount_at(what);
+  if (at) return at;
+  for (const mount_ref& m : list_mounts())
+    if (m.name == what) return m;
+  return at;
+}
+
+outcome<mount_ref> find_mount_at(std::string_view what) {
   const std::vector<mount_ref> mounts = list_mounts();
   const std::string path = absolute_path(what, working_directory());
+  // Of several on one path the last one is on top.
   for (const std::string& candidate : {path, real_parent_path(path)})
-    for (const mount_ref& m : mounts)
-      if (m.mount_point == candidate) return m;
-  for (const mount_ref& m : mounts)
-    if (m.name == what) return m;
+    for (auto m = mounts.rbegin(); m != mounts.rend(); ++m)
+      if (m->mount_point == candidate) return *m;
   return failure{problem{exit_code::unreachable,
                          std::string(what) + ": no Tangelo mount is there",
                          "`tangelo status` lists all of them"}};

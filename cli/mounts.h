@@ -21,7 +21,9 @@ struct mount_ref {
 };
 
 std::vector<mount_ref> list_mounts();
-// `what` is a mount point, as the user types it, or a NAME. Fails with exit_code::unreachable.
+// By mount point, as the user types it. Fails with exit_code::unreachable.
+outcome<mount_ref> find_mount_at(std::string_view path);
+// `what` is a mount point or, where there is none of that path, a NAME.
 outcome<mount_ref> find_mount_of(std::string_view what);
 
 struct control_reply {
