@@ -141,6 +141,8 @@ bool front_end::prepare(std::uint32_t index) noexcept {
     const std::optional<std::uint64_t> number = numbers_.take();
     if (!number) return false;
     set_new_inode(cell, *number);
+    // Should the server restart before we hear its answer, the core claims the handle with it.
+    if (cell.op == opcode::create) handles_.set_inode(cell.handle, *number);
   }
   ops_.rewrite(index, cell);
   notes_[index].prepared = true;
@@ -259,6 +261,8 @@ void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d,
 
 void front_end::note_result(const op_cell& op, const answer_facts& facts, bool) noexcept {
   const bool ok = facts.status == error_code::ok;
+  if (facts.status == error_code::evicted || facts.status == error_code::not_reserved)
+    numbers_.forget();
   switch (op.op) {
     case opcode::open:
       if (!ok) handles_.close(op.handle);

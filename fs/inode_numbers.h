@@ -34,6 +34,10 @@ class inode_numbers {
         return true;
     return false;
   }
+  // The server has forgotten this mount, and with it the ranges: they are of no use any more.
+  void forget() noexcept {
+    for (inode_range_record& r : arena_.inode_ranges) r.end.store(0, std::memory_order_release);
+  }
   void add_range(std::uint64_t first, std::uint32_t count) noexcept {
     for (inode_range_record& r : arena_.inode_ranges) {
       if (r.next.load(std::memory_order_relaxed) < r.end.load(std::memory_order_relaxed)) continue;

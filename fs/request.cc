@@ -209,7 +209,8 @@ request_kind decode_read(decoding& d, bool is_directory, bool with_attributes) n
   cell.offset = in.offset;
   cell.room = in.size;
   want_payload(d.draft, kind, room);
-  const read_call body{d.who, d.header.nodeid, in.fh, in.offset, room,
+  // The server knows nothing of open directories: they are opened and closed here.
+  const read_call body{d.who, d.header.nodeid, is_directory ? 0 : in.fh, in.offset, room,
                        static_cast<std::uint8_t>(with_attributes ? 1 : 0)};
   return as_op(d, is_directory ? opcode::readdir : opcode::read, body);
 }
@@ -267,7 +268,8 @@ request_kind decode_fsync(decoding& d) noexcept {
   const auto in = d.in.take<fuse_fsync_in>();
   const std::uint8_t data_only = (in.fsync_flags & FUSE_FSYNC_FDATASYNC) != 0 ? 1 : 0;
   d.draft.cell.handle = in.fh;
-  return as_op(d, opcode::fsync, fsync_call{d.who, d.header.nodeid, in.fh, data_only});
+  const std::uint64_t handle = d.header.opcode == FUSE_FSYNCDIR ? 0 : in.fh;
+  return as_op(d, opcode::fsync, fsync_call{d.who, d.header.nodeid, handle, data_only});
 }
 
 request_kind decode_directory(decoding& d, bool opening) noexcept {

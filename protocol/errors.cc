@@ -52,6 +52,7 @@ constexpr std::array rows = std::to_array<error_row>({
     {stale_replay, EIO, "stale_replay", "replay outside a recovery window", true},
     {bad_version, EPROTO, "bad_version", "protocol version not supported", false},
     {denied, EACCES, "denied", "access to the volume denied", false},
+    {not_reserved, EIO, "not_reserved", "inode number not reserved for this client", false},
 });
 
 }  // namespace

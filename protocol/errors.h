@@ -57,6 +57,7 @@ enum class error_code : std::uint16_t {
   stale_replay = 108,    // a REPLAY outside recovery: connect again and obey the verdict
   bad_version = 109,
   denied = 110,
+  not_reserved = 111,    // an inode number that is not (any more) reserved for this client
 };
 
 struct error_row {

@@ -102,7 +102,8 @@ error_code volume::do_make(operation& o, transaction& t) {
   if (o.op == opcode::symlink && link_target(*o.call).empty()) return error_code::no_entry;
   if (o.op == opcode::symlink && link_target(*o.call).size() > link_target_size_max)
     return error_code::name_too_long;
-  if (!ranges_.contains(o.client, c->inode)) return error_code::invalid;
+  // It may be from before the client was evicted; being told, it asks for others.
+  if (!ranges_.contains(o.client, c->inode)) return error_code::not_reserved;
   const op_result<inode_record*> used = t.inode(c->inode);
   if (used) return error_code::invalid;
   if (used.error() != error_code::stale) return used.error();

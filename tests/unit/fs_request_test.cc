@@ -233,6 +233,18 @@ TEST(Request, DirectoriesAreOpenedAndClosedHere) {
   EXPECT_EQ(d.cell().handle, 8u);
 }
 
+// The story: the server took the handle of a readdir for a file that is held open, and nobody ever
+// released it: every directory ever listed stayed in its tables.
+TEST(Request, DirectoryHandlesStayHere) {
+  for (const std::uint32_t op : {FUSE_READDIR, FUSE_READDIRPLUS})
+    EXPECT_EQ(decode_it(fuse_request::read(node, unique, 5, 0, 4096, op)).body<read_call>().handle,
+              0u);
+  fuse_fsync_in in{};
+  in.fh = 5;
+  EXPECT_EQ(decode_it(fuse_request(FUSE_FSYNCDIR, node, unique).add(in)).body<fsync_call>().handle,
+            0u);
+}
+
 TEST(Request, ReadsAskForASlotThatHoldsThem) {
   const struct {
     std::uint32_t kernel, size;
@@ -255,7 +267,7 @@ TEST(Request, ReadsAskForASlotThatHoldsThem) {
     const auto body = d.body<read_call>();
     EXPECT_EQ(body.size, row.room);
     EXPECT_EQ(body.offset, 10u);
-    EXPECT_EQ(body.handle, 5u);
+    EXPECT_EQ(body.handle, row.kernel == FUSE_READ ? 5u : 0u);
     EXPECT_EQ(body.with_attributes, row.kernel == FUSE_READDIRPLUS ? 1 : 0);
   }
 }

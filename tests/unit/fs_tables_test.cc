@@ -109,6 +109,18 @@ TEST(InodeNumbers, AreUsedOnceAndRunFromOneRangeIntoTheNext) {
   EXPECT_EQ(got, (std::vector<std::uint64_t>{100, 101, 102, 500, 501}));
 }
 
+TEST(InodeNumbers, AreForgottenWithTheServersMemoryOfUs) {
+  auto arenas = mapped_arenas::make();
+  inode_numbers numbers(*arenas.fs);
+  numbers.add_range(10, 5);
+  numbers.add_range(20, 5);
+  numbers.forget();
+  EXPECT_FALSE(numbers.take().has_value());
+  EXPECT_TRUE(numbers.wants_range());
+  numbers.add_range(30, 5);
+  EXPECT_EQ(numbers.take(), 30u);
+}
+
 TEST(InodeNumbers, OfAnArenaGoOnWhereTheFrontEndBeforeStopped) {
   auto arenas = mapped_arenas::make();
   inode_numbers(*arenas.fs).add_range(10, 5);

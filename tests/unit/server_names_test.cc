@@ -59,12 +59,12 @@ TEST_F(Names, ThatAreNoNamesAreRefused) {
 TEST_F(Names, NumbersMustComeFromTheClientsOwnRange) {
   make_call m = made(root_inode, "a", 0644);
   m.inode = 5'000'000;
-  EXPECT_EQ(call(opcode::mknod, m)->status, error_code::invalid);
+  EXPECT_EQ(call(opcode::mknod, m)->status, error_code::not_reserved);
   remember(bob_);
   m.inode = next_inode_;
   const call_ptr c = begin(bob_, opcode::mknod, m);
   settle();
-  EXPECT_EQ(c->status, error_code::invalid);
+  EXPECT_EQ(c->status, error_code::not_reserved);
   EXPECT_EQ(c->answered_transno, 0u);
   m.inode = mkdir(root_inode, "used");
   EXPECT_EQ(call(opcode::mknod, m)->status, error_code::invalid);
