@@ -12,7 +12,12 @@ namespace tangelo::sim {
 
 void app::submit(const fuse_request& r) {
   std::vector<std::byte> bytes = r.bytes();
-  std::memcpy(bytes.data() + offsetof(fuse_in_header, pid), &pid_, sizeof pid_);
+  fuse_in_header h{};
+  std::memcpy(&h, bytes.data(), sizeof h);
+  // The kernel sends these for nobody and waits for them whatever happens.
+  interruptible_ = h.opcode != FUSE_RELEASE && h.opcode != FUSE_RELEASEDIR;
+  h.pid = interruptible_ ? pid_ : 0;
+  std::memcpy(bytes.data(), &h, sizeof h);
   w_.kernel.submit(std::move(bytes));
 }
 
@@ -61,7 +66,11 @@ void app::kill() {
   if (done_ || killed_) return;
   killed_ = true;
   w_.callers.killed.insert(pid_);
-  if (unique_) w_.kernel.submit(fuse_request::interrupt(*unique_));
+  interrupt();
+}
+
+void app::interrupt() {
+  if (unique_ && interruptible_) w_.kernel.submit(fuse_request::interrupt(*unique_));
 }
 
 namespace {

@@ -35,8 +35,9 @@ class app {
   bool done() const { return done_; }
   // SIGKILL. The kernel tells the front end, waits for the answer, then closes what is open.
   void kill();
+  // A signal that does not kill, for the request it waits for.
+  void interrupt();
   const std::vector<std::string>& notes() const { return notes_; }
-  std::optional<std::uint64_t> waits_for() const { return unique_; }
 
   std::uint64_t node(const std::string& name) const {
     const auto it = nodes.find(name);
@@ -62,6 +63,7 @@ class app {
   std::vector<std::string> notes_;
   bool done_ = false;
   bool killed_ = false;
+  bool interruptible_ = false;
 };
 
 // The operations of scripts. `at` and `name` are names of nodes in app::nodes.

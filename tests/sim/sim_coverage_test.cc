@@ -37,7 +37,7 @@ void judge(const Table& table, const Reached& reached, const reasons& gaps, bool
     if (gaps.contains(name)) {
       EXPECT_FALSE(seen) << name << " is reached now: take it off the list of gaps";
     } else {
-      EXPECT_TRUE(seen) << name << " is reached by no test, and no reason is given";
+      EXPECT_TRUE(seen) << "row " << name << " is reached by no test, and no reason is given";
     }
     used[name] = true;
   }

@@ -86,7 +86,11 @@ void world::kill_core() {
   if (core_ == nullptr) return;
   core_.reset();
   fs_->lose_core();
-  core_due_ = steps_ + options_.steps_without_core;
+  (void)time_.call_after(options_.core_down_ns, [this] { core_due_ = true; });
+}
+
+void world::leave() {
+  if (core_ != nullptr) core_->leave([this] { left_ = true; });
 }
 
 void world::step() {
@@ -99,7 +103,8 @@ void world::step() {
       if (core_ != nullptr) {
         (void)core_->turn();
         ASSERT_FALSE(core_->broken());
-      } else if (steps_ >= core_due_) {
+      } else if (core_due_) {
+        core_due_ = false;
         start_core();
       }
       break;

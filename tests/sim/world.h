@@ -28,7 +28,7 @@ namespace tangelo::sim {
 struct world_options {
   std::uint64_t seed = 1;
   bool keep_reply_records = true;
-  std::uint64_t steps_without_core = 4;  // from the end of a core to the attach of the next
+  std::uint64_t core_down_ns = ns_per_ms;  // from the end of a core to the attach of the next
   std::uint64_t server_down_ns = 50 * ns_per_ms;
 };
 
@@ -44,6 +44,9 @@ class world {
 
   // SIGKILL: nothing of it is left but the arena. The next one comes a few steps later.
   void kill_core();
+  // The mount has ended: the core takes leave of the server. True once that is done.
+  void leave();
+  bool left() const { return left_; }
   // The server's machine loses power: what was not flushed is gone, but for `extra` batches.
   void power_cut(std::size_t extra, bool keep_unflushed);
 
@@ -53,6 +56,7 @@ class world {
   loop_network& network() { return *network_; }
   front_end& fs() { return *fs_; }
   const fs_counters& counters() const { return arenas_.fs->counters; }
+  bool has_core() const { return core_ != nullptr; }
   bool has_server() const { return volume_ != nullptr; }
   volume_status server_status() const { return volume_->status(); }
   std::uint64_t duplicate_effects() const { return duplicates_ + volume_->status().duplicate_effects; }
@@ -80,7 +84,8 @@ class world {
   fake_bell core_bell_;
   std::unique_ptr<front_end> fs_;
   std::unique_ptr<core> core_;
-  std::uint64_t core_due_ = 0;
+  bool core_due_ = false;
+  bool left_ = false;
   std::uint64_t steps_ = 0;
   std::uint64_t unique_ = 0;
 };
