@@ -96,6 +96,7 @@ request_kind decode_getattr(decoding& d) noexcept {
 std::int64_t nanoseconds(std::uint64_t seconds, std::uint32_t part) noexcept {
   constexpr std::int64_t seconds_max = INT64_MAX / 1'000'000'000 - 1;
   std::int64_t s = static_cast<std::int64_t>(seconds);
+  if (part > 999'999'999) part = 999'999'999;
   if (s > seconds_max) s = seconds_max;
   if (s < -seconds_max) s = -seconds_max;
   return s * 1'000'000'000 + part;
