@@ -153,6 +153,10 @@ class import_machine {
   import_state state() const noexcept { return state_; }
   // Takes the row for `e`; the caller performs its action.
   import_action apply(import_event e, std::uint64_t now_ns) noexcept;
+  // When the present state was entered.
+  std::uint64_t entered_ns() const noexcept {
+    return visit_count_ == 0 ? 0 : visits_[(visit_count_ - 1) % history_size].at_ns;
+  }
   // The last states and when they were entered, oldest first; unused entries have time 0.
   history_ring history() const noexcept;
 

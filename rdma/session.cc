@@ -240,6 +240,7 @@ void session_core::link_message(session_link& link, const message_view& message)
     case ping: return send_control(pong, {}, message.header.xid);
     case replay_done_ack:
       if (state == import_state::replay_wait) return take_replay_done_ack(message);
+      if (attached()) return;  // said twice, answered twice
       break;
     case goodbye: return lose_link(down_reason::admin);
     case error: return take_error(message);
@@ -291,7 +292,14 @@ void session_core::check_health() {
   const bool in_service = machine_.state() == import_state::full && sent_first_ != no_slot;
   if (in_service && now - calls_[sent_first_].sent_at_ns >= t.reply_wait_ns)
     return lose_link(down_reason::timeout);
+  // Replays and claims are answered at once, so one that is not was lost; the window runs.
+  const import_state state = machine_.state();
+  const bool claiming = state == import_state::replay || state == import_state::replay_locks;
+  if (claiming && now - machine_.entered_ns() >= t.reply_wait_ns)
+    return lose_link(down_reason::timeout);
   if (!ping_pending_ && now - last_heard_ns_ >= quiet_max) {
+    // So might be this, whose answer may take as long as the window; saying it twice is harmless.
+    if (state == import_state::replay_wait) send_control(message_type::replay_done, {}, 0);
     ping_pending_ = true;
     ping_sent_ns_ = now;
     send_control(message_type::ping, {}, ++ping_count_);
