@@ -10,7 +10,7 @@
 //
 // Invariants:
 //   1. Claims of one key are kept in the order of their ops' arrival.
-//   2. An op without earlier conflicting claims is free to go; removing claims can only free others.
+//   2. An op without earlier conflicting claims may go; removing claims can only free others.
 #pragma once
 
 #include <array>

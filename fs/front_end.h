@@ -1,5 +1,5 @@
-// front_end: the kernel-side role in user space. Takes requests from the kernel, keeps each as an op
-// in the arena until its answer is written, and hands ops to whatever core is attached.
+// front_end: the kernel-side role in user space. Takes requests from the kernel, keeps each as an
+// op in the arena until its answer is written, and hands ops to whatever core is attached.
 //
 // One object per mount, one thread: the loop's. turn() does a bounded amount of everything there is
 // to do; the process around it (fs/process.h) or the simulator calls it whenever the kernel or the

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <optional>
 
-#include "base/check.h"
 #include "fs/fuse_abi.h"
 
 namespace tangelo {
@@ -221,7 +220,8 @@ request_kind decode_write(decoding& d) noexcept {
   const bool whole = d.header.len == receive_head_size + std::size_t{in.size};
   if (!d.in.ok() || !whole || in.size > wire_payload_size_max)
     return refuse(d.draft, error_code::io);
-  if (in.offset > std::uint64_t{INT64_MAX} - in.size) return refuse(d.draft, error_code::file_too_big);
+  if (in.offset > std::uint64_t{INT64_MAX} - in.size)
+    return refuse(d.draft, error_code::file_too_big);
   op_cell& cell = d.draft.cell;
   cell.handle = in.fh;
   cell.offset = in.offset;
@@ -369,43 +369,6 @@ request_kind decode_request(byte_span request, op_draft& draft) noexcept {
     case FUSE_FSYNCDIR: return decode_fsync(d);
     default: return decode_attributes(d);
   }
-}
-
-bool is_creating(opcode op) noexcept {
-  return op == opcode::create || op == opcode::mkdir || op == opcode::mknod ||
-         op == opcode::symlink;
-}
-
-namespace {
-
-// Changes fields of a creating call in place; names do not move, since all fields have fixed size.
-template <class F>
-void edit_make_call(op_cell& cell, F edit) noexcept {
-  std::byte copy[op_body_size_max];
-  std::memcpy(copy, cell.body, cell.body_size);
-  std::optional<make_call> body = decode<make_call>({copy, cell.body_size});
-  CHECK(body.has_value());
-  edit(*body);
-  const std::optional<std::size_t> size = encode(*body, cell.body);
-  CHECK(size == cell.body_size);
-}
-
-}  // namespace
-
-void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept {
-  edit_make_call(cell, [inode](make_call& c) { c.inode = inode; });
-}
-
-void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept {
-  cell.handle = handle;
-  if (cell.op == opcode::create) {
-    edit_make_call(cell, [handle](make_call& c) { c.handle = handle; });
-    return;
-  }
-  std::optional<open_call> body = decode<open_call>({cell.body, cell.body_size});
-  CHECK(body.has_value());
-  body->handle = handle;
-  CHECK(encode(*body, cell.body) == std::size_t{cell.body_size});
 }
 
 }  // namespace tangelo

@@ -90,7 +90,8 @@ class wire_reader {
     std::make_unsigned_t<T> v = 0;
     for (std::size_t i = raw.size(); i-- > 0;) {
       if constexpr (sizeof(T) > 1) v = static_cast<std::make_unsigned_t<T>>(v << 8);
-      v = static_cast<std::make_unsigned_t<T>>(v | std::to_integer<std::make_unsigned_t<T>>(raw[i]));
+      const auto byte = std::to_integer<std::make_unsigned_t<T>>(raw[i]);
+      v = static_cast<std::make_unsigned_t<T>>(v | byte);
     }
     value = static_cast<T>(v);
   }

@@ -19,7 +19,7 @@
 // slots named by the op record; it never crosses a ring.
 //
 // The arena is two memfds, sealed against growing, shrinking and more seals:
-//   fs arena      written by the front end (and one page by the watchdog); the core has it read-only
+//   fs arena      written by the front end (one page by the watchdog); the core has it read-only
 //   shared arena  rings, data slots, and the core's own records; written by both
 //
 // Invariants:
@@ -353,7 +353,11 @@ constexpr bool is_valid(const slot_ref& ref) noexcept {
 
 // ---- the attach dialogue ----------------------------------------------------------------------
 
-enum class device_message : std::uint32_t { attach_request = 1, attach_reply = 2, detach_request = 3 };
+enum class device_message : std::uint32_t {
+  attach_request = 1,
+  attach_reply = 2,
+  detach_request = 3,
+};
 
 struct attach_request {
   device_message type = device_message::attach_request;

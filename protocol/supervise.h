@@ -4,7 +4,7 @@
 //
 //   watchdog                                   front end
 //                                         <-   ready        serving; the watchdog may start a core
-//   core_started + fd of a SEQPACKET pair ->                the other end is the new core's stdin of
+//   core_started + fd of a SEQPACKET pair ->                the new core has the other end for
 //                                                           the attach dialogue (device.h)
 //   core_ended                            ->                its pidfd is readable: all it could
 //                                                           still write to memory has been written

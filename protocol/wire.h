@@ -190,7 +190,7 @@ struct wire_header {
   std::uint32_t slot_seq = 0;            // 40
   std::uint16_t slot = 0;                // 44
   opcode op = opcode::none;              // 46
-  std::uint64_t transno = 0;             // 48  call: 0, or the original of a replay; reply: assigned
+  std::uint64_t transno = 0;             // 48  call: 0, or that of a replay; reply: assigned
   std::uint64_t ack = 0;                 // 56  reply, pong: last_committed
   std::uint16_t credits = 0;             // 64  call: wanted; reply: granted, absolute
   std::uint8_t read_chunk_count = 0;     // 66  chunks the server reads from (payload in)

@@ -1,0 +1,48 @@
+// Fields of a decoded request that the front end fills in later: numbers that it chooses itself.
+#include <cstring>
+#include <optional>
+
+#include "base/check.h"
+#include "fs/request.h"
+#include "protocol/ops.h"
+
+namespace tangelo {
+
+bool is_creating(opcode op) noexcept {
+  return op == opcode::create || op == opcode::mkdir || op == opcode::mknod ||
+         op == opcode::symlink;
+}
+
+namespace {
+
+// Changes fields of a creating call in place; names do not move, since all fields have fixed size.
+template <class F>
+void edit_make_call(op_cell& cell, F edit) noexcept {
+  std::byte copy[op_body_size_max];
+  std::memcpy(copy, cell.body, cell.body_size);
+  std::optional<make_call> body = decode<make_call>({copy, cell.body_size});
+  CHECK(body.has_value());
+  edit(*body);
+  const std::optional<std::size_t> size = encode(*body, cell.body);
+  CHECK(size == cell.body_size);
+}
+
+}  // namespace
+
+void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept {
+  edit_make_call(cell, [inode](make_call& c) { c.inode = inode; });
+}
+
+void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept {
+  cell.handle = handle;
+  if (cell.op == opcode::create) {
+    edit_make_call(cell, [handle](make_call& c) { c.handle = handle; });
+    return;
+  }
+  std::optional<open_call> body = decode<open_call>({cell.body, cell.body_size});
+  CHECK(body.has_value());
+  body->handle = handle;
+  CHECK(encode(*body, cell.body) == std::size_t{cell.body_size});
+}
+
+}  // namespace tangelo
