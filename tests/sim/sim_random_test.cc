@@ -1,5 +1,6 @@
 // Long random runs: random files, random faults, one model of what must be there. To repeat one:
 //   TANGELO_SIM_SEED=N build/.../sim_test --gtest_filter='SimRandom.*'
+// and to run many: TANGELO_SIM_RUNS=N likewise.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -23,7 +24,7 @@ struct model {
   std::string prefix;
   std::map<std::string, std::string> files;
   std::string problem;
-  std::size_t ops_left = 150;
+  std::size_t ops_left = 500;
 
   std::string random_name() { return prefix + static_cast<char>('0' + random.below(5)); }
 };
@@ -139,7 +140,7 @@ void random_run(std::uint64_t seed) {
   const run_result r = run(
       {.seed = seed}, scripts,
       [faults](world& w, auto&, std::uint64_t) {
-        switch (faults->below(1200)) {
+        switch (faults->below(900)) {
           case 0:
           case 1: w.kill_core(); break;
           case 2: w.network().cut_all(); break;
@@ -161,7 +162,9 @@ void random_run(std::uint64_t seed) {
 TEST(SimRandom, RandomFilesSurviveRandomFaults) {
   if (const char* fixed = std::getenv("TANGELO_SIM_SEED"))
     return random_run(std::strtoull(fixed, nullptr, 10));
-  for (std::uint64_t seed = 1; seed <= 40 && !testing::Test::HasFailure(); ++seed)
+  std::uint64_t count = 60;
+  if (const char* n = std::getenv("TANGELO_SIM_RUNS")) count = std::strtoull(n, nullptr, 10);
+  for (std::uint64_t seed = 1; seed <= count && !testing::Test::HasFailure(); ++seed)
     random_run(seed);
 }
 

@@ -52,6 +52,19 @@ TEST(SimServer, ServersThatDieOneAfterTheOtherOnlyCostTime) {
   }
 }
 
+TEST(SimServer, ASecondFailureWhileItRecoversOnlyCostsTime) {
+  const run_result clean = clean_run();
+  for (std::uint64_t after = 0; after < 160; ++after) {
+    const run_result r =
+        run({}, {in_order(every_opcode("d"))}, [after](world& w, auto&, std::uint64_t step) {
+          if (step == 300) w.power_cut(0, true);  // with a file open
+          if (step == 300 + after && after % 2 == 0) w.network().cut_all();
+          if (step == 300 + after && after % 2 == 1 && w.has_server()) w.power_cut(1, false);
+        });
+    ASSERT_EQ(difference(clean, r), "") << after << " steps after the first";
+  }
+}
+
 // Negative control: without the server's reply records these tests must fail.
 TEST(SimServer, WithoutReplyRecordsARepeatedOpIsSeen) {
   const run_result clean = clean_run();

@@ -59,7 +59,9 @@ class world {
   bool has_core() const { return core_ != nullptr; }
   bool has_server() const { return volume_ != nullptr; }
   volume_status server_status() const { return volume_->status(); }
-  std::uint64_t duplicate_effects() const { return duplicates_ + volume_->status().duplicate_effects; }
+  std::uint64_t duplicate_effects() const {
+    return duplicates_ + volume_->status().duplicate_effects;
+  }
   std::uint64_t executed() const { return executed_ + volume_->status().executed; }
   virtual_scheduler& time() { return time_; }
 

@@ -119,8 +119,11 @@ TEST(Ring, ASleeperIsWokenOnceForAnythingPushed) {
   EXPECT_FALSE(e.in.take_wake());
   (void)e.out.pop();
   EXPECT_TRUE(e.out.prepare_sleep());
+  EXPECT_FALSE(e.in.take_wake());  // nothing new for it
+  ASSERT_TRUE(e.in.push({2, 2}));
   EXPECT_TRUE(e.in.take_wake());
-  EXPECT_FALSE(e.in.take_wake());
+  ASSERT_TRUE(e.in.push({3, 3}));
+  EXPECT_FALSE(e.in.take_wake());  // it has been told
 }
 
 TEST(Ring, ResetWakesTheFirstConsumer) {

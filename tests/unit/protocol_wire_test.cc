@@ -12,7 +12,8 @@ namespace {
 
 std::uint64_t number_at(byte_span bytes, std::size_t offset, std::size_t size) {
   std::uint64_t v = 0;
-  for (std::size_t i = size; i-- > 0;) v = v << 8 | std::to_integer<std::uint64_t>(bytes[offset + i]);
+  for (std::size_t i = size; i-- > 0;)
+    v = v << 8 | std::to_integer<std::uint64_t>(bytes[offset + i]);
   return v;
 }
 
