@@ -65,6 +65,21 @@ TEST(SimServer, ASecondFailureWhileItRecoversOnlyCostsTime) {
   }
 }
 
+// The story: REPLAY_DONE was lost in silence, and the client waited for its answer, connected and
+// answering, until the server evicted it.
+TEST(SimServer, AnyFrameLostInSilenceWhileItRecoversOnlyCostsTime) {
+  const run_result clean = clean_run();
+  for (std::uint64_t nth = 1; nth <= 30; ++nth) {
+    const run_result r =
+        run({}, {in_order(every_opcode("d"))}, [nth](world& w, auto&, std::uint64_t step) {
+          if (step != 300) return;
+          w.power_cut(0, true);
+          w.network().swallow_at(w.network().delivered() + nth);
+        });
+    ASSERT_EQ(difference(clean, r), "") << "frame " << nth << " after the power cut";
+  }
+}
+
 // Negative control: without the server's reply records these tests must fail.
 TEST(SimServer, WithoutReplyRecordsARepeatedOpIsSeen) {
   const run_result clean = clean_run();
