@@ -27,7 +27,8 @@ class poller final : public completion {
     stopped_ = true;
     if (!armed_) return;
     io_uring_sqe* sqe = loop_.entry(nullptr);
-    io_uring_prep_poll_remove(sqe, reinterpret_cast<std::uintptr_t>(static_cast<completion*>(this)));
+    const auto* name = static_cast<const completion*>(this);  // as armed
+    io_uring_prep_poll_remove(sqe, reinterpret_cast<std::uintptr_t>(name));
     io_uring_sqe_set_data(sqe, nullptr);
   }
 

@@ -14,6 +14,7 @@ namespace tangelo {
 namespace {
 
 constexpr std::size_t downcalls_per_turn = 256;
+constexpr std::uint64_t range_retry_ns = ns_per_s;  // after the server refused one
 constexpr std::size_t skips_per_turn = 256;
 constexpr std::size_t request_size_max = receive_head_size + (128 << 10);
 
@@ -276,7 +277,10 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts, bool) 
     case opcode::release: handles_.close(op.handle); return;
     case opcode::inode_range:
       range_op_.reset();
-      if (ok && facts.range_count != 0) numbers_.add_range(facts.range_first, facts.range_count);
+      if (ok && facts.range_count != 0)
+        numbers_.add_range(facts.range_first, facts.range_count);
+      else
+        range_not_before_ns_ = w_.time.now_ns() + range_retry_ns;
       return;
     case opcode::none:
     case opcode::lookup:

@@ -70,8 +70,11 @@ class front_end {
   bool unmounted() const noexcept { return unmounted_; }
   // Ops whose fate is not known yet.
   std::size_t pending_count() const noexcept { return ops_.live_count(); }
-  // While true, look_after_callers() wants to be called every 50 ms.
-  bool wants_caller_checks() const noexcept { return deaf_ || interrupted_count_ != 0; }
+  // While true, look_after_callers() wants to be called every 50 ms, and a turn behind it (a refused
+  // range of numbers is asked for again).
+  bool wants_caller_checks() const noexcept {
+    return deaf_ || interrupted_count_ != 0 || (core_attached_ && range_not_before_ns_ != 0);
+  }
   // Answers the callers that are being killed and could not tell us.
   void look_after_callers() noexcept;
 
@@ -132,6 +135,7 @@ class front_end {
   std::size_t interrupted_count_ = 0;
   std::size_t given_up_mutations_ = 0;
   std::optional<std::uint32_t> range_op_;  // brings the next range of inode numbers
+  std::uint64_t range_not_before_ns_ = 0;
   bool core_attached_ = false;
   bool bad_core_ = false;
   bool unmounted_ = false;

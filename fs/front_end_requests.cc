@@ -160,6 +160,8 @@ std::optional<std::uint32_t> front_end::queue_own(opcode op, byte_span body, std
 
 void front_end::want_inode_range() noexcept {
   if (range_op_ || !core_attached_ || unmounted_ || !numbers_.wants_range()) return;
+  if (w_.time.now_ns() < range_not_before_ns_) return;
+  range_not_before_ns_ = 0;
   std::byte body[64];
   const std::optional<std::size_t> size =
       encode(inode_range_call{{}, inode_numbers::range_size}, body);

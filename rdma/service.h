@@ -84,7 +84,7 @@ class service {
   // All durable client records, read once at start.
   virtual std::vector<client_record> load_clients() = 0;
   // Makes the client known durably, before its first mutation is executed; `done` after commit.
-  // Older incarnations of the same client_id are forgotten with it: records, opens, orphans' claims.
+  // Older incarnations of the same client_id are forgotten with it: records, opens, claims.
   virtual void remember_client(const client_key& key, std::function<void(error_code)> done) = 0;
   // Forgets it durably: its handles are released, its reply records removed.
   virtual void forget_client(const client_key& key, std::function<void(error_code)> done) = 0;

@@ -167,7 +167,7 @@ void volume::answer(operation& o, error_code status, const transaction& t) {
 
 bool volume::has_space(const operation& o) {
   if (o.own || o.op == opcode::unlink || o.op == opcode::rmdir || o.op == opcode::setattr ||
-      o.op == opcode::rename)
+      o.op == opcode::rename || o.op == opcode::inode_range)
     return true;
   const std::uint64_t t = parts_.time.now_ns();
   if (t >= space_until_ns_) {

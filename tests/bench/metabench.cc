@@ -2,8 +2,8 @@
 //
 //   metabench DIR THREADS FILES
 //
-// Prints one line per operation: NAME OPERATIONS SECONDS. Each thread works in a directory of its own. An
-// operation that fails ends the program: a benchmark of failures would be fast.
+// Prints one line per operation: NAME OPERATIONS SECONDS. Each thread works in a directory of its
+// own. An operation that fails ends the program: a benchmark of failures would be fast.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -592,5 +592,19 @@ TEST_F(FrontEnd, FinishesWhatIsPendingAfterTheUnmount) {
   EXPECT_EQ(fs->pending_count(), 0u);
 }
 
+TEST_F(FrontEnd, AsksForARefusedRangeOfNumbersAgainAfterASecondAndNotBefore) {
+  attach();
+  run();
+  const std::vector<std::uint32_t> asked = core->take_all();
+  ASSERT_EQ(asked.size(), 1u);
+  core->fail(asked[0], error_code::no_space);
+  run();
+  EXPECT_TRUE(core->take_all().empty());
+  EXPECT_TRUE(fs->wants_caller_checks());
+  time.advance(ns_per_s);
+  run();
+  EXPECT_EQ(core->take_all().size(), 1u);
+}
+
 }  // namespace
 }  // namespace tangelo

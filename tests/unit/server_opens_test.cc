@@ -78,7 +78,7 @@ TEST_F(Opens, GoWithAForgottenClient) {
   EXPECT_TRUE(volume_->load_clients().empty());
   EXPECT_EQ(volume_->status().open_handles, 0u);
   EXPECT_EQ(call(opcode::getattr, inode_call{{}, f, 0, 0})->status, error_code::stale);
-  EXPECT_EQ(call(opcode::mkdir, made(root_inode, "d", 0755))->status, error_code::invalid);
+  EXPECT_EQ(call(opcode::mkdir, made(root_inode, "d", 0755))->status, error_code::not_reserved);
   forget(alice_);
 }
 
