@@ -325,7 +325,7 @@ void front_end::end_op(std::uint32_t index) noexcept {
 void front_end::send_answer() noexcept {
   const int rc = w_.kernel.write_reply(answer_.parts(), answer_.part_count());
   count(w_.arena.counters.replies);
-  if (rc != 0 && rc != -ENOENT && rc != -ENODEV)
+  if (rc != 0 && rc != -ENOENT && rc != -ENODEV && rc != -ECONNABORTED)
     log_error("the kernel refused an answer: {}", std::strerror(-rc));
 }
 

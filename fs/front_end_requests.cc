@@ -43,7 +43,9 @@ bool front_end::read_requests() noexcept {
     if (size == -EAGAIN) return false;
     if (size == -EINTR || size == -ENOENT) continue;
     if (size < 0) {
-      if (size != -ENODEV) log_error("/dev/fuse: {}", std::strerror(static_cast<int>(-size)));
+      // Newer kernels say ECONNABORTED for a connection ended while requests were under way.
+      if (size != -ENODEV && size != -ECONNABORTED)
+        log_error("/dev/fuse: {}", std::strerror(static_cast<int>(-size)));
       unmounted_ = true;
       return false;
     }
