@@ -139,8 +139,8 @@ finish() {
   if [ "$code" = 0 ]; then (check_logs) || code=1; fi
   if [ "$code" != 0 ] && [ "$code" != 77 ]; then
     say "failed at: $stage"
-    timeout 10 "$tangelo" status
-    timeout 10 "$tangelo" ops | head -20
+    timeout 10 "$tangelo" status "$mnt"
+    timeout 10 "$tangelo" ops "$mnt" | head -20
     tail -n 25 "$server_log" "$TANGELO_RUN_DIR"/log/*.log 2>/dev/null
   fi
   jobs -p | xargs -r kill -9 2>/dev/null
