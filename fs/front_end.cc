@@ -61,7 +61,7 @@ std::uint64_t front_end::attach_core() noexcept {
 void front_end::lose_core() noexcept {
   if (!core_attached_) return;
   fs_counters& c = w_.arena.counters;
-  const std::size_t waiting = ops_.listed_count();
+  const std::size_t waiting = ops_.live_count() - offered_count_;
   const std::uint64_t serviced_before = c.downcalls.load(std::memory_order_relaxed);
   while (!bad_core_ && take_downcalls()) {
   }
