@@ -70,8 +70,8 @@ class front_end {
   bool unmounted() const noexcept { return unmounted_; }
   // Ops whose fate is not known yet.
   std::size_t pending_count() const noexcept { return ops_.live_count(); }
-  // While true, look_after_callers() wants to be called every 50 ms, and a turn behind it: a refused
-  // range of numbers is asked for again then.
+  // While true, look_after_callers() wants to be called every 50 ms, and a turn behind it: a
+  // refused range of numbers is asked for again then.
   bool wants_caller_checks() const noexcept {
     return deaf_ || interrupted_count_ != 0 || (core_attached_ && range_not_before_ns_ != 0);
   }
