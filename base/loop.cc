@@ -112,7 +112,10 @@ void loop::run_once() {
     wait.tv_nsec = static_cast<long long>(left % ns_per_s);
     io_uring_cqe* cqe = nullptr;
     const bool forever = timers_.empty();
-    (void)io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, forever ? nullptr : &wait, nullptr);
+    const int rc =
+        io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, forever ? nullptr : &wait, nullptr);
+    // Stopped and continued: what happened meanwhile comes before any other work.
+    if (rc == -EINTR) (void)io_uring_get_events(&ring_);
   }
   deliver();
   const timer_id newest = timers_.last_id();
