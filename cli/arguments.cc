@@ -69,8 +69,7 @@ outcome<arguments> parse_arguments(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    const auto chosen = app.get_subcommands();
-    return arguments(said_arguments{chosen.empty() ? app.help() : chosen.front()->help()});
+    return arguments(said_arguments{app.help()});  // that of the subcommand, if there is one
   } catch (const CLI::CallForVersion& version) {
     return arguments(said_arguments{std::string(version.what()) + "\n"});
   } catch (const CLI::Error& error) {

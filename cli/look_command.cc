@@ -43,7 +43,8 @@ outcome<void> run_look(const look_arguments& words) {
     print(words.json ? status_json(views) : status_text(views));
   if (all_answer) return {};
   return failure{problem{exit_code::unreachable, "a mount is UNSUPERVISED: no watchdog answers",
-                         "what is mounted still works; `umount -l` and mount again"}};
+                         "what is mounted works until its core ends: `tangelo umount -l` and mount "
+                         "again; or it was made with another TANGELO_RUN_DIR"}};
 }
 
 }  // namespace tangelo

@@ -41,7 +41,7 @@ outcome<bool> is_mounted_already(const mount_arguments& words, const std::string
   if (!alive)
     return failure{problem{exit_code::failed,
                            there->mount_point + ": mounted already, but UNSUPERVISED",
-                           "end it first: umount -l " + there->mount_point}};
+                           "end it first: tangelo umount -l " + there->mount_point}};
   std::printf("%s is already mounted on %s\n", there->source.c_str(), there->mount_point.c_str());
   return true;
 }

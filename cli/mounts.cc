@@ -35,7 +35,7 @@ std::string real_parent_path(const std::string& path) {
 failure<problem> no_watchdog(const std::string& name, std::string_view why) {
   return failure{problem{exit_code::unreachable,
                          name + ": no watchdog answers (" + std::string(why) + ")",
-                         "the mount is UNSUPERVISED; `umount -l` ends it"}};
+                         "the mount is UNSUPERVISED; `tangelo umount -l` ends it"}};
 }
 
 unique_fd connect_to(const std::string& run_root, const std::string& name) {

@@ -43,7 +43,8 @@ std::string mount_text(const mount_view& m) {
   out += fmt::format("  {:<10} {} {}, boot {}, committed {}, connections {}\n", "server",
                      c.address.empty() ? "-" : c.address, c.import_state, c.boot_generation,
                      c.last_committed, c.connection_count);
-  if (!c.last_text.empty() || c.last_down_reason != "none")
+  const bool connected = c.import_state == "FULL";  // what was said before no longer holds
+  if (!connected && (!c.last_text.empty() || c.last_down_reason != "none"))
     out += fmt::format("  {:<10} {}{}{}\n", "last said", c.last_down_reason,
                        c.last_text.empty() ? "" : ": ", c.last_text);
   for (const process_view& p : m.processes) out += process_line(p);

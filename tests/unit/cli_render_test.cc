@@ -51,6 +51,14 @@ TEST(Status, SaysInOneWordHowAMountIs) {
   EXPECT_EQ(state_of(m), "UNSUPERVISED");
 }
 
+TEST(Status, SaysWhyThereIsNoConnectionOnlyWhileThereIsNone) {
+  mount_view m = serving_mount();
+  m.core.last_down_reason = "refused";
+  EXPECT_EQ(status_text({m}).find("last said"), std::string::npos);
+  m.core.import_state = "DISCON";
+  EXPECT_NE(status_text({m}).find("last said  refused"), std::string::npos);
+}
+
 TEST(Status, TellsOfACoreThatWillBeStarted) {
   mount_view m = serving_mount();
   m.processes[2].restarts = 3;
