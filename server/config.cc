@@ -62,7 +62,7 @@ outcome<server_config> read_server_config(const std::string& path) {
   const toml::parse_result parsed = toml::parse_file(path);
   if (!parsed)
     return failure{mistake(path, parsed.error().source(), parsed.error().description(),
-                           "see tangelo-server(8) for an example")};
+                           "docs/OPERATIONS.md has an example")};
   server_config c;
   const std::size_t slash = path.rfind('/');
   c.name = path.substr(slash == path.npos ? 0 : slash + 1);
