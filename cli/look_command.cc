@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "base/clock.h"
@@ -24,6 +26,9 @@ void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), s
 outcome<void> run_look(const look_arguments& words) {
   outcome<std::vector<mount_ref>> chosen = chosen_mounts(words.what);
   if (!chosen) return failure{chosen.error()};
+  if (::geteuid() != 0 && !chosen->empty())  // else every mount would seem UNSUPERVISED
+    return failure{problem{exit_code::failed, "looking into a mount needs root",
+                           words.ops ? "try: sudo tangelo ops" : "try: sudo tangelo status"}};
   const system_clock time;
   std::vector<mount_view> views;
   std::vector<mount_ops> pending;
