@@ -1,5 +1,6 @@
 #include "server/rocks_kv.h"
 
+#include <fcntl.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
@@ -8,9 +9,14 @@
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
+#include <unistd.h>
 
 #include <array>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "server/wal_files.h"
 
@@ -22,6 +28,41 @@ constexpr std::size_t block_cache_size = 32 << 20;
 constexpr std::size_t write_buffer_size = 16 << 20;
 constexpr std::size_t write_buffers_size_max = 48 << 20;  // of all columns
 constexpr std::uint64_t log_size_max = 256 << 20;
+
+// Says in the server's log what RocksDB says only in its own: that a part of the write-ahead log
+// was left out. After a power failure it is what nobody was told to be durable.
+class watching_logger final : public rocksdb::LoggerWrapper {
+ public:
+  explicit watching_logger(std::shared_ptr<rocksdb::Logger> inner)
+      : rocksdb::LoggerWrapper(inner.get()), inner_(std::move(inner)) {}
+
+  using rocksdb::LoggerWrapper::Logv;
+  void Logv(rocksdb::InfoLogLevel level, const char* format, va_list ap) override {
+    if (std::strstr(format, "dropping %") != nullptr) {
+      std::array<char, 512> text{};
+      va_list copy;
+      va_copy(copy, ap);
+      (void)std::vsnprintf(text.data(), text.size(), format, copy);
+      va_end(copy);
+      log_warning(
+          "metadata store: its log is damaged, a part is left out: {} (if there was no power "
+          "failure, acknowledged changes are lost: check the disk)",
+          text.data());
+    }
+    inner_->Logv(level, format, ap);
+  }
+
+ private:
+  std::shared_ptr<rocksdb::Logger> inner_;
+};
+
+// RocksDB aborts the process when it finds no room while it opens: looked for before. It needs
+// what a log file is filled ahead by, and a little for tables; more is left by full volumes.
+bool has_room(const std::string& directory) {
+  constexpr off_t least = 13 << 19;
+  const unique_fd fd(::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
+  return !fd || ::posix_fallocate(fd.get(), 0, least) != ENOSPC;
+}
 
 rocksdb::DBOptions database_options(bool create, rocksdb::Env& env) {
   rocksdb::DBOptions o;
@@ -161,9 +202,16 @@ outcome<std::unique_ptr<kv_store>> open_rocks_kv(const std::string& directory, b
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   std::unique_ptr<rocksdb::Env> env = make_wal_env();
   rocksdb::DB* db = nullptr;
+  if (!create && !has_room(directory))
+    return failure{problem{exit_code::store, directory + ": no space left on the disk",
+                           "free 8 MiB or more, not by removing files of the volume, and start "
+                           "again"}};
   try {
-    const rocksdb::Status s =
-        rocksdb::DB::Open(database_options(create, *env), directory, columns, &handles, &db);
+    rocksdb::DBOptions database = database_options(create, *env);
+    std::shared_ptr<rocksdb::Logger> own_log;
+    if (!create && rocksdb::CreateLoggerFromOptions(directory, database, &own_log).ok())
+      database.info_log = std::make_shared<watching_logger>(std::move(own_log));
+    const rocksdb::Status s = rocksdb::DB::Open(database, directory, columns, &handles, &db);
     if (!s.ok())
       return failure{problem{exit_code::store, directory + ": " + s.ToString(),
                              "the metadata of the volume cannot be opened; is the disk full, or "
