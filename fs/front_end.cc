@@ -248,7 +248,7 @@ void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d,
   const opcode kind = op.op;
   const std::uint64_t inode = op.inode;
   const std::uint64_t handle = op.handle;
-  note_result(op, facts, answer);
+  note_result(op, facts);
   end_op(index);
   // A file that was opened for a caller who has gone is closed again.
   const bool opened = kind == opcode::open || kind == opcode::create;
@@ -260,7 +260,7 @@ void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d,
   }
 }
 
-void front_end::note_result(const op_cell& op, const answer_facts& facts, bool) noexcept {
+void front_end::note_result(const op_cell& op, const answer_facts& facts) noexcept {
   const bool ok = facts.status == error_code::ok;
   if (facts.status == error_code::evicted || facts.status == error_code::not_reserved)
     numbers_.forget();

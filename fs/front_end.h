@@ -109,7 +109,7 @@ class front_end {
   void take_downcall(ring_entry hint) noexcept;
   bool is_sound(std::uint32_t index, const downcall_cell& d) const noexcept;
   void finish_serviced(std::uint32_t index, const downcall_cell& d, bool answer) noexcept;
-  void note_result(const op_cell& op, const answer_facts& facts, bool answered) noexcept;
+  void note_result(const op_cell& op, const answer_facts& facts) noexcept;
   void end_op(std::uint32_t index) noexcept;
   void send_answer() noexcept;
   void answer_error(std::uint64_t kernel_id, error_code error) noexcept;
