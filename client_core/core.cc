@@ -161,7 +161,7 @@ void core::tell_status() noexcept {
                               std::memory_order_relaxed);
   store_text(page.address, s.address);
   store_text(page.last_text, s.last_text);
-  page.beat_ns.store(w_.time.now_ns(), std::memory_order_release);
+  page.beats.fetch_add(1, std::memory_order_release);
 }
 
 // commit = sync: an answered mutation is committed, so there is never anything to replay.
@@ -174,7 +174,7 @@ bool core::next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& 
     handle_cell cell;
     if (!copy_record(w_.arena.handles[i], word, cell)) continue;
     if (word.state != static_cast<std::uint8_t>(handle_state::open)) continue;
-    if (cell.is_directory != 0 || cell.inode == 0) continue;
+    if (cell.inode == 0) continue;
     handle = cell.handle;
     inode = cell.inode;
     open_flags = cell.open_flags;

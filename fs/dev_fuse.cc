@@ -2,14 +2,18 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <string_view>
 
 #include "base/fd.h"
+#include "base/log.h"
+#include "fs/fuse_abi.h"
 
 namespace tangelo {
 
@@ -26,6 +30,22 @@ ssize_t dev_fuse::read_request(mutable_byte_span head, mutable_byte_span tail) n
 
 int dev_fuse::write_reply(const iovec* parts, int count) noexcept {
   return ::writev(fd_, parts, count) < 0 ? -errno : 0;
+}
+
+int dev_fuse::resend() noexcept {
+  fuse_out_header notice{};
+  notice.len = sizeof notice;
+  notice.error = fuse_notify_resend;
+  return ::write(fd_, &notice, sizeof notice) < 0 ? -errno : 0;
+}
+
+void dev_fuse::populate(mutable_byte_span bytes) noexcept {
+  constexpr std::uintptr_t page = 4096;
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data()) & ~(page - 1);
+  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size();
+  // Linux 5.14; on older ones the pages come when they are first used.
+  if (::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE) != 0)
+    log_debug("MADV_POPULATE_WRITE: {}", std::strerror(errno));
 }
 
 namespace {

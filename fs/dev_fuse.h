@@ -11,6 +11,8 @@ class dev_fuse final : public kernel_port {
   explicit dev_fuse(int fd) noexcept;
   ssize_t read_request(mutable_byte_span head, mutable_byte_span tail) noexcept override;
   int write_reply(const iovec* parts, int count) noexcept override;
+  int resend() noexcept override;
+  void populate(mutable_byte_span bytes) noexcept override;
 
  private:
   int fd_;

@@ -92,7 +92,7 @@ void front_end::take_request(std::size_t size) noexcept {
 
 void front_end::open_directory(const op_draft& draft) noexcept {
   const op_cell& op = draft.cell;
-  const std::optional<std::uint64_t> handle = handles_.open(op.inode, op.kernel_flags, true);
+  const std::optional<std::uint64_t> handle = handles_.open(op.inode, op.kernel_flags);
   if (!handle) {
     answer_error(op.kernel_id, error_code::no_memory);
     return;
@@ -129,7 +129,7 @@ void front_end::queue_op(op_draft& draft, bool opening) noexcept {
   const std::uint64_t kernel_id = op.kernel_id;
   if (opening) {
     const std::optional<std::uint64_t> handle =
-        handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags, false);
+        handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags);
     if (!handle) {
       answer_error(kernel_id, error_code::no_memory);
       return;

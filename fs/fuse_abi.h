@@ -8,6 +8,7 @@
 namespace tangelo {
 
 inline constexpr std::uint32_t fuse_opcode_statx = 52;  // protocol 7.39
+inline constexpr std::int32_t fuse_notify_resend = 7;     // protocol 7.40
 
 struct fuse_statx_request {
   std::uint32_t getattr_flags;

@@ -16,8 +16,8 @@ handle_table::handle_table(fs_arena& arena) : arena_(arena) {
   for (std::uint32_t i = handle_count; i-- > 0;) free_.push_back(static_cast<std::uint16_t>(i));
 }
 
-std::optional<std::uint64_t> handle_table::open(std::uint64_t inode, std::uint32_t open_flags,
-                                                bool is_directory) noexcept {
+std::optional<std::uint64_t> handle_table::open(std::uint64_t inode,
+                                                std::uint32_t open_flags) noexcept {
   if (free_.empty()) return std::nullopt;
   const std::uint16_t index = free_.back();
   free_.pop_back();
@@ -28,7 +28,6 @@ std::optional<std::uint64_t> handle_table::open(std::uint64_t inode, std::uint32
   cell.handle = std::uint64_t{sequence} << 16 | index;
   cell.inode = inode;
   cell.open_flags = open_flags;
-  cell.is_directory = is_directory ? 1 : 0;
   publish(slot, cell, state_open, 0, sequence);
   return cell.handle;
 }

@@ -17,8 +17,7 @@ class handle_table {
  public:
   explicit handle_table(fs_arena& arena);
   // Opens a handle; nothing when all are in use. `inode` may be set later.
-  std::optional<std::uint64_t> open(std::uint64_t inode, std::uint32_t open_flags,
-                                    bool is_directory) noexcept;
+  std::optional<std::uint64_t> open(std::uint64_t inode, std::uint32_t open_flags) noexcept;
   void set_inode(std::uint64_t handle, std::uint64_t inode) noexcept;
   // False for a number that names no open handle.
   bool close(std::uint64_t handle) noexcept;

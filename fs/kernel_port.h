@@ -22,6 +22,12 @@ class kernel_port {
   virtual ssize_t read_request(mutable_byte_span head, mutable_byte_span tail) noexcept = 0;
   // Answers; 0 or a negative errno (-ENOENT: the caller has been let go by the kernel).
   virtual int write_reply(const iovec* parts, int count) noexcept = 0;
+  // FUSE_NOTIFY_RESEND: all requests that were read and not answered come again, before any new
+  // one, under new ids (protocol/device.h, resent_id); the old ids are dead. 0 or a negative errno.
+  virtual int resend() noexcept = 0;
+  // Makes sure that `bytes` are in memory and in our page table. Without that a SIGKILL can cut the
+  // kernel's copy from or to them in the middle, and the kernel then fails the request with EIO.
+  virtual void populate(mutable_byte_span bytes) noexcept = 0;
 };
 
 // What the front end has to know about a process of the application.

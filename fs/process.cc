@@ -129,7 +129,11 @@ void fs_process::on_watchdog() noexcept {
         if (fds.count == 1) meet_core(std::move(fds.fds[0]));
         break;
       case supervise_message::core_ended: lose_core(); break;
-      case supervise_message::quiesce:
+      case supervise_message::drain:
+      case supervise_message::drained:
+      case supervise_message::resume:
+      case supervise_message::abort:
+      case supervise_message::policy_changed:
       case supervise_message::ready:
       case supervise_message::kill_core:
       case supervise_message::unmounted: break;

@@ -10,7 +10,10 @@
 //                                         (read-only), shared arena, up eventfd, down eventfd
 //   ... rings ...
 //                                    <-   detach_request: finish, say GOODBYE, end
-//   end of file: this core is gone
+//   end of file: the other one is gone
+//
+// A core whose front end is gone works no more: the next front end gets the next core. It only
+// keeps the descriptors it was given for an adopter (supervise.h) until it is killed.
 //
 // An op goes up like this: the front end publishes its op record (state waiting), stores "in
 // progress, generation G" in the record's control word, then puts a hint on the up ring. The core
@@ -30,8 +33,11 @@
 //   4. Offsets and indexes only, never pointers. Whoever reads what another process wrote copies
 //      it first, checks the copy, and uses the copy.
 //   5. A data slot belongs to one op from its reservation to the op's end, whatever dies meanwhile.
+//   6. What a front end knows is in here before it acts on it, so that its successor goes on where
+//      it stood; what is behind ops_used_end and handles_used_end was never used.
 //
-// Layout version 1. A process that finds another version in the header refuses the arena.
+// Layout version 2 (1: without what a front end's successor needs). A process that finds another
+// version in the header refuses the arena.
 #pragma once
 
 #include <array>
@@ -47,7 +53,7 @@
 namespace tangelo {
 
 inline constexpr std::uint64_t arena_magic = 0x414f474e41540a1au;
-inline constexpr std::uint32_t arena_layout_version = 1;
+inline constexpr std::uint32_t arena_layout_version = 2;
 
 inline constexpr std::uint32_t op_slot_count = 16384;    // = session slots
 inline constexpr std::uint32_t op_offered_count_max = 1024;
@@ -144,13 +150,25 @@ struct alignas(64) op_slot {
   atomic_u32 attempts{0};    // hand-overs to a core
   atomic_u32 core_losses{0}; // cores that ended while they had it
   atomic_u64 offered_ns{0};  // first hand-over
-  std::byte pad[40];
+  atomic_u32 prepared{0};    // 1: the cell has its inode number, and its reply slot is taken
+  atomic_u32 resent{0};      // 1: the kernel has sent the request again, under resent_id()
+  std::byte pad[32];
   op_cell cells[2];
 };
 
+// FUSE_NOTIFY_RESEND gives each request it repeats a new id: the old one with this bit.
+inline constexpr std::uint64_t kernel_id_resent_bit = std::uint64_t{1} << 63;
+constexpr std::uint64_t resent_id(std::uint64_t kernel_id) noexcept {
+  return kernel_id | kernel_id_resent_bit;
+}
+
 // ---- open handles (fs arena, written by the front end) -------------------------------------
 
-enum class handle_state : std::uint8_t { free = 0, open = 1 };
+enum class handle_state : std::uint8_t {
+  free = 0,
+  open = 1,
+  opening = 2,  // belongs to an open or create op that has not been answered
+};
 
 struct handle_cell {
   std::uint32_t crc = 0;
@@ -158,7 +176,7 @@ struct handle_cell {
   std::uint64_t handle = 0;  // the number the kernel and the server know: sequence << 16 | index
   std::uint64_t inode = 0;
   std::uint32_t open_flags = 0;
-  std::uint32_t is_directory = 0;
+  std::uint32_t reserved_flags = 0;
   std::uint64_t reserved[2]{};
 };
 struct alignas(64) handle_slot {
@@ -183,7 +201,6 @@ struct alignas(64) receive_cell {
   atomic_u32 tail_slot{0};
 };
 
-// Written by the watchdog before the front end starts, then only `processes`.
 enum class process_role : std::uint8_t { watchdog = 0, front_end = 1, core = 2 };
 inline constexpr std::size_t process_role_count = 3;
 constexpr std::string_view name_of(process_role r) noexcept {
@@ -201,8 +218,20 @@ struct alignas(64) process_record {
   atomic_u64 generation{0};  // starts so far
   atomic_u64 started_ns{0};  // CLOCK_BOOTTIME
   atomic_u32 last_status{0}; // as from waitpid
+  atomic_u32 hangs{0};       // times that one was killed because it stood still
   atomic_u64 next_start_ns{0}; // back-off: when it will be started again, 0 if it runs
+  atomic_u64 start_ticks{0}; // field 22 of /proc/PID/stat: with the pid it names one process
 };
+
+// How long callers wait while the path to the server is down (fs/path_state.h): seconds, or off.
+inline constexpr std::uint32_t policy_off = 0xffffffff;
+struct alignas(64) policy_record {
+  atomic_u32 reconnect_delay{policy_off};   // longest pause between rounds of connecting
+  atomic_u32 fast_io_fail_tmo{policy_off};
+  atomic_u32 dev_loss_tmo{policy_off};
+};
+
+// Written by the watchdog before the front end starts, then only `processes` and `policy`.
 struct alignas(4096) watchdog_page {
   id128 client_id{};
   std::uint64_t incarnation = 0;
@@ -213,6 +242,7 @@ struct alignas(4096) watchdog_page {
   std::array<char, 1024> mount_point{};     // zero-terminated
   std::array<char, 1024> source{};
   process_record processes[process_role_count];
+  policy_record policy;
 };
 
 // Counters of the front end; monotone, for `tangelo status` and the tests' assertions.
@@ -233,7 +263,34 @@ struct alignas(64) fs_counters {
   atomic_u64 in_progress_max{0};
   atomic_u64 deaf_periods{0};        // times when no slot was free to read another request
   atomic_u64 lost_files{0};
+  atomic_u64 resent{0};              // requests that the kernel repeated to a new front end
+  atomic_u64 callers_lost{0};        // ops whose request did not come back to a new front end
+  atomic_u64 refused{0};             // ops answered EIO by the mount's policy or `tangelo abort`
 };
+
+// Whether the way to the server is open, as the front end sees it (fs/path_state.h).
+enum class path_state : std::uint8_t { running = 0, blocked = 1, fail_fast = 2, lost = 3 };
+constexpr std::string_view name_of(path_state s) noexcept {
+  switch (s) {
+    using enum path_state;
+    case running: return "running";
+    case blocked: return "blocked";
+    case fail_fast: return "fail_fast";
+    case lost: return "lost";
+  }
+  return {};
+}
+
+// Written by the front end's loop.
+struct alignas(64) fs_pulse {
+  atomic_u64 beats{0};       // grows by one every beat_period_ns, and with each start
+  atomic_u64 generation{0};  // front ends that have served this arena
+  atomic_u32 path{0};        // path_state
+  atomic_u32 draining{0};    // 1: offers nothing, so that a process can be replaced
+  atomic_u64 path_since_ns{0};
+};
+// A loop that has not beaten for several of these is hung, or has no CPU.
+inline constexpr std::uint64_t beat_period_ns = 200'000'000;
 
 struct arena_header {
   std::uint64_t magic = 0;
@@ -255,6 +312,9 @@ struct fs_arena {
   atomic_u64 next_xid;
   atomic_u32 core_attached;                  // 1 while a core is attached
   atomic_u32 pending_ops;                    // ops not ended
+  atomic_u32 ops_used_end;                   // op slots from here on were never used
+  atomic_u32 handles_used_end;
+  fs_pulse pulse;
   inode_range_record inode_ranges[2];
   receive_cell receive;
   fs_counters counters;
@@ -307,13 +367,15 @@ struct alignas(64) downcall_slot {
   downcall_cell cells[2];
 };
 
-// What the core tells about itself. Written by the core, believed by nobody but `tangelo status`.
+// What the core tells about itself. Written by the core; the front end resets `path_up` while no
+// core is attached. Lies harm only the mount's speed and what `tangelo status` says.
 struct alignas(4096) core_page {
   atomic_u32 import_state{0};
   atomic_u32 connection_count{0};
   atomic_u64 boot_generation{0};
   atomic_u64 last_committed{0};
-  atomic_u64 beat_ns{0};
+  atomic_u64 beats{0};     // as in fs_pulse
+  atomic_u32 path_up{0};   // 1: the import is FULL, ops are wanted
   atomic_u32 sending{0};
   atomic_u32 delayed{0};
   atomic_u32 last_down_reason{0};

@@ -69,6 +69,11 @@ void control_server::on_readable(client& c) noexcept {
     case arenas:
     case unmount:
     case detach: return owner_.on_control(request.verb, {c.index, c.sequence});
+    case force:
+    case abort:
+    case set:
+    case upgrade:
+    case adopt: break;
   }
   drop(c);
 }

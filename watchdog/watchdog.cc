@@ -165,7 +165,11 @@ void watchdog::on_packet(const supervise_packet& packet) noexcept {
       return;
     case core_started:
     case core_ended:
-    case quiesce: break;
+    case drain:
+    case drained:
+    case resume:
+    case abort:
+    case policy_changed: break;
   }
   log_warning("the front end sent message {}, which is not one of its own",
               static_cast<std::uint32_t>(packet.type));
@@ -188,6 +192,11 @@ void watchdog::on_control(control_verb verb, control_ticket ticket) noexcept {
     case arenas: return send_arenas(ticket);
     case unmount: return unmount_for(ticket, 0);
     case detach: return unmount_for(ticket, MNT_DETACH);
+    case force:
+    case abort:
+    case set:
+    case upgrade:
+    case adopt: break;
   }
 }
 
@@ -236,7 +245,7 @@ void watchdog::on_stop_signal() noexcept {
 void watchdog::begin_leaving() noexcept {
   if (leaving_) return;
   leaving_ = true;
-  (void)link_.send({supervise_message::quiesce, 0});  // a hint: /dev/fuse tells it as well
+  (void)link_.send({supervise_message::drain, 0});  // a hint: /dev/fuse tells it as well
   (void)time_.call_after(kill_wait_ns, [this] {
     if (front_end_.exists()) log_warning("the front end does not end; it is killed");
     front_end_.kill_now();

@@ -75,6 +75,8 @@ class fake_kernel final : public kernel_port {
     if (!answers_.emplace(h.unique, std::move(a)).second) ++repeated_;
     return 0;
   }
+  int resend() noexcept override { return -EINVAL; }
+  void populate(mutable_byte_span) noexcept override {}
 
  private:
   std::deque<std::vector<std::byte>> requests_;

@@ -56,7 +56,7 @@ TEST(HandleTable, NumbersAreNeverUsedTwiceAndStaleOnesNameNothing) {
   handle_table table(*arenas.fs);
   std::set<std::uint64_t> seen;
   for (int i = 0; i < 1000; ++i) {
-    const auto h = table.open(5, 2, false);
+    const auto h = table.open(5, 2);
     ASSERT_TRUE(h.has_value());
     EXPECT_TRUE(seen.insert(*h).second);
     EXPECT_EQ(table.find(*h)->inode, 5u);
@@ -73,17 +73,17 @@ TEST(HandleTable, SaysNoWhenAllAreOpenAndGoesOnAfterAClose) {
   auto arenas = mapped_arenas::make();
   handle_table table(*arenas.fs);
   std::uint64_t last = 0;
-  for (std::uint32_t i = 0; i < handle_count; ++i) last = *table.open(1, 0, false);
-  EXPECT_FALSE(table.open(1, 0, false).has_value());
+  for (std::uint32_t i = 0; i < handle_count; ++i) last = *table.open(1, 0);
+  EXPECT_FALSE(table.open(1, 0).has_value());
   EXPECT_EQ(table.open_count(), handle_count);
   EXPECT_TRUE(table.close(last));
-  EXPECT_TRUE(table.open(1, 0, false).has_value());
+  EXPECT_TRUE(table.open(1, 0).has_value());
 }
 
 TEST(HandleTable, RecordsSayWhatACoreNeedsToReclaimThem) {
   auto arenas = mapped_arenas::make();
   handle_table table(*arenas.fs);
-  const std::uint64_t h = *table.open(0, 0102, false);
+  const std::uint64_t h = *table.open(0, 0102);
   table.set_inode(h, 99);
   control_word w;
   handle_cell cell;

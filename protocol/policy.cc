@@ -1,0 +1,97 @@
+#include "protocol/policy.h"
+
+#include <array>
+#include <charconv>
+
+namespace tangelo {
+
+namespace {
+
+struct field {
+  std::string_view name;
+  std::uint32_t policy_change::* change;
+  std::uint32_t mount_policy::* value;
+};
+constexpr std::array<field, 3> fields{{
+    {"reconnect_delay", &policy_change::reconnect_delay, &mount_policy::reconnect_delay},
+    {"fast_io_fail_tmo", &policy_change::fast_io_fail_tmo, &mount_policy::fast_io_fail_tmo},
+    {"dev_loss_tmo", &policy_change::dev_loss_tmo, &mount_policy::dev_loss_tmo},
+}};
+
+failure<problem> broken_rule(std::string text) {
+  return failure{problem{exit_code::usage, std::move(text),
+                         "reconnect_delay <= fast_io_fail_tmo < dev_loss_tmo, each in seconds or "
+                         "off"}};
+}
+
+bool is_on(std::uint32_t value) noexcept { return value != policy_off; }
+
+}  // namespace
+
+std::optional<outcome<void>> parse_policy_word(std::string_view word, policy_change& change) {
+  const std::size_t equals = word.find('=');
+  if (equals == std::string_view::npos) return std::nullopt;
+  for (const field& f : fields) {
+    if (word.substr(0, equals) != f.name) continue;
+    const std::string_view value = word.substr(equals + 1);
+    if (value == "off") {
+      change.*f.change = policy_off;
+      return outcome<void>{};
+    }
+    std::uint32_t seconds = 0;
+    const char* end = value.data() + value.size();
+    const auto [at, error] = std::from_chars(value.data(), end, seconds);
+    if (value.empty() || error != std::errc{} || at != end || seconds > policy_dev_loss_max)
+      return outcome<void>(failure{problem{
+          exit_code::usage,
+          std::string(word) + ": not a number of seconds (at most " +
+              std::to_string(policy_dev_loss_max) + ") and not 'off'",
+          {}}});
+    change.*f.change = seconds;
+    return outcome<void>{};
+  }
+  return std::nullopt;
+}
+
+mount_policy changed(mount_policy policy, const policy_change& change) noexcept {
+  for (const field& f : fields)
+    if (change.*f.change != policy_unchanged) policy.*f.value = change.*f.change;
+  return policy;
+}
+
+outcome<void> check_policy(const mount_policy& p) {
+  if (p.reconnect_delay == 0) return broken_rule("reconnect_delay=0: has to be at least 1 s");
+  if (is_on(p.fast_io_fail_tmo) && p.fast_io_fail_tmo > policy_seconds_max)
+    return broken_rule("fast_io_fail_tmo=" + policy_text(p.fast_io_fail_tmo) +
+                       ": 600 s is the most");
+  if (!is_on(p.fast_io_fail_tmo) && is_on(p.dev_loss_tmo) && p.dev_loss_tmo > policy_seconds_max)
+    return broken_rule("dev_loss_tmo=" + policy_text(p.dev_loss_tmo) +
+                       ": 600 s is the most while fast_io_fail_tmo is off");
+  if (is_on(p.fast_io_fail_tmo) && is_on(p.dev_loss_tmo) && p.fast_io_fail_tmo >= p.dev_loss_tmo)
+    return broken_rule("fast_io_fail_tmo=" + policy_text(p.fast_io_fail_tmo) +
+                       ": has to be less than dev_loss_tmo=" + policy_text(p.dev_loss_tmo));
+  if (is_on(p.reconnect_delay) && is_on(p.fast_io_fail_tmo) &&
+      p.reconnect_delay > p.fast_io_fail_tmo)
+    return broken_rule("reconnect_delay=" + policy_text(p.reconnect_delay) +
+                       ": longer than fast_io_fail_tmo=" + policy_text(p.fast_io_fail_tmo) +
+                       ", so nothing would be tried before operations fail");
+  return {};
+}
+
+mount_policy read_policy(const policy_record& r) noexcept {
+  return {r.reconnect_delay.load(std::memory_order_relaxed),
+          r.fast_io_fail_tmo.load(std::memory_order_relaxed),
+          r.dev_loss_tmo.load(std::memory_order_relaxed)};
+}
+
+void write_policy(policy_record& r, const mount_policy& p) noexcept {
+  r.reconnect_delay.store(p.reconnect_delay, std::memory_order_relaxed);
+  r.fast_io_fail_tmo.store(p.fast_io_fail_tmo, std::memory_order_relaxed);
+  r.dev_loss_tmo.store(p.dev_loss_tmo, std::memory_order_release);
+}
+
+std::string policy_text(std::uint32_t value) {
+  return value == policy_off ? "off" : std::to_string(value);
+}
+
+}  // namespace tangelo

@@ -1,0 +1,45 @@
+// policy: how long callers wait while a mount cannot reach its server. Pure values and their check.
+//
+// The three times and the rules between them are those of the SRP transport class:
+//   reconnect_delay    the longest pause between two rounds of connecting
+//   fast_io_fail_tmo   from the loss of the path until operations that have certainly not been
+//                      executed, or change nothing, are answered EIO
+//   dev_loss_tmo       until all are, whatever became of them
+// Each is a number of seconds or off. By default all are off: the mount waits for ever (callers can
+// be killed), and the pauses between rounds grow from 0.2 s to 5 s.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/problem.h"
+#include "protocol/device.h"
+#include "protocol/supervise.h"
+
+namespace tangelo {
+
+struct mount_policy {
+  std::uint32_t reconnect_delay = policy_off;
+  std::uint32_t fast_io_fail_tmo = policy_off;
+  std::uint32_t dev_loss_tmo = policy_off;
+  bool operator==(const mount_policy&) const = default;
+};
+
+inline constexpr std::uint32_t policy_seconds_max = 600;  // of fast_io_fail_tmo, as in SRP
+inline constexpr std::uint32_t policy_dev_loss_max = 30 * 24 * 3600;
+
+// Sets the value named by `word` ("dev_loss_tmo=60", "fast_io_fail_tmo=off"). Nothing: the word is
+// none of the three; a problem: its value is no number of seconds.
+std::optional<outcome<void>> parse_policy_word(std::string_view word, policy_change& change);
+mount_policy changed(mount_policy policy, const policy_change& change) noexcept;
+// A problem that names the rule which the values break.
+outcome<void> check_policy(const mount_policy& policy);
+
+mount_policy read_policy(const policy_record& record) noexcept;
+void write_policy(policy_record& record, const mount_policy& policy) noexcept;
+// "off" or "15".
+std::string policy_text(std::uint32_t value);
+
+}  // namespace tangelo
