@@ -22,13 +22,6 @@ constexpr std::uint64_t kill_wait_ns = 1800 * ns_per_ms;  // the front end itsel
 constexpr child_policy front_end_policy{false, 0, ns_per_s};
 constexpr child_policy core_policy{true, restart_policy::healthy_after_ns, ns_per_s};
 
-control_answer answer_of(int error, std::string_view text) noexcept {
-  control_answer answer;
-  answer.errno_value = error;
-  std::memcpy(answer.text.data(), text.data(), std::min(text.size(), answer.text.size() - 1));
-  return answer;
-}
-
 process_record& record_of(fs_arena_map& arena, process_role role) noexcept {
   return arena->watchdog.processes[ordinal(role)];
 }
@@ -186,8 +179,8 @@ void watchdog::on_link_closed() noexcept {
 
 // ---- the command line -------------------------------------------------------------------------
 
-void watchdog::on_control(control_verb verb, control_ticket ticket) noexcept {
-  switch (verb) {
+void watchdog::on_control(const control_request& request, control_ticket ticket) noexcept {
+  switch (request.verb) {
     using enum control_verb;
     case arenas: return send_arenas(ticket);
     case unmount: return unmount_for(ticket, 0);
@@ -198,6 +191,7 @@ void watchdog::on_control(control_verb verb, control_ticket ticket) noexcept {
     case upgrade:
     case adopt: break;
   }
+  control_.answer(ticket, answer_of(EINVAL, "not a question for the watchdog"));
 }
 
 void watchdog::send_arenas(control_ticket ticket) noexcept {

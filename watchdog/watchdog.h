@@ -22,8 +22,8 @@
 
 #include "base/loop.h"
 #include "protocol/arena.h"
+#include "protocol/control_server.h"
 #include "watchdog/child.h"
-#include "watchdog/control_server.h"
 #include "watchdog/run_dir.h"
 #include "watchdog/settings.h"
 #include "watchdog/supervise_link.h"
@@ -63,7 +63,7 @@ class watchdog final : child_events, link_events, control_events {
   void on_packet(const supervise_packet& packet) noexcept override;
   void on_link_closed() noexcept override;
   // control_events
-  void on_control(control_verb verb, control_ticket ticket) noexcept override;
+  void on_control(const control_request& request, control_ticket ticket) noexcept override;
 
   result<child_process, int> start_front_end() noexcept;
   result<child_process, int> start_core() noexcept;

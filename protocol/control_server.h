@@ -1,8 +1,8 @@
-// control_server: control.sock, where the command line asks the watchdog (protocol/supervise.h).
+// control_server: the answering end of control.sock, fs.sock and core.sock (supervise.h).
 //
-// Owned by the watchdog, loop thread only. One request and one answer per connection, at most
-// client_count_max connections, each for at most 2 s until its request is there; whatever is not a
-// control_request closes its connection.
+// Owned by a process of the mount, loop thread only. One request and one answer per connection, at
+// most client_count_max connections, each for at most 2 s until its request is there; whatever is
+// not a control_request, or comes from another user than ourselves or root, closes its connection.
 //
 // Invariant: a client slot is free, or polled, or being answered by the owner; never two of them.
 #pragma once
@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "base/fd.h"
 #include "base/loop.h"
@@ -23,11 +24,14 @@ struct control_ticket {
   std::uint32_t sequence = 0;
 };
 
+// An answer with its text, cut to what fits.
+control_answer answer_of(int errno_value, std::string_view text) noexcept;
+
 class control_events {
  public:
   virtual ~control_events() = default;
   // To be answered by control_server::answer(), now or later.
-  virtual void on_control(control_verb verb, control_ticket ticket) noexcept = 0;
+  virtual void on_control(const control_request& request, control_ticket ticket) noexcept = 0;
 };
 
 class control_server {
@@ -39,6 +43,9 @@ class control_server {
   // Sends the answer and ends the connection.
   void answer(control_ticket ticket, const control_answer& answer,
               std::span<const int> fds = {}) noexcept;
+  // The same, but the connection goes on: it is the caller's now. Empty when it is gone.
+  unique_fd answer_and_keep(control_ticket ticket, const control_answer& answer,
+                            std::span<const int> fds) noexcept;
 
  private:
   struct client final : completion {

@@ -1,12 +1,34 @@
-#include "watchdog/control_server.h"
+#include "protocol/control_server.h"
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "base/log.h"
 #include "base/packet_socket.h"
 
 namespace tangelo {
+
+namespace {
+
+bool is_ours(int socket) noexcept {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+         (peer.uid == 0 || peer.uid == ::geteuid());
+}
+
+}  // namespace
+
+control_answer answer_of(int errno_value, std::string_view text) noexcept {
+  control_answer answer;
+  answer.errno_value = errno_value;
+  std::memcpy(answer.text.data(), text.data(), std::min(text.size(), answer.text.size() - 1));
+  return answer;
+}
 
 control_server::control_server(loop& time, control_events& owner) noexcept
     : time_(time), owner_(owner) {
@@ -61,21 +83,11 @@ void control_server::on_readable(client& c) noexcept {
   time_.cancel(c.deadline);
   c.deadline = 0;
   control_request request;
+  if (!is_ours(c.socket.get())) return drop(c);
   if (receive_object(c.socket.get(), request) != packet_status::ok ||
       request.version != control_version)
     return drop(c);
-  switch (request.verb) {
-    using enum control_verb;
-    case arenas:
-    case unmount:
-    case detach: return owner_.on_control(request.verb, {c.index, c.sequence});
-    case force:
-    case abort:
-    case set:
-    case upgrade:
-    case adopt: break;
-  }
-  drop(c);
+  owner_.on_control(request, {c.index, c.sequence});
 }
 
 void control_server::answer(control_ticket ticket, const control_answer& answer,
@@ -86,6 +98,18 @@ void control_server::answer(control_ticket ticket, const control_answer& answer,
       packet_status::ok)
     log_debug("control.sock: an answer was not taken");
   drop(c);
+}
+
+unique_fd control_server::answer_and_keep(control_ticket ticket, const control_answer& answer,
+                                         std::span<const int> fds) noexcept {
+  client& c = clients_[ticket.index];
+  if (!c.socket || c.sequence != ticket.sequence) return {};
+  unique_fd socket = std::move(c.socket);
+  drop(c);
+  if (send_packet(socket.get(), object_bytes(answer), fds.data(), fds.size()) !=
+      packet_status::ok)
+    return {};
+  return socket;
 }
 
 void control_server::drop(client& c) noexcept { c.socket.reset(); }
