@@ -14,21 +14,107 @@ constexpr const char* examples =
     "  tangelo status                 every mount of this machine\n"
     "  tangelo status /mnt/tangelo --json\n"
     "  tangelo ops /mnt/tangelo       what is waiting, for how long, for whom\n"
-    "  tangelo umount /mnt/tangelo    (-l: even while it is in use)\n"
+    "  tangelo umount /mnt/tangelo    (-l: even while it is in use; -f: and nobody waits)\n"
+    "  tangelo set /mnt/tangelo fast_io_fail_tmo=15 dev_loss_tmo=120\n"
+    "  tangelo abort /mnt/tangelo     who waits now gets EIO; the mount goes on\n"
+    "  tangelo upgrade /mnt/tangelo   to the programs now installed, without unmounting\n"
+    "  tangelo watchdog --adopt /mnt/tangelo\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 store, 4 version, 5 unreachable.\n";
-
-struct parsed_words {
-  mount_arguments mount;
-  std::vector<std::string> mount_options;
-  umount_arguments umount;
-  look_arguments look;
-};
 
 bool has_subcommand(const CLI::App& app, const std::string& name) {
   const auto all = app.get_subcommands([](const CLI::App*) { return true; });
   return std::any_of(all.begin(), all.end(),
                      [&name](const CLI::App* s) { return s->check_name(name); });
 }
+
+constexpr const char* set_notes =
+    "Times are seconds, or off (the default of all three: operations wait for ever).\n"
+    "  reconnect_delay=N    the longest pause between two rounds of connecting\n"
+    "  fast_io_fail_tmo=N   after N s without a server, operations that have certainly not been\n"
+    "                       executed, or change nothing, fail with EIO\n"
+    "  dev_loss_tmo=N       ... all operations fail\n"
+    "reconnect_delay <= fast_io_fail_tmo < dev_loss_tmo. `tangelo mount -o` takes them, too.\n"
+    "Without words: shows what is set.\n";
+
+constexpr const char* mount_point_text = "the mount point or NAME";
+
+// The grammar, and the values that parsing fills in.
+class command_line {
+ public:
+  command_line() {
+    app.set_version_flag("--version", "tangelo " TANGELO_VERSION);
+    app.footer(examples);
+    app.require_subcommand(1);
+    add_mounting();
+    add_looking();
+    add_changing();
+  }
+  command_line(const command_line&) = delete;
+  command_line& operator=(const command_line&) = delete;
+
+  // What was asked for; valid after app.parse().
+  arguments chosen() {
+    mount_.options = split_options(options_);
+    if (app.got_subcommand("mount")) return mount_;
+    if (app.got_subcommand("umount")) return umount_;
+    if (app.got_subcommand("set")) return set_;
+    if (app.got_subcommand("abort")) return abort_;
+    if (app.got_subcommand("upgrade")) return upgrade_;
+    if (app.got_subcommand("watchdog")) return adopt_;
+    look_.ops = app.got_subcommand("ops");
+    return look_;
+  }
+
+  CLI::App app{"tangelo: mounts that do not die", "tangelo"};
+
+ private:
+  void add_mounting() {
+    CLI::App* mount = app.add_subcommand("mount", "mount a volume on a directory");
+    mount->add_option("source", mount_.source, "HOST[:PORT][,HOST...]:/VOLUME")->required();
+    mount->add_option("directory", mount_.directory, "where")->required();
+    mount->add_option("-o", options_, "mount options: ro,noatime,dev_loss_tmo=60,...")->take_all();
+    mount->add_flag("-v,--verbose", mount_.verbose, "let the watchdog log more");
+    CLI::App* umount = app.add_subcommand("umount", "end a mount");
+    umount->alias("unmount");
+    umount->add_option("directory", umount_.directory, mount_point_text)->required();
+    CLI::Option* lazy = umount->add_flag("-l,--lazy", umount_.lazy,
+                                         "also while it is in use; what uses it goes on");
+    umount
+        ->add_flag("-f,--force", umount_.force,
+                   "also while it is in use; what waits or uses it gets errors")
+        ->excludes(lazy);
+  }
+  void add_looking() {
+    CLI::App* status = app.add_subcommand("status", "processes, server and counters of mounts");
+    CLI::App* ops = app.add_subcommand("ops", "operations that have not ended");
+    for (CLI::App* look : {status, ops}) {
+      look->add_option("mount", look_.what, "mount point or NAME; every mount if missing");
+      look->add_flag("--json", look_.json, "for programs");
+    }
+  }
+  void add_changing() {
+    CLI::App* set = app.add_subcommand("set", "change how long operations wait for a server");
+    set->add_option("mount", set_.mount, mount_point_text)->required();
+    set->add_option("words", set_.words, "KEY=VALUE...");
+    set->footer(set_notes);
+    CLI::App* abort = app.add_subcommand("abort", "let every operation that waits fail with EIO");
+    abort->add_option("mount", abort_.mount, mount_point_text)->required();
+    CLI::App* upgrade =
+        app.add_subcommand("upgrade", "replace a mount's programs by those now installed");
+    upgrade->add_option("mount", upgrade_.mount, mount_point_text)->required();
+    CLI::App* watchdog = app.add_subcommand("watchdog", "give an UNSUPERVISED mount a watchdog");
+    watchdog->add_option("--adopt", adopt_.mount, mount_point_text)->required();
+  }
+
+  mount_arguments mount_;
+  std::vector<std::string> options_;  // as given; mount_.options are the words in them
+  umount_arguments umount_;
+  look_arguments look_;
+  set_arguments set_;
+  abort_arguments abort_;
+  upgrade_arguments upgrade_;
+  adopt_arguments adopt_;
+};
 
 }  // namespace
 
@@ -46,26 +132,8 @@ std::vector<std::string> split_options(const std::vector<std::string>& given) {
 }
 
 outcome<arguments> parse_arguments(int argc, char** argv) {
-  parsed_words w;
-  CLI::App app("tangelo: mounts that do not die", "tangelo");
-  app.set_version_flag("--version", "tangelo " TANGELO_VERSION);
-  app.footer(examples);
-  app.require_subcommand(1);
-  CLI::App* mount = app.add_subcommand("mount", "mount a volume on a directory");
-  mount->add_option("source", w.mount.source, "HOST[:PORT][,HOST...]:/VOLUME")->required();
-  mount->add_option("directory", w.mount.directory, "where")->required();
-  mount->add_option("-o", w.mount_options, "mount options: ro,noatime,...")->take_all();
-  mount->add_flag("-v,--verbose", w.mount.verbose, "let the watchdog log more");
-  CLI::App* umount = app.add_subcommand("umount", "end a mount");
-  umount->alias("unmount");
-  umount->add_option("directory", w.umount.directory, "the mount point or NAME")->required();
-  umount->add_flag("-l,--lazy", w.umount.lazy, "also while it is in use");
-  CLI::App* status = app.add_subcommand("status", "processes, server and counters of mounts");
-  CLI::App* ops = app.add_subcommand("ops", "operations that have not ended");
-  for (CLI::App* look : {status, ops}) {
-    look->add_option("mount", w.look.what, "mount point or NAME; every mount if missing");
-    look->add_flag("--json", w.look.json, "for programs");
-  }
+  command_line line;
+  CLI::App& app = line.app;
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -78,13 +146,7 @@ outcome<arguments> parse_arguments(int argc, char** argv) {
                              "see tangelo --help"}};
     return failure{problem{exit_code::usage, error.what(), "see tangelo --help"}};
   }
-  if (mount->parsed()) {
-    w.mount.options = split_options(w.mount_options);
-    return arguments(w.mount);
-  }
-  if (umount->parsed()) return arguments(w.umount);
-  w.look.ops = ops->parsed();
-  return arguments(w.look);
+  return line.chosen();
 }
 
 }  // namespace tangelo

@@ -20,18 +20,35 @@ struct mount_arguments {
 struct umount_arguments {
   std::string directory;
   bool lazy = false;
+  bool force = false;
 };
 struct look_arguments {
   std::string what;  // empty: every mount
   bool json = false;
   bool ops = false;
 };
+// No words: only look.
+struct set_arguments {
+  std::string mount;
+  std::vector<std::string> words;  // key=value
+};
+struct abort_arguments {
+  std::string mount;
+};
+struct upgrade_arguments {
+  std::string mount;
+};
+struct adopt_arguments {
+  std::string mount;
+};
 // Help or version was asked for.
 struct said_arguments {
   std::string text;
 };
 
-using arguments = std::variant<mount_arguments, umount_arguments, look_arguments, said_arguments>;
+using arguments =
+    std::variant<mount_arguments, umount_arguments, look_arguments, set_arguments, abort_arguments,
+                 upgrade_arguments, adopt_arguments, said_arguments>;
 
 outcome<arguments> parse_arguments(int argc, char** argv);
 // The words of `-o a,b -o c`.

@@ -14,5 +14,9 @@ namespace tangelo {
 outcome<void> run_mount(const mount_arguments& words);
 outcome<void> run_umount(const umount_arguments& words);
 outcome<void> run_look(const look_arguments& words);
+outcome<void> run_set(const set_arguments& words);
+outcome<void> run_abort(const abort_arguments& words);
+outcome<void> run_upgrade(const upgrade_arguments& words);
+outcome<void> run_adopt(const adopt_arguments& words);
 
 }  // namespace tangelo

@@ -32,24 +32,30 @@ outcome<void> run_look(const look_arguments& words) {
   const system_clock time;
   std::vector<mount_view> views;
   std::vector<mount_ops> pending;
-  bool all_answer = true;
+  bool all_known = true;
+  bool all_supervised = true;
   for (const mount_ref& mount : *chosen) {
     outcome<arena_view> arena = arena_view::open(default_run_dir(), mount);
-    all_answer = all_answer && arena;
+    all_known = all_known && arena;
+    all_supervised = all_supervised && arena && arena->supervised();
+    if (arena && words.ops) pending.push_back({mount, arena->ops(time.now_ns())});
     mount_view view;
+    if (arena) view = arena->status(mount, time.now_ns());
     view.mount = mount;
     if (!arena) view.why_not = arena.error().text + "; " + arena.error().hint;
-    if (arena && words.ops) pending.push_back({mount, arena->ops(time.now_ns())});
-    views.push_back(arena ? arena->status(mount, time.now_ns()) : view);
+    else if (!view.supervised)
+      view.why_not = "no watchdog answers: what dies now stays dead. `tangelo watchdog --adopt " +
+                     mount.mount_point + "` starts one";
+    views.push_back(std::move(view));
   }
   if (words.ops)
     print(words.json ? ops_json(pending) : ops_text(pending));
   else
     print(words.json ? status_json(views) : status_text(views));
-  if (all_answer) return {};
+  if (words.ops ? all_known : all_supervised) return {};
   return failure{problem{exit_code::unreachable, "a mount is UNSUPERVISED: no watchdog answers",
-                         "what is mounted works until its core ends: `tangelo umount -l` and mount "
-                         "again; or it was made with another TANGELO_RUN_DIR"}};
+                         "`tangelo watchdog --adopt MOUNT` starts one; or it was mounted with "
+                         "another TANGELO_RUN_DIR"}};
 }
 
 }  // namespace tangelo

@@ -11,6 +11,10 @@ struct run_words {
   outcome<void> operator()(const tangelo::mount_arguments& w) const { return run_mount(w); }
   outcome<void> operator()(const tangelo::umount_arguments& w) const { return run_umount(w); }
   outcome<void> operator()(const tangelo::look_arguments& w) const { return run_look(w); }
+  outcome<void> operator()(const tangelo::set_arguments& w) const { return run_set(w); }
+  outcome<void> operator()(const tangelo::abort_arguments& w) const { return run_abort(w); }
+  outcome<void> operator()(const tangelo::upgrade_arguments& w) const { return run_upgrade(w); }
+  outcome<void> operator()(const tangelo::adopt_arguments& w) const { return run_adopt(w); }
   outcome<void> operator()(const tangelo::said_arguments& w) const {
     std::fputs(w.text.c_str(), stdout);
     return {};

@@ -23,10 +23,11 @@ std::string process_line(const process_view& p) {
   std::string line = fmt::format("  {:<10} ", p.role);
   if (p.pid != 0) line += fmt::format("pid {}, up {}", p.pid, duration_text(p.uptime_ns));
   else if (p.next_start_in_ns != 0)
-    line += fmt::format("not running, starts in {}", duration_text(p.next_start_in_ns));
+    line += fmt::format("not running, starts again in {}", duration_text(p.next_start_in_ns));
   else line += "not running";
   if (p.restarts != 0)
     line += fmt::format(", restarts {}, last ended by {}", p.restarts, status_word(p.last_status));
+  if (p.hangs != 0) line += fmt::format(", replaced {} times because it stood still", p.hangs);
   return line + "\n";
 }
 
@@ -36,9 +37,51 @@ std::uint64_t counter(const mount_view& m, std::string_view name) {
   return 0;
 }
 
+// Of the three times those that are set; nothing when the mount waits for ever.
+std::string policy_words(const mount_policy& p) {
+  std::string out;
+  for (const auto& [name, value] : {std::pair{"reconnect_delay", p.reconnect_delay},
+                                    std::pair{"fast_io_fail_tmo", p.fast_io_fail_tmo},
+                                    std::pair{"dev_loss_tmo", p.dev_loss_tmo}})
+    if (value != policy_off) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", name, value);
+  return out;
+}
+
+std::string_view meaning_of(const path_view& path) {
+  if (path.state == name_of(path_state::blocked)) return "operations wait";
+  if (path.state == name_of(path_state::fail_fast))
+    return "operations fail, but for those that may have been executed";
+  if (path.state == name_of(path_state::lost)) return "all operations fail";
+  return "?";
+}
+
+std::string condition_text(const mount_view& m) {
+  std::string out;
+  if (m.path.state != name_of(path_state::running))
+    out += fmt::format("  {:<10} {} for {}: {}\n", "path", m.path.state,
+                       duration_text(m.path.for_ns), meaning_of(m.path));
+  if (m.path.draining)
+    out += fmt::format("  {:<10} nothing is sent to the server until a process has been replaced\n",
+                       "draining");
+  if (const std::string words = policy_words(m.policy); !words.empty())
+    out += fmt::format("  {:<10} {}\n", "policy", words);
+  return out;
+}
+
+std::string ops_line(const mount_view& m) {
+  std::string out = fmt::format(
+      "  {:<10} {} pending, {} requests, {} replies, {} core losses, {} purged, {} given up", "ops",
+      m.pending_ops, counter(m, "requests"), counter(m, "replies"), counter(m, "core_losses"),
+      counter(m, "purged"), counter(m, "given_up"));
+  if (const std::uint64_t n = counter(m, "resent"); n != 0) out += fmt::format(", {} resent", n);
+  if (const std::uint64_t n = counter(m, "refused"); n != 0) out += fmt::format(", {} refused", n);
+  return out + "\n";
+}
+
 std::string mount_text(const mount_view& m) {
   std::string out = fmt::format("{}  {}  {}\n", m.mount.mount_point, m.mount.source, state_of(m));
-  if (!m.supervised) return out + "  " + m.why_not + "\n";
+  if (!m.supervised) out += "  " + m.why_not + "\n";
+  if (!m.known) return out;
   const core_view& c = m.core;
   out += fmt::format("  {:<10} {} {}, boot {}, committed {}, connections {}\n", "server",
                      c.address.empty() ? "-" : c.address, c.import_state, c.boot_generation,
@@ -47,11 +90,9 @@ std::string mount_text(const mount_view& m) {
   if (!connected && (!c.last_text.empty() || c.last_down_reason != "none"))
     out += fmt::format("  {:<10} {}{}{}\n", "last said", c.last_down_reason,
                        c.last_text.empty() ? "" : ": ", c.last_text);
+  out += condition_text(m);
   for (const process_view& p : m.processes) out += process_line(p);
-  out += fmt::format("  {:<10} {} pending, {} requests, {} replies, {} core losses, {} purged, "
-                     "{} given up\n",
-                     "ops", m.pending_ops, counter(m, "requests"), counter(m, "replies"),
-                     counter(m, "core_losses"), counter(m, "purged"), counter(m, "given_up"));
+  out += ops_line(m);
   if (const std::uint64_t lost = counter(m, "lost_files"); lost != 0)
     out += fmt::format("  {:<10} {} files have lost data; their next fsync or close says so\n",
                        "LOST", lost);
@@ -63,7 +104,7 @@ void process_json(json_text& j, const process_view& p) {
   j.key("generation").number(p.generation).key("restarts").number(p.restarts);
   j.key("uptime_ms").number(p.uptime_ns / ns_per_ms);
   j.key("next_start_in_ms").number(p.next_start_in_ns / ns_per_ms);
-  j.key("last_status").number(p.last_status).close_object();
+  j.key("last_status").number(p.last_status).key("hangs").number(p.hangs).close_object();
 }
 
 void core_json(json_text& j, const core_view& c) {
@@ -76,11 +117,30 @@ void core_json(json_text& j, const core_view& c) {
   j.close_object();
 }
 
+// A number of seconds, or "off".
+void policy_json(json_text& j, const mount_policy& p) {
+  j.open_object();
+  for (const auto& [name, value] : {std::pair{"reconnect_delay", p.reconnect_delay},
+                                    std::pair{"fast_io_fail_tmo", p.fast_io_fail_tmo},
+                                    std::pair{"dev_loss_tmo", p.dev_loss_tmo}}) {
+    j.key(name);
+    if (value == policy_off) j.text("off");
+    else j.number(value);
+  }
+  j.close_object();
+}
+
+void path_json(json_text& j, const path_view& p) {
+  j.open_object().key("state").text(p.state).key("for_ms").number(p.for_ns / ns_per_ms);
+  j.key("draining").boolean(p.draining).close_object();
+}
+
 void mount_json(json_text& j, const mount_view& m) {
   j.open_object().key("name").text(m.mount.name).key("mount_point").text(m.mount.mount_point);
   j.key("source").text(m.mount.source).key("state").text(state_of(m));
   j.key("supervised").boolean(m.supervised);
-  if (m.supervised) {
+  if (!m.supervised) j.key("why").text(m.why_not);
+  if (m.known) {
     j.key("client_id").text(m.client_id).key("incarnation").number(m.incarnation);
     j.key("core_generation").number(m.core_generation);
     j.key("core_attached").boolean(m.core_attached).key("pending_ops").number(m.pending_ops);
@@ -88,11 +148,13 @@ void mount_json(json_text& j, const mount_view& m) {
     for (const process_view& p : m.processes) process_json(j, p);
     j.close_list().key("import");
     core_json(j, m.core);
+    j.key("path");
+    path_json(j, m.path);
+    j.key("policy");
+    policy_json(j, m.policy);
     j.key("counters").open_object();
     for (const counter_view& c : m.counters) j.key(c.name).number(c.value);
     j.close_object();
-  } else {
-    j.key("why").text(m.why_not);
   }
   j.close_object();
 }
@@ -101,6 +163,8 @@ void mount_json(json_text& j, const mount_view& m) {
 
 std::string_view state_of(const mount_view& m) {
   if (!m.supervised) return "UNSUPERVISED";
+  if (m.path.state == name_of(path_state::fail_fast) || m.path.state == name_of(path_state::lost))
+    return "FAILING";
   return m.core_attached && m.core.import_state == "FULL" ? "SERVING" : "WAITING";
 }
 
@@ -111,6 +175,11 @@ std::string duration_text(std::uint64_t ns) {
   if (s < 3600) return fmt::format("{}m{}s", s / 60, s % 60);
   if (s < 86400) return fmt::format("{}h{}m", s / 3600, s % 3600 / 60);
   return fmt::format("{}d{}h", s / 86400, s % 86400 / 3600);
+}
+
+std::string policy_line(const mount_policy& policy) {
+  const std::string words = policy_words(policy);
+  return words.empty() ? "all off: operations wait for ever" : words;
 }
 
 std::string status_text(const std::vector<mount_view>& mounts) {

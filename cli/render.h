@@ -21,7 +21,11 @@ struct mount_ops {
 std::string ops_text(const std::vector<mount_ops>& mounts);
 std::string ops_json(const std::vector<mount_ops>& mounts);
 
-// "SERVING", "WAITING" (mounted and supervised, operations wait) or "UNSUPERVISED".
+// "fast_io_fail_tmo 15, dev_loss_tmo 60", or that all are off.
+std::string policy_line(const mount_policy& policy);
+
+// "SERVING", "WAITING" (mounted and supervised, operations wait), "FAILING" (its policy has them
+// fail) or "UNSUPERVISED".
 std::string_view state_of(const mount_view& mount);
 // "850ms", "12.3s", "4m10s", "3h12m", "2d4h".
 std::string duration_text(std::uint64_t ns);

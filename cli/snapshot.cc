@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <optional>
 
+#include "cli/control.h"
 #include "protocol/op_state.h"
 #include "protocol/records.h"
 #include "rdma/import.h"
@@ -37,14 +39,10 @@ constexpr std::array<counter_row, counter_count> counter_rows{{
     {"in_progress_max", &fs_counters::in_progress_max},
     {"deaf_periods", &fs_counters::deaf_periods},
     {"lost_files", &fs_counters::lost_files},
+    {"resent", &fs_counters::resent},
+    {"callers_lost", &fs_counters::callers_lost},
+    {"refused", &fs_counters::refused},
 }};
-
-std::string printable(std::string_view text) {
-  std::string out(text.substr(0, text.find('\0')));
-  for (char& c : out)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return out;
-}
 
 template <std::size_t N>
 std::string text_of_words(const std::array<atomic_u64, N>& words) {
@@ -74,17 +72,27 @@ std::string command_of(std::uint32_t pid) {
   return printable(text.substr(0, text.find('\n')));
 }
 
-process_view view_of(const process_record& r, process_role role, std::uint64_t now_ns) {
-  process_view v;
-  v.role = name_of(role);
-  v.pid = r.pid.load(std::memory_order_acquire);
-  v.generation = r.generation.load(std::memory_order_relaxed);
-  v.restarts = r.restarts.load(std::memory_order_relaxed);
-  v.last_status = r.last_status.load(std::memory_order_relaxed);
-  const std::uint64_t next = r.next_start_ns.load(std::memory_order_relaxed);
-  v.next_start_in_ns = v.pid == 0 && next > now_ns ? next - now_ns : 0;
-  v.uptime_ns = v.pid == 0 ? 0 : since(r.started_ns.load(std::memory_order_relaxed), now_ns);
-  return v;
+// Field 22 of /proc/PID/stat, 0 when there is no such process.
+std::uint64_t start_ticks_of(std::uint32_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/stat";
+  const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char text[1024];
+  const ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
+  if (n <= 0) return 0;
+  std::string_view rest(text, static_cast<std::size_t>(n));
+  rest.remove_prefix(std::min(rest.rfind(')'), rest.size()));  // the command may hold blanks
+  for (int field = 2; field < 22; ++field)
+    rest.remove_prefix(std::min(rest.find(' '), rest.size() - 1) + 1);
+  std::uint64_t ticks = 0;
+  (void)std::from_chars(rest.data(), rest.data() + rest.size(), ticks);  // 0 if it is no number
+  return ticks;
+}
+
+// Without a watchdog nobody takes a dead process out of its record.
+bool is_still_there(const process_record& r, std::uint32_t pid) {
+  const std::uint64_t recorded = r.start_ticks.load(std::memory_order_relaxed);
+  const std::uint64_t found = start_ticks_of(pid);
+  return found != 0 && (recorded == 0 || recorded == found);
 }
 
 // Empty for a slot that holds no op now.
@@ -127,18 +135,41 @@ std::string hex_of(const id128& id) {
 
 outcome<arena_view> arena_view::open(const std::string& run_root, const mount_ref& mount) {
   constexpr int wait_ms = 2000;
-  outcome<control_reply> reply = ask_watchdog(run_root, mount.name, control_verb::arenas, wait_ms);
+  outcome<control_reply> reply = ask_either(run_root, mount.name, control_verb::arenas, wait_ms);
   if (!reply) return failure{reply.error()};
-  if (reply->answer.errno_value != 0)
-    return failure{problem{exit_code::failed, mount.name + ": " + printable({
-                               reply->answer.text.data(), reply->answer.text.size()}), {}}};
+  if (reply->errno_value != 0) return failure{refusal(mount, *reply)};
   outcome<fs_arena_map> fs =
       fs_arena_map::map(std::move(reply->fs_arena), arena_access::read_only);
   if (!fs) return failure{fs.error()};
   outcome<shared_arena_map> shared =
       shared_arena_map::map(std::move(reply->shared_arena), arena_access::read_only);
   if (!shared) return failure{shared.error()};
-  return arena_view(*std::move(fs), *std::move(shared));
+  return arena_view(*std::move(fs), *std::move(shared), reply->by == asked::watchdog);
+}
+
+process_view arena_view::process(process_role role, std::uint64_t now_ns) const {
+  const process_record& r = fs_->watchdog.processes[static_cast<std::size_t>(role)];
+  process_view v;
+  v.role = name_of(role);
+  v.pid = r.pid.load(std::memory_order_acquire);
+  if (!supervised_ && !is_still_there(r, v.pid)) v.pid = 0;
+  v.generation = r.generation.load(std::memory_order_relaxed);
+  v.restarts = r.restarts.load(std::memory_order_relaxed);
+  v.last_status = r.last_status.load(std::memory_order_relaxed);
+  v.hangs = r.hangs.load(std::memory_order_relaxed);
+  const std::uint64_t next = r.next_start_ns.load(std::memory_order_relaxed);
+  v.next_start_in_ns = supervised_ && v.pid == 0 && next > now_ns ? next - now_ns : 0;
+  v.uptime_ns = v.pid == 0 ? 0 : since(r.started_ns.load(std::memory_order_relaxed), now_ns);
+  return v;
+}
+
+path_view arena_view::path(std::uint64_t now_ns) const {
+  const fs_pulse& pulse = fs_->pulse;
+  path_view v;
+  v.state = name_or_unknown(static_cast<path_state>(pulse.path.load(std::memory_order_relaxed)));
+  v.for_ns = since(pulse.path_since_ns.load(std::memory_order_relaxed), now_ns);
+  v.draining = pulse.draining.load(std::memory_order_relaxed) != 0;
+  return v;
 }
 
 core_view arena_view::core() const {
@@ -161,15 +192,18 @@ core_view arena_view::core() const {
 mount_view arena_view::status(const mount_ref& mount, std::uint64_t now_ns) const {
   mount_view v;
   v.mount = mount;
-  v.supervised = true;
+  v.supervised = supervised_;
+  v.known = true;
   v.client_id = hex_of(fs_->watchdog.client_id);
   v.incarnation = fs_->watchdog.incarnation;
   v.core_generation = fs_->core_generation.load(std::memory_order_relaxed);
   v.core_attached = fs_->core_attached.load(std::memory_order_relaxed) != 0;
   v.pending_ops = fs_->pending_ops.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < process_role_count; ++i)
-    v.processes[i] = view_of(fs_->watchdog.processes[i], static_cast<process_role>(i), now_ns);
+    v.processes[i] = process(static_cast<process_role>(i), now_ns);
   v.core = core();
+  v.path = path(now_ns);
+  v.policy = policy();
   for (std::size_t i = 0; i < counter_count; ++i)
     v.counters[i] = {counter_rows[i].name, (fs_->counters.*counter_rows[i].member).load(
                                                std::memory_order_relaxed)};

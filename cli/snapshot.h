@@ -14,6 +14,7 @@
 #include "base/problem.h"
 #include "cli/mounts.h"
 #include "protocol/arena.h"
+#include "protocol/policy.h"
 
 namespace tangelo {
 
@@ -25,6 +26,7 @@ struct process_view {
   std::uint64_t uptime_ns = 0;
   std::uint64_t next_start_in_ns = 0;
   std::uint32_t last_status = 0;
+  std::uint32_t hangs = 0;  // times that one was killed because it stood still
 };
 
 struct op_view {
@@ -46,7 +48,7 @@ struct counter_view {
   std::string_view name;
   std::uint64_t value = 0;
 };
-inline constexpr std::size_t counter_count = 16;
+inline constexpr std::size_t counter_count = 19;
 
 struct core_view {
   std::string_view import_state;
@@ -60,10 +62,18 @@ struct core_view {
   std::uint32_t delayed = 0;
 };
 
+// What the front end makes of the way to the server (protocol/device.h, path_state).
+struct path_view {
+  std::string_view state;
+  std::uint64_t for_ns = 0;
+  bool draining = false;
+};
+
 struct mount_view {
   mount_ref mount;
-  bool supervised = false;
-  std::string why_not;  // when not supervised
+  bool supervised = false;  // its watchdog answers
+  bool known = false;       // the arenas were there to be read: everything below holds
+  std::string why_not;      // when not supervised
   std::string client_id;
   std::uint64_t incarnation = 0;
   std::uint64_t core_generation = 0;
@@ -71,22 +81,31 @@ struct mount_view {
   std::uint32_t pending_ops = 0;
   std::array<process_view, process_role_count> processes{};
   core_view core;
+  path_view path;
+  mount_policy policy;
   std::array<counter_view, counter_count> counters{};
 };
 
 class arena_view {
  public:
+  // From the watchdog, else from the front end; the failure is then what became of the watchdog.
   static outcome<arena_view> open(const std::string& run_root, const mount_ref& mount);
   mount_view status(const mount_ref& mount, std::uint64_t now_ns) const;
   core_view core() const;
+  mount_policy policy() const { return read_policy(fs_->watchdog.policy); }
+  bool supervised() const noexcept { return supervised_; }
   // Oldest first.
   std::vector<op_view> ops(std::uint64_t now_ns) const;
 
  private:
-  arena_view(fs_arena_map fs, shared_arena_map shared) noexcept
-      : fs_(std::move(fs)), shared_(std::move(shared)) {}
+  arena_view(fs_arena_map fs, shared_arena_map shared, bool supervised) noexcept
+      : fs_(std::move(fs)), shared_(std::move(shared)), supervised_(supervised) {}
+  process_view process(process_role role, std::uint64_t now_ns) const;
+  path_view path(std::uint64_t now_ns) const;
+
   fs_arena_map fs_;
   shared_arena_map shared_;
+  bool supervised_;
 };
 
 }  // namespace tangelo

@@ -5,24 +5,53 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/mount_table.h"
 #include "base/places.h"
 #include "cli/commands.h"
-#include "cli/mounts.h"
+#include "cli/control.h"
 
 namespace tangelo {
 
 namespace {
 
-failure<problem> umount_failure(const mount_ref& mount, int error, bool lazy) {
+// A mount that ends by force is over within 2 s, also when its watchdog stands still.
+constexpr int answer_wait_ms = 60'000;
+constexpr int force_wait_ms = 1'000;
+
+failure<problem> umount_failure(const mount_ref& mount, int error, bool gentle) {
   std::string hint;
-  if (error == EBUSY && !lazy)
+  if (error == EBUSY && gentle)
     hint = "something uses it (see: fuser -vm " + mount.mount_point + "); -l detaches it anyway";
   return failure{problem{exit_code::failed, mount.mount_point + ": " + std::strerror(error), hint}};
 }
 
+control_verb verb_of(const umount_arguments& words) {
+  if (words.force) return control_verb::force;
+  return words.lazy ? control_verb::detach : control_verb::unmount;
+}
+
+bool is_there(const mount_ref& mount) {
+  const std::vector<mount_entry> table = read_mount_table();
+  const mount_entry* top = find_mount(table, mount.mount_point);
+  return top != nullptr && top->type == mount_type;
+}
+
+// 0 or an errno. EINVAL: somebody else was faster.
+int unmount_by_flags(const mount_ref& mount, int flags) {
+  if (::umount2(mount.mount_point.c_str(), UMOUNT_NOFOLLOW | flags) == 0) return 0;
+  return errno == EINVAL ? 0 : errno;
+}
+
+// MNT_FORCE ends the connection to /dev/fuse, so that nobody waits any more and the processes that
+// still run see it; what has files open there holds the mount, until it is detached.
+int unmount_alone(const mount_ref& mount, const umount_arguments& words) {
+  if (!words.force) return unmount_by_flags(mount, words.lazy ? MNT_DETACH : 0);
+  (void)unmount_by_flags(mount, MNT_FORCE);  // EBUSY is what the next line is for
+  return is_there(mount) ? unmount_by_flags(mount, MNT_DETACH) : 0;
+}
+
 // The processes end after the mount; the next `tangelo mount` should not meet them.
-void wait_for_the_end(const std::string& run_dir) {
-  constexpr unsigned wait_ms = 3000;
+void wait_for_the_end(const std::string& run_dir, unsigned wait_ms) {
   constexpr unsigned step_ms = 20;
   for (unsigned waited = 0; waited < wait_ms && ::access(run_dir.c_str(), F_OK) == 0;
        waited += step_ms)
@@ -32,22 +61,21 @@ void wait_for_the_end(const std::string& run_dir) {
 }  // namespace
 
 outcome<void> run_umount(const umount_arguments& words) {
-  constexpr int answer_wait_ms = 60'000;
   outcome<mount_ref> mount = find_mount_of(words.directory);
   if (!mount) return failure{mount.error()};
   if (::geteuid() != 0)
     return failure{problem{exit_code::failed, "unmounting needs root", "try: sudo tangelo umount"}};
   const std::string run_root = default_run_dir();
-  const control_verb verb = words.lazy ? control_verb::detach : control_verb::unmount;
-  outcome<control_reply> reply = ask_watchdog(run_root, mount->name, verb, answer_wait_ms);
-  int error = reply ? reply->answer.errno_value : 0;
+  outcome<control_reply> reply = ask_watchdog(run_root, mount->name, verb_of(words),
+                                              words.force ? force_wait_ms : answer_wait_ms);
+  int error = reply ? reply->errno_value : 0;
   if (!reply) {
     std::fprintf(stderr, "tangelo: %s; unmounting without it\n", reply.error().text.c_str());
-    const int flags = UMOUNT_NOFOLLOW | (words.lazy ? MNT_DETACH : 0);
-    if (::umount2(mount->mount_point.c_str(), flags) != 0 && errno != EINVAL) error = errno;
+    error = unmount_alone(*mount, words);
   }
-  if (error != 0) return umount_failure(*mount, error, words.lazy);
-  if (!words.lazy) wait_for_the_end(mount_run_dir(run_root, mount->name));
+  if (error != 0) return umount_failure(*mount, error, !words.lazy && !words.force);
+  if (reply && !words.lazy)
+    wait_for_the_end(mount_run_dir(run_root, mount->name), words.force ? 1000 : 3000);
   std::printf("%s unmounted\n", mount->mount_point.c_str());
   return {};
 }

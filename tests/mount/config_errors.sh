@@ -48,6 +48,14 @@ expect 1 'needs root'                  setpriv --reuid 65534 --clear-groups \
 expect 5 'no Tangelo mount'            "$tangelo" status "$work/empty"
 expect 5 'no Tangelo mount'            "$tangelo" ops "$work/empty"
 expect 5 'no Tangelo mount'            "$tangelo" umount "$work/empty"
+expect 5 'no Tangelo mount'            "$tangelo" abort "$work/empty"
+expect 5 'no Tangelo mount'            "$tangelo" upgrade "$work/empty"
+expect 5 'no Tangelo mount'            "$tangelo" watchdog --adopt "$work/empty"
+expect 5 'no Tangelo mount'            "$tangelo" set "$work/empty" dev_loss_tmo=60
+expect 2 'nothing that can be set'     "$tangelo" set "$work/empty" bogus=60
+expect 2 'not a number of seconds'     "$tangelo" set "$work/empty" dev_loss_tmo=soon
+expect 2 'excludes'                    "$tangelo" umount -l -f "$work/empty"
+expect 2 'adopt is required'           "$tangelo" watchdog
 expect 0 'Examples'                    "$tangelo" --help
 expect 0 '^tangelo [0-9]'              "$tangelo" --version
 ! grep -q "$mnt" /proc/self/mountinfo || die "a mount that failed is still there"

@@ -32,6 +32,8 @@ mount_view serving_mount() {
   mount_view m;
   m.mount = {"mnt", "/mnt", "h:/v"};
   m.supervised = true;
+  m.known = true;
+  m.path.state = name_of(path_state::running);
   m.core_attached = true;
   m.core.import_state = "FULL";
   for (std::size_t i = 0; i < process_role_count; ++i)
@@ -47,6 +49,8 @@ TEST(Status, SaysInOneWordHowAMountIs) {
   m.core.import_state = "FULL";
   m.core_attached = false;
   EXPECT_EQ(state_of(m), "WAITING");
+  m.path.state = name_of(path_state::fail_fast);
+  EXPECT_EQ(state_of(m), "FAILING");
   m.supervised = false;
   EXPECT_EQ(state_of(m), "UNSUPERVISED");
 }
@@ -65,9 +69,60 @@ TEST(Status, TellsOfACoreThatWillBeStarted) {
   m.processes[2].last_status = 9;
   m.processes[2].next_start_in_ns = 250 * ns_per_ms;
   const std::string text = status_text({m});
-  EXPECT_NE(text.find("not running, starts in 250ms, restarts 3, last ended by signal 9 (Killed)"),
+  EXPECT_NE(text.find("not running, starts again in 250ms, restarts 3, last ended by signal 9 "
+                      "(Killed)"),
             std::string::npos)
       << text;
+}
+
+TEST(Status, OfAnUnsupervisedMountShowsWhatIsKnown) {
+  mount_view m = serving_mount();
+  m.supervised = false;
+  m.why_not = "no watchdog answers";
+  m.processes[1].pid = 4711;
+  EXPECT_NE(status_text({m}).find("UNSUPERVISED\n  no watchdog answers\n"), std::string::npos);
+  EXPECT_NE(status_text({m}).find("pid 4711"), std::string::npos);
+  EXPECT_NE(status_json({m}).find("\"supervised\":false,\"why\":\"no watchdog answers\""),
+            std::string::npos);
+  EXPECT_NE(status_json({m}).find("\"pid\":4711"), std::string::npos);
+  m.known = false;
+  EXPECT_EQ(status_text({m}).find("pid 4711"), std::string::npos);
+  EXPECT_EQ(status_json({m}).find("processes"), std::string::npos);
+}
+
+TEST(Status, ShowsThePathAndThePolicyOnlyWhenThereIsSomethingToSay) {
+  mount_view m = serving_mount();
+  EXPECT_EQ(status_text({m}).find("path "), std::string::npos);
+  EXPECT_EQ(status_text({m}).find("policy"), std::string::npos);
+  EXPECT_EQ(status_text({m}).find("draining"), std::string::npos);
+  m.path = {name_of(path_state::blocked), 12'300 * ns_per_ms, true};
+  m.policy.dev_loss_tmo = 60;
+  const std::string text = status_text({m});
+  EXPECT_NE(text.find("  path       blocked for 12.3s: operations wait\n"), std::string::npos);
+  EXPECT_NE(text.find("  policy     dev_loss_tmo 60\n"), std::string::npos);
+  EXPECT_NE(text.find("  draining   "), std::string::npos);
+  const std::string json = status_json({m});
+  EXPECT_NE(json.find("\"path\":{\"state\":\"blocked\",\"for_ms\":12300,\"draining\":true}"),
+            std::string::npos);
+  EXPECT_NE(json.find("\"policy\":{\"reconnect_delay\":\"off\",\"fast_io_fail_tmo\":\"off\","
+                      "\"dev_loss_tmo\":60}"),
+            std::string::npos);
+}
+
+TEST(Status, CountsHangsAndResentRequests) {
+  mount_view m = serving_mount();
+  EXPECT_EQ(status_text({m}).find("resent"), std::string::npos);
+  m.processes[1].hangs = 2;
+  m.counters[0] = {"resent", 17};
+  const std::string text = status_text({m});
+  EXPECT_NE(text.find("replaced 2 times because it stood still"), std::string::npos);
+  EXPECT_NE(text.find("17 resent"), std::string::npos);
+  EXPECT_NE(status_json({m}).find("\"hangs\":2"), std::string::npos);
+}
+
+TEST(Policy, IsShownInOneLine) {
+  EXPECT_EQ(policy_line({}), "all off: operations wait for ever");
+  EXPECT_EQ(policy_line({5, 15, policy_off}), "reconnect_delay 5, fast_io_fail_tmo 15");
 }
 
 TEST(Arguments, SplitTheWordsOfOptions) {
@@ -94,11 +149,21 @@ TEST(Arguments, BecomeOneCommand) {
   const auto umount = parse({"umount", "-l", "/mnt"});
   ASSERT_TRUE(umount);
   EXPECT_TRUE(std::get<umount_arguments>(*umount).lazy);
+  EXPECT_FALSE(std::get<umount_arguments>(*umount).force);
+  const auto set = parse({"set", "/mnt", "dev_loss_tmo=60", "fast_io_fail_tmo=off"});
+  ASSERT_TRUE(set);
+  EXPECT_EQ(std::get<set_arguments>(*set).words.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<abort_arguments>(*parse({"abort", "/mnt"})));
+  EXPECT_TRUE(std::holds_alternative<upgrade_arguments>(*parse({"upgrade", "/mnt"})));
+  const auto adopt = parse({"watchdog", "--adopt", "/mnt"});
+  ASSERT_TRUE(adopt);
+  EXPECT_EQ(std::get<adopt_arguments>(*adopt).mount, "/mnt");
 }
 
 TEST(Arguments, AreRefusedAsUsage) {
   for (const std::vector<std::string>& words :
-       {std::vector<std::string>{}, {"bogus"}, {"mount", "h:/v"}, {"status", "--bogus"}}) {
+       {std::vector<std::string>{}, {"bogus"}, {"mount", "h:/v"}, {"status", "--bogus"},
+        {"umount", "-l", "-f", "/mnt"}, {"watchdog", "/mnt"}, {"abort"}, {"set"}}) {
     const auto parsed = parse(words);
     ASSERT_FALSE(parsed);
     EXPECT_EQ(parsed.error().code, exit_code::usage);
@@ -111,6 +176,9 @@ TEST(Arguments, HelpAndVersionAreNoFailure) {
     ASSERT_TRUE(said);
     EXPECT_FALSE(std::get<said_arguments>(*said).text.empty());
   }
+  const auto said = parse({"set", "--help"});
+  ASSERT_TRUE(said);
+  EXPECT_NE(std::get<said_arguments>(*said).text.find("fast_io_fail_tmo=N"), std::string::npos);
 }
 
 }  // namespace

@@ -1,0 +1,46 @@
+// control: asking the processes of a mount, over the sockets in RUN/mounts/NAME/
+// (protocol/supervise.h).
+//
+// Command line only. One question and one answer per connection; no call waits longer than it was
+// told to, also when the one asked stands still. What comes back is not believed: its size and
+// version are checked, its text is cut and cleaned.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/fd.h"
+#include "base/problem.h"
+#include "cli/mounts.h"
+#include "protocol/supervise.h"
+
+namespace tangelo {
+
+// Who is asked: the watchdog at control.sock, the front end at fs.sock.
+enum class asked : std::uint8_t { watchdog, front_end };
+
+struct control_reply {
+  asked by = asked::watchdog;  // who answered
+  int errno_value = 0;         // 0: done
+  std::string text;            // for a person; may be empty
+  unique_fd fs_arena;          // for control_verb::arenas
+  unique_fd shared_arena;
+};
+
+// Fails with exit_code::unreachable when there is nobody, or no answer within `wait_ms`.
+outcome<control_reply> ask(asked who, const std::string& run_root, const std::string& name,
+                           const control_request& request, int wait_ms);
+outcome<control_reply> ask_watchdog(const std::string& run_root, const std::string& name,
+                                    control_verb verb, int wait_ms);
+// The watchdog, or the front end where no watchdog answers; fails with what the watchdog's failure
+// was.
+outcome<control_reply> ask_either(const std::string& run_root, const std::string& name,
+                                  control_verb verb, int wait_ms);
+
+// What a reply that says no means for the user.
+problem refusal(const mount_ref& mount, const control_reply& reply);
+// Text of another process, up to its zero, without control characters.
+std::string printable(std::string_view text);
+
+}  // namespace tangelo
