@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "protocol/arena.h"
 #include "protocol/op_state.h"
+#include "protocol/policy.h"
 #include "protocol/records.h"
 
 namespace tangelo {
@@ -14,6 +15,11 @@ namespace tangelo {
 namespace {
 
 constexpr std::size_t upcalls_per_turn = 256;
+
+std::uint64_t back_off_max_of(const policy_record& record) noexcept {
+  const std::uint32_t seconds = read_policy(record).reconnect_delay;
+  return seconds == policy_off ? session_timings{}.back_off_max_ns : seconds * ns_per_s;
+}
 
 template <std::size_t N>
 void store_text(std::array<atomic_u64, N>& to, std::string_view text) noexcept {
@@ -37,6 +43,7 @@ session_options options_of(const core::wiring& w, std::vector<std::string> addre
   // What the core before this one knew of the server: only so can "forgotten" be told from "new".
   o.last_boot_generation = w.shared.core.boot_generation.load(std::memory_order_relaxed);
   o.last_committed = w.shared.core.last_committed.load(std::memory_order_relaxed);
+  o.timings.back_off_max_ns = back_off_max_of(w.arena.watchdog.policy);
   o.seed = w.arena.watchdog.incarnation ^ w.generation;
   return o;
 }
@@ -63,6 +70,11 @@ bool core::turn() noexcept {
     take_upcall(*hint);
   }
   return true;
+}
+
+void core::beat() noexcept {
+  w_.shared.core.beats.fetch_add(1, std::memory_order_release);
+  session_->set_back_off_max_ns(back_off_max_of(w_.arena.watchdog.policy));
 }
 
 void core::ring_if_needed() noexcept {
@@ -132,6 +144,7 @@ void core::write_downcall(std::uint32_t index, downcall_cell& cell) noexcept {
 void core::on_import_state(import_state state) noexcept {
   log_info("import: {}", name_of(state));
   tell_status();
+  w_.ring_front_end();  // it offers ops only while the path is up
 }
 
 // Everything not answered is over: its fate is unknown, the application is told EIO.
@@ -161,7 +174,7 @@ void core::tell_status() noexcept {
                               std::memory_order_relaxed);
   store_text(page.address, s.address);
   store_text(page.last_text, s.last_text);
-  page.beats.fetch_add(1, std::memory_order_release);
+  page.path_up.store(s.state == import_state::full ? 1 : 0, std::memory_order_release);
 }
 
 // commit = sync: an answered mutation is committed, so there is never anything to replay.
@@ -169,11 +182,12 @@ bool core::next_replay(std::uint64_t, replay_entry&) { return false; }
 
 bool core::next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& inode,
                      std::uint32_t& open_flags) {
-  for (std::uint64_t i = after == 0 ? 0 : (after & 0xffff) + 1; i < handle_count; ++i) {
+  const std::uint32_t end = handles_end();
+  for (std::uint64_t i = after == 0 ? 0 : (after & 0xffff) + 1; i < end; ++i) {
     control_word word;
     handle_cell cell;
     if (!copy_record(w_.arena.handles[i], word, cell)) continue;
-    if (word.state != static_cast<std::uint8_t>(handle_state::open)) continue;
+    if (word.state == static_cast<std::uint8_t>(handle_state::free)) continue;
     if (cell.inode == 0) continue;
     handle = cell.handle;
     inode = cell.inode;
@@ -184,10 +198,15 @@ bool core::next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& 
 }
 
 std::uint32_t core::held() const {
-  for (const handle_slot& slot : w_.arena.handles)
-    if (control_of(slot).state == static_cast<std::uint8_t>(handle_state::open))
+  const std::uint32_t end = handles_end();
+  for (std::uint32_t i = 0; i < end; ++i)
+    if (control_of(w_.arena.handles[i]).state != static_cast<std::uint8_t>(handle_state::free))
       return held_state::opens;
   return 0;
+}
+
+std::uint32_t core::handles_end() const noexcept {
+  return std::min(w_.arena.handles_used_end.load(std::memory_order_acquire), handle_count);
 }
 
 }  // namespace tangelo

@@ -39,6 +39,8 @@ class core final : public session_events, public replay_source {
   // Takes upcalls and submits them; true: there is more, call again without sleeping.
   bool turn() noexcept;
   bool prepare_sleep() noexcept { return up_.prepare_sleep(); }
+  // Every beat_period_ns: shows that the loop turns, and takes over a changed policy.
+  void beat() noexcept;
   // Rings the front end if it sleeps and there is something for it.
   void ring_if_needed() noexcept;
   // The front end makes no sense to us: stop and let the watchdog start another core.
@@ -60,6 +62,7 @@ class core final : public session_events, public replay_source {
   void take_upcall(ring_entry hint) noexcept;
   void write_downcall(std::uint32_t index, downcall_cell& cell) noexcept;
   void tell_status() noexcept;
+  std::uint32_t handles_end() const noexcept;
 
   wiring w_;
   ring_consumer up_;

@@ -8,32 +8,58 @@
 #include "base/log.h"
 #include "client_core/process.h"
 
+namespace {
+
+using namespace std::literals;
+
+struct core_words {
+  tangelo::core_fds fds;
+  std::string source;
+  bool self_test = false;
+};
+
+core_words parse(int argc, char** argv) {
+  core_words words;
+  words.self_test = argc > 1 && argv[1] == "--self-test"sv;
+  for (int i = words.self_test ? 2 : 1; i + 1 < argc; i += 2) {
+    const std::string_view name = argv[i];
+    const std::string_view value = argv[i + 1];
+    int* fd = name == "--device-fd"sv   ? &words.fds.device
+              : name == "--keeper-fd"sv ? &words.fds.keeper
+              : name == "--fuse-fd"sv   ? &words.fds.fuse
+              : name == "--arena-fd"sv  ? &words.fds.arena
+                                        : nullptr;
+    if (fd != nullptr) std::from_chars(value.data(), value.data() + value.size(), *fd);
+    if (name == "--source"sv) words.source = value;
+  }
+  return words;
+}
+
+int fail(const tangelo::problem& p) noexcept {
+  tangelo::log_error("{}; {}", p.text, p.hint);
+  return static_cast<int>(p.code);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  using namespace std::literals;
   using tangelo::log_level;
   const bool verbose = std::getenv("TANGELO_DEBUG") != nullptr;
   tangelo::log_start("core", verbose ? log_level::debug : log_level::info);
-  int device_fd = -1;
-  std::string source;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string_view name = argv[i];
-    const std::string_view value = argv[i + 1];
-    if (name == "--device-fd"sv)
-      std::from_chars(value.data(), value.data() + value.size(), device_fd);
-    if (name == "--source"sv) source = value;
+  core_words words = parse(argc, argv);
+  if (words.self_test) {
+    const tangelo::outcome<void> fit = tangelo::core_process::self_test(words.fds.arena);
+    return fit ? 0 : fail(fit.error());
   }
-  if (device_fd < 0 || source.empty()) {
-    tangelo::log_error("usage: tangelo-core --device-fd N --source HOSTS:/VOLUME; it is started "
-                       "by tangelo-watchdog: use `tangelo mount`");
+  if (words.fds.device < 0 || words.source.empty()) {
+    tangelo::log_error("usage: tangelo-core --device-fd N --source HOSTS:/VOLUME [--keeper-fd N "
+                       "--fuse-fd N]; it is started by tangelo-watchdog: use `tangelo mount`");
     return static_cast<int>(tangelo::exit_code::usage);
   }
   std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGINT, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
-  auto process = tangelo::core_process::make(device_fd, source);
-  if (!process) {
-    tangelo::log_error("{}; {}", process.error().text, process.error().hint);
-    return static_cast<int>(process.error().code);
-  }
+  auto process = tangelo::core_process::make(words.fds, words.source);
+  if (!process) return fail(process.error());
   return (*process)->run();
 }

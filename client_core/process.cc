@@ -3,10 +3,12 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "base/log.h"
 #include "base/packet_socket.h"
+#include "base/resident.h"
 #include "rdma/tcp/tcp_provider.h"
 
 namespace tangelo {
@@ -67,29 +69,43 @@ outcome<core_process::attachment> core_process::attach(int socket) {
   return a;
 }
 
-outcome<std::unique_ptr<core_process>> core_process::make(int device_fd,
+outcome<void> core_process::self_test(int arena_fd) {
+  outcome<fs_arena_map> arena = fs_arena_map::map(unique_fd(arena_fd), arena_access::read_only);
+  if (!arena) return failure{arena.error()};
+  outcome<std::unique_ptr<loop>> l = loop::make(512);
+  if (!l) return failure{l.error()};
+  return {};
+}
+
+outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
                                                           const std::string& source) {
-  unique_fd device(device_fd);
+  unique_fd device(fds.device);
+  unique_fd keeper(fds.keeper);
+  unique_fd fuse(fds.fuse);
   outcome<core_source> where = parse_source(source);
   if (!where) return failure{where.error()};
   outcome<std::unique_ptr<loop>> l = loop::make(512);
   if (!l) return failure{l.error()};
-  outcome<attachment> a = attach(device_fd);
+  outcome<attachment> a = attach(fds.device);
   if (!a) return failure{a.error()};
   outcome<fs_arena_map> arena = fs_arena_map::map(std::move(a->arena), arena_access::read_only);
   if (!arena) return failure{arena.error()};
   outcome<shared_arena_map> shared =
       shared_arena_map::map(std::move(a->shared), arena_access::read_write);
   if (!shared) return failure{shared.error()};
-  return std::unique_ptr<core_process>(
-      new core_process(*std::move(l), std::move(device), *std::move(arena), *std::move(shared),
-                       *std::move(a), *std::move(where)));
+  std::unique_ptr<core_process> process(
+      new core_process(*std::move(l), std::move(device), std::move(fuse), *std::move(arena),
+                       *std::move(shared), *std::move(a), *std::move(where)));
+  if (keeper) process->control_.open(std::move(keeper));
+  return process;
 }
 
-core_process::core_process(std::unique_ptr<loop> l, unique_fd device, fs_arena_map arena,
-                           shared_arena_map shared, attachment a, core_source source)
+core_process::core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd fuse,
+                           fs_arena_map arena, shared_arena_map shared, attachment a,
+                           core_source source)
     : loop_(std::move(l)),
       device_(std::move(device)),
+      fuse_(std::move(fuse)),
       arena_(std::move(arena)),
       shared_(std::move(shared)),
       up_bell_(std::move(a.up_bell)),
@@ -110,12 +126,20 @@ int core_process::run() {
   // Each write to the eventfd is told once: its count need not be read (it cannot overflow).
   bell_poller_ = std::make_unique<poller>(*loop_, up_bell_.get(), [] {});
   loop_->set_before_sleep([this] { return work(); });
+  keep_resident();
+  beat();
   core_->start();
   loop_->run();
   return exit_code_;
 }
 
+void core_process::beat() noexcept {
+  core_->beat();
+  (void)loop_->call_after(beat_period_ns, [this] { beat(); });
+}
+
 bool core_process::work() noexcept {
+  if (keeping_) return false;
   const bool more = core_->turn();
   core_->ring_if_needed();
   if (core_->broken()) {
@@ -133,14 +157,45 @@ void core_process::on_device() noexcept {
     const packet_status status = receive_object(device_.get(), request);
     if (status == packet_status::none) return;
     if (status == packet_status::closed) {
-      log_info("the front end has closed the connection");
-      loop_->stop();
-      return;
+      device_poller_->stop();
+      return on_front_end_gone();
     }
     if (request.type != device_message::detach_request || leaving_) continue;
     leaving_ = true;
     core_->leave([this] { loop_->stop(); });
   }
+}
+
+// The rings belong to the next core from now on; what the server still answers comes too late.
+void core_process::on_front_end_gone() noexcept {
+  if (leaving_) return;
+  if (!fuse_) {
+    log_info("the front end is gone");
+    return loop_->stop();
+  }
+  keeping_ = true;
+  log_notice("the front end is gone: keeping its descriptors");
+  look_for_the_end();
+}
+
+// The mount may be taken away meanwhile; nobody else would tell us.
+void core_process::look_for_the_end() noexcept {
+  constexpr std::uint64_t period_ns = ns_per_s;
+  pollfd p{fuse_.get(), 0, 0};
+  if (::poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0) {
+    log_notice("the mount is gone");
+    return loop_->stop();
+  }
+  (void)loop_->call_after(period_ns, [this] { look_for_the_end(); });
+}
+
+void core_process::on_control(const control_request& request, control_ticket ticket) noexcept {
+  if (request.verb != control_verb::adopt)
+    return control_.answer(ticket, answer_of(EINVAL, "the core does not do that"));
+  if (!keeping_)
+    return control_.answer(ticket, answer_of(EBUSY, "the front end lives: ask fs.sock"));
+  const int fds[] = {fuse_.get(), arena_.fd(), shared_.fd()};
+  control_.answer(ticket, answer_of(0, ""), fds);
 }
 
 }  // namespace tangelo

@@ -36,6 +36,9 @@ class answer_builder {
   // An answer with a fixed body, for what the front end answers by itself.
   void build_body(std::uint64_t kernel_id, byte_span body) noexcept;
 
+  // Makes the answer that was built one to request `kernel_id`.
+  void address_to(std::uint64_t kernel_id) noexcept { header_.unique = kernel_id; }
+
   const iovec* parts() const noexcept { return parts_; }
   int part_count() const noexcept { return part_count_; }
 

@@ -27,16 +27,20 @@ front_end::front_end(const wiring& w)
       ops_(w.arena),
       handles_(w.arena),
       numbers_(w.arena),
+      path_(w.arena.pulse, w.arena.watchdog.policy),
       up_(w.shared.up),
       down_(w.shared.down),
       notes_(op_slot_count),
       request_(request_size_max),
       generation_(w.arena.core_generation.load(std::memory_order_relaxed)) {
   order_.reserve(op_slot_count);
+  for (std::size_t k = 0; k < slot_class_count; ++k) populated_[k].assign(slot_shapes[k].count, 0);
+  take_over_ops();
 }
 
 bool front_end::turn() noexcept {
   const bool more_downcalls = take_downcalls();
+  look_at_path();
   const bool more_requests = read_requests();
   want_inode_range();
   offer_ops();
@@ -51,8 +55,10 @@ std::uint64_t front_end::attach_core() noexcept {
   down_.reset();
   w_.shared.down.produced.store(0, std::memory_order_relaxed);
   w_.shared.down.consumed.store(0, std::memory_order_relaxed);
+  w_.shared.core.path_up.store(0, std::memory_order_relaxed);
   core_attached_ = true;
   bad_core_ = false;
+  resume();
   w_.arena.core_attached.store(1, std::memory_order_release);
   return generation_;
 }
@@ -97,12 +103,31 @@ void front_end::relist_by_arrival() noexcept {
   }
 }
 
+void front_end::set_draining(bool on) noexcept {
+  draining_ = on;
+  w_.arena.pulse.draining.store(on ? 1 : 0, std::memory_order_relaxed);
+}
+
+void front_end::look_at_path() noexcept {
+  for (;;) {
+    const bool is_up =
+        core_attached_ && w_.shared.core.path_up.load(std::memory_order_acquire) == 1;
+    switch (path_.look(is_up, w_.time.now_ns())) {
+      case path_action::none: return;
+      case path_action::start_clock: break;
+      case path_action::refuse_unexecuted: refuse_callers(false); break;
+      case path_action::refuse_all: refuse_callers(true); break;
+    }
+  }
+}
+
 void front_end::offer_ops() noexcept {
+  if (path_.state() != path_state::running || draining_) return;
   // First, whatever its place: those before it may all be waiting for the numbers it brings.
-  if (core_attached_ && range_op_ && ops_.is_listed(*range_op_)) hand_over(*range_op_);
+  if (range_op_ && ops_.is_listed(*range_op_)) hand_over(*range_op_);
   std::size_t skipped = 0;
   std::optional<std::uint32_t> next = ops_.first();
-  while (core_attached_ && next && offered_count_ < op_offered_count_max &&
+  while (next && offered_count_ < op_offered_count_max &&
          skipped < skips_per_turn) {
     const std::uint32_t index = *next;
     next = ops_.after(index);
@@ -121,14 +146,15 @@ bool front_end::may_offer(std::uint32_t index) noexcept {
   if (ops_.cell(index).op == opcode::rmdir && given_up_mutations_ != 0 &&
       ops_.state(index) != op_state::given_up)
     return false;
-  return notes_[index].prepared || prepare(index);
+  return ops_.slot(index).prepared.load(std::memory_order_relaxed) != 0 || prepare(index);
 }
 
 bool front_end::prepare(std::uint32_t index) noexcept {
   const op_cell& now = ops_.cell(index);
   const bool wants_number = is_creating(now.op);
+  atomic_u32& prepared = ops_.slot(index).prepared;
   if (!wants_number && now.payload_out.kind == slot_class::none) {
-    notes_[index].prepared = true;
+    prepared.store(1, std::memory_order_relaxed);
     return true;
   }
   op_cell cell;
@@ -146,7 +172,7 @@ bool front_end::prepare(std::uint32_t index) noexcept {
     if (cell.op == opcode::create) handles_.set_inode(cell.handle, *number);
   }
   ops_.rewrite(index, cell);
-  notes_[index].prepared = true;
+  prepared.store(1, std::memory_order_release);
   return true;
 }
 
@@ -217,15 +243,19 @@ void front_end::take_downcall(ring_entry hint) noexcept {
   notes_[index].offered = false;
   --offered_count_;
   switch (ops_.apply(index, op_event::downcall, static_cast<std::uint32_t>(generation_))) {
-    case op_action::reply: finish_serviced(index, d, true); return;
-    case op_action::release: finish_serviced(index, d, false); return;
+    case op_action::reply: finish_serviced(index, d); return;
+    case op_action::release: finish_abandoned(index, d); return;
     case op_action::drop: count(c.downcalls_dropped); return;
     case op_action::none:
     case op_action::enqueue:
     case op_action::hand_over:
     case op_action::requeue:
     case op_action::reply_eintr:
+    case op_action::reply_eio:
     case op_action::abandon:
+    case op_action::abandon_eio:
+    case op_action::orphan:
+    case op_action::forget:
     case op_action::free_slot:
     case op_action::never: return;
   }
@@ -235,29 +265,48 @@ bool front_end::is_sound(std::uint32_t index, const downcall_cell& d) const noex
   return d.payload_size <= ops_.cell(index).payload_out.size;
 }
 
-void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d,
-                                bool answer) noexcept {
+answer_facts front_end::build_answer(std::uint32_t index, const downcall_cell& d) noexcept {
   const op_cell& op = ops_.cell(index);
   slot_ref filled = op.payload_out;
   filled.size = d.payload_size;
-  const byte_span payload =
-      filled.kind == slot_class::none ? byte_span{} : slot_bytes(w_.shared, filled);
-  const answer_facts facts = answer_.build(op, d, payload, hints_);
-  if (answer && op.kernel_id != 0) send_answer();
-  if (!answer && is_mutation(op.op)) --given_up_mutations_;
-  const opcode kind = op.op;
-  const std::uint64_t inode = op.inode;
-  const std::uint64_t handle = op.handle;
-  note_result(op, facts);
-  end_op(index);
-  // A file that was opened for a caller who has gone is closed again.
-  const bool opened = kind == opcode::open || kind == opcode::create;
-  if (!answer && opened && facts.status == error_code::ok) {
-    const std::uint64_t file = kind == opcode::create ? facts.inode : inode;
-    std::byte body[op_body_size_max];
-    const std::optional<std::size_t> size = encode(open_call{{}, file, handle, 0}, body);
-    queue_own(opcode::release, {body, size.value_or(0)}, file, handle);
+  if (filled.kind == slot_class::none) return answer_.build(op, d, {}, hints_);
+  populate(filled);
+  return answer_.build(op, d, slot_bytes(w_.shared, filled), hints_);
+}
+
+// The reply is last: what a successor must know of it is in the arena before.
+void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d) noexcept {
+  const answer_facts facts = build_answer(index, d);
+  note_result(ops_.cell(index), facts);
+  if (const std::uint64_t id = ops_.reply_id(index); id != 0) {
+    answer_.address_to(id);
+    send_answer();
   }
+  end_op(index);
+}
+
+// A file that was opened for a caller who has gone is closed again.
+void front_end::finish_abandoned(std::uint32_t index, const downcall_cell& d) noexcept {
+  const answer_facts facts = build_answer(index, d);
+  const op_cell& op = ops_.cell(index);
+  note_result(op, facts);
+  const bool opened = op.op == opcode::open || op.op == opcode::create;
+  if (opened && facts.status == error_code::ok) {
+    const std::uint64_t file = op.op == opcode::create ? facts.inode : op.inode;
+    std::byte body[op_body_size_max];
+    const std::optional<std::size_t> size = encode(open_call{{}, file, op.handle, 0}, body);
+    queue_own(opcode::release, {body, size.value_or(0)}, file, op.handle);
+  }
+  if (is_mutation(op.op)) --given_up_mutations_;
+  end_op(index);
+}
+
+// A slot is populated as far as it is used, once for each process that uses it.
+void front_end::populate(const slot_ref& slot) noexcept {
+  std::uint32_t& done = populated_[static_cast<std::size_t>(slot.kind)][slot.index];
+  if (slot.size <= done) return;
+  w_.kernel.populate(slot_bytes(w_.shared, slot).subspan(done));
+  done = slot.size;
 }
 
 void front_end::note_result(const op_cell& op, const answer_facts& facts) noexcept {
@@ -266,13 +315,18 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
     numbers_.forget();
   switch (op.op) {
     case opcode::open:
-      if (!ok) handles_.close(op.handle);
-      return;
-    case opcode::create:
       if (ok)
-        handles_.set_inode(op.handle, facts.inode);
+        handles_.confirm(op.handle);
       else
         handles_.close(op.handle);
+      return;
+    case opcode::create:
+      if (ok) {
+        handles_.set_inode(op.handle, facts.inode);
+        handles_.confirm(op.handle);
+      } else {
+        handles_.close(op.handle);
+      }
       return;
     case opcode::release: handles_.close(op.handle); return;
     case opcode::inode_range:
@@ -311,7 +365,8 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
 void front_end::end_op(std::uint32_t index) noexcept {
   const op_cell& op = ops_.cell(index);
   slots_.give_back(op.payload_in);
-  if (notes_[index].prepared) slots_.give_back(op.payload_out);
+  if (ops_.slot(index).prepared.load(std::memory_order_relaxed) != 0)
+    slots_.give_back(op.payload_out);
   if (notes_[index].interrupted) --interrupted_count_;
   notes_[index] = {};
   const op_action action =

@@ -3,7 +3,10 @@
 //
 // One object per mount, one thread: the loop's. turn() does a bounded amount of everything there is
 // to do; the process around it (fs/process.h) or the simulator calls it whenever the kernel or the
-// core's bell rings. Nothing here waits, and nothing of ours is allocated after construction.
+// core's bell rings. Nothing here waits, and nothing of ours is allocated after start().
+//
+// A front end that dies is replaced by another one on the same arena: the constructor takes over
+// what its predecessor knew, start() learns from the kernel which callers still wait.
 //
 // Invariants:
 //   1. A request taken from the kernel is answered exactly once (op_transitions.h).
@@ -12,6 +15,10 @@
 //   3. Data slots, barrier and handle of an op are given back after the reply, never before.
 //   4. What a core writes is copied, checked, and only then used. A core that breaks the protocol
 //      is reported through bad_core(); nothing of ours depends on its memory.
+//   5. Ops are offered only while the core says that its server is there, so an op that waits for
+//      the server was not executed, and may be answered EINTR or EIO truthfully.
+//   6. Two large write slots stay free, for the requests that only a successor's sweep brings to
+//      light.
 #pragma once
 
 #include <array>
@@ -27,6 +34,7 @@
 #include "fs/inode_numbers.h"
 #include "fs/kernel_port.h"
 #include "fs/op_table.h"
+#include "fs/path_state.h"
 #include "fs/request.h"
 #include "fs/slot_pool.h"
 #include "protocol/device.h"
@@ -50,9 +58,12 @@ class front_end {
     bell& core_bell;
     fs_arena& arena;
     shared_arena& shared;
+    bool kernel_resends = true;  // FUSE_NOTIFY_RESEND was agreed on
   };
   explicit front_end(const wiring& w);
 
+  // Once, before the first turn().
+  void start() noexcept;
   // One round of work; true: there is more, call again without sleeping.
   bool turn() noexcept;
   // Tells the core to ring us; false: something came in meanwhile, do not sleep.
@@ -65,6 +76,16 @@ class front_end {
   bool has_core() const noexcept { return core_attached_; }
   // The attached core broke the device protocol; the process has it killed. Cleared by lose_core.
   bool bad_core() const noexcept { return bad_core_; }
+
+  // While draining nothing is read and nothing offered, so that a process can be replaced at rest.
+  void drain() noexcept { set_draining(true); }
+  void resume() noexcept { set_draining(false); }
+  bool drained() const noexcept { return draining_ && offered_count_ == 0; }
+
+  // Answers every waiting caller EIO.
+  void abort_callers() noexcept { refuse_callers(true); }
+  // When turn() wants to be called by itself: a time of the mount's policy runs out.
+  std::uint64_t wake_at_ns() const noexcept { return path_.due_ns(); }
 
   // The kernel has let go of the mount: no request will come any more.
   bool unmounted() const noexcept { return unmounted_; }
@@ -80,25 +101,43 @@ class front_end {
 
  private:
   struct op_notes {
-    bool prepared = false;     // has its inode number and its reply slot
     bool interrupted = false;  // a signal came; a SIGKILL after it is not told
     bool offered = false;      // counted in offered_count_
   };
 
+  // taking over from a predecessor
+  void take_over_ops() noexcept;
+  void sweep() noexcept;
+  bool sweep_one(std::vector<bool>& returned, std::vector<bool>& interrupted) noexcept;
+  void settle(const std::vector<bool>& returned, std::uint64_t last_xid) noexcept;
+  void settle_op(std::uint32_t index, bool returned) noexcept;
+  void settle_answered(std::uint32_t index, bool returned) noexcept;
+  void revive_all() noexcept;
+  void revive_op(std::uint32_t index) noexcept;
+  void close_unused_handles() noexcept;
+  std::optional<downcall_cell> downcall_of(std::uint32_t index) const noexcept;
+
   // requests
   bool read_requests() noexcept;
-  bool reserve_receive_slot() noexcept;
+  bool reserve_receive_slot(std::size_t spare) noexcept;
+  ssize_t read_request() noexcept;
   void take_request(std::size_t size) noexcept;
   void queue_op(op_draft& draft, bool opening) noexcept;
   bool place_payload(op_draft& draft) noexcept;
   void take_interrupt(std::uint64_t kernel_id) noexcept;
   void interrupt_op(std::uint32_t index, bool killed) noexcept;
+  void refuse_op(std::uint32_t index) noexcept;
+  void refuse_callers(bool all) noexcept;
+  void note_abandoned(std::uint32_t index) noexcept;
+  void end_unexecuted(std::uint32_t index, std::optional<error_code> error) noexcept;
   void open_directory(const op_draft& draft) noexcept;
   std::optional<std::uint32_t> queue_own(opcode op, byte_span body, std::uint64_t inode,
                                          std::uint64_t handle) noexcept;
   void want_inode_range() noexcept;
 
   // upcalls
+  void look_at_path() noexcept;
+  void set_draining(bool on) noexcept;
   void offer_ops() noexcept;
   bool may_offer(std::uint32_t index) noexcept;
   bool prepare(std::uint32_t index) noexcept;
@@ -108,11 +147,14 @@ class front_end {
   bool take_downcalls() noexcept;
   void take_downcall(ring_entry hint) noexcept;
   bool is_sound(std::uint32_t index, const downcall_cell& d) const noexcept;
-  void finish_serviced(std::uint32_t index, const downcall_cell& d, bool answer) noexcept;
+  void finish_serviced(std::uint32_t index, const downcall_cell& d) noexcept;
+  void finish_abandoned(std::uint32_t index, const downcall_cell& d) noexcept;
+  answer_facts build_answer(std::uint32_t index, const downcall_cell& d) noexcept;
   void note_result(const op_cell& op, const answer_facts& facts) noexcept;
   void end_op(std::uint32_t index) noexcept;
   void send_answer() noexcept;
   void answer_error(std::uint64_t kernel_id, error_code error) noexcept;
+  void populate(const slot_ref& slot) noexcept;
   void relist_by_arrival() noexcept;
 
   wiring w_;
@@ -123,11 +165,13 @@ class front_end {
   inode_numbers numbers_;
   cache_hints hints_;
   answer_builder answer_;
+  path_watch path_;
   ring_producer up_;
   ring_consumer down_;
 
   std::vector<op_notes> notes_;
   std::vector<std::uint32_t> order_;  // scratch of relist_by_arrival()
+  std::array<std::vector<std::uint32_t>, slot_class_count> populated_;  // bytes of each slot
   std::vector<std::byte> request_;    // scratch: a request that is not a WRITE, in one piece
   std::optional<slot_ref> receive_slot_;
   std::uint64_t generation_ = 0;
@@ -140,6 +184,7 @@ class front_end {
   bool bad_core_ = false;
   bool unmounted_ = false;
   bool deaf_ = false;
+  bool draining_ = false;
 };
 
 }  // namespace tangelo

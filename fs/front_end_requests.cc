@@ -18,28 +18,42 @@ constexpr std::size_t own_op_reserve = 16;
 constexpr auto write_large = static_cast<std::size_t>(slot_class::write_large);
 constexpr auto write_small = static_cast<std::size_t>(slot_class::write_small);
 
+// Large write slots that stay free for a successor: one for a request that only the kernel and the
+// receive cell know of, one to read the next into.
+constexpr std::size_t sweep_slot_reserve = 2;
+
 void count(atomic_u64& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace
 
-bool front_end::reserve_receive_slot() noexcept {
-  if (!receive_slot_) receive_slot_ = slots_.take(slot_class::write_large, 0);
-  return receive_slot_.has_value();
+bool front_end::reserve_receive_slot(std::size_t spare) noexcept {
+  if (receive_slot_) return true;
+  if (slots_.free_count(slot_class::write_large) <= spare) return false;
+  receive_slot_ = slots_.take(slot_class::write_large, 0);
+  slot_ref whole = *receive_slot_;
+  whole.size = slot_shapes[write_large].stride;
+  populate(whole);
+  return true;
+}
+
+// One request from the kernel, into the receive cell and the receive slot.
+ssize_t front_end::read_request() noexcept {
+  receive_cell& cell = w_.arena.receive;
+  cell.head.fill(std::byte{0});
+  cell.tail_slot.store(receive_slot_->index, std::memory_order_relaxed);
+  std::byte* tail = w_.shared.slots + slot_offset(slot_class::write_large, receive_slot_->index);
+  return w_.kernel.read_request(cell.head, {tail, slot_shapes[write_large].stride});
 }
 
 bool front_end::read_requests() noexcept {
-  for (std::size_t n = 0; n < requests_per_turn && !unmounted_; ++n) {
-    if (ops_.free_count() <= own_op_reserve || !reserve_receive_slot()) {
+  for (std::size_t n = 0; n < requests_per_turn && !unmounted_ && !draining_; ++n) {
+    if (ops_.free_count() <= own_op_reserve || !reserve_receive_slot(sweep_slot_reserve)) {
       if (!deaf_) count(w_.arena.counters.deaf_periods);
       deaf_ = true;
       return false;
     }
     deaf_ = false;
-    receive_cell& cell = w_.arena.receive;
-    cell.head.fill(std::byte{0});
-    cell.tail_slot.store(receive_slot_->index, std::memory_order_relaxed);
-    std::byte* tail = w_.shared.slots + slot_offset(slot_class::write_large, receive_slot_->index);
-    const ssize_t size = w_.kernel.read_request(cell.head, {tail, slot_shapes[write_large].stride});
+    const ssize_t size = read_request();
     if (size == -EAGAIN) return false;
     if (size == -EINTR || size == -ENOENT) continue;
     if (size < 0) {
@@ -51,7 +65,7 @@ bool front_end::read_requests() noexcept {
     }
     take_request(static_cast<std::size_t>(size));
   }
-  return !unmounted_;
+  return !unmounted_ && !draining_;
 }
 
 void front_end::take_request(std::size_t size) noexcept {
@@ -82,24 +96,14 @@ void front_end::take_request(std::size_t size) noexcept {
     case request_kind::no_answer: break;
     case request_kind::interrupt: take_interrupt(draft.interrupted); break;
     case request_kind::open_directory: open_directory(draft); break;
-    case request_kind::close_directory:
-      handles_.close(draft.cell.handle);
-      answer_error(header.unique, error_code::ok);
-      break;
+    case request_kind::close_directory: answer_error(header.unique, error_code::ok); break;
   }
   w_.arena.receive.head.fill(std::byte{0});
 }
 
+// Nothing is kept for it: positions in a directory are the server's cookies.
 void front_end::open_directory(const op_draft& draft) noexcept {
-  const op_cell& op = draft.cell;
-  const std::optional<std::uint64_t> handle = handles_.open(op.inode, op.kernel_flags);
-  if (!handle) {
-    answer_error(op.kernel_id, error_code::no_memory);
-    return;
-  }
-  fuse_open_out out{};
-  out.fh = *handle;
-  answer_.build_body(op.kernel_id, object_bytes(out));
+  answer_.build_body(draft.reply_id, object_bytes(fuse_open_out{}));
   send_answer();
 }
 
@@ -126,12 +130,11 @@ bool front_end::place_payload(op_draft& draft) noexcept {
 
 void front_end::queue_op(op_draft& draft, bool opening) noexcept {
   op_cell& op = draft.cell;
-  const std::uint64_t kernel_id = op.kernel_id;
   if (opening) {
     const std::optional<std::uint64_t> handle =
         handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags);
     if (!handle) {
-      answer_error(kernel_id, error_code::no_memory);
+      answer_error(draft.reply_id, error_code::no_memory);
       return;
     }
     set_new_handle(op, *handle);
@@ -140,7 +143,9 @@ void front_end::queue_op(op_draft& draft, bool opening) noexcept {
   CHECK(index.has_value());  // read_requests() reads only while one is free
   CHECK(place_payload(draft));
   barriers_.add(*index, draft.claims, draft.claim_count);
-  ops_.begin(*index, op);
+  ops_.begin(*index, op, draft.reply_id);
+  if (path_.state() == path_state::fail_fast || path_.state() == path_state::lost)
+    refuse_op(*index);
 }
 
 std::optional<std::uint32_t> front_end::queue_own(opcode op, byte_span body, std::uint64_t inode,
@@ -156,7 +161,7 @@ std::optional<std::uint32_t> front_end::queue_own(opcode op, byte_span body, std
   cell.handle = handle;
   cell.arrived_ns = w_.time.now_ns();
   cell.body_size = static_cast<std::uint16_t>(copy_bytes(cell.body, body));
-  ops_.begin(*index, cell);
+  ops_.begin(*index, cell, 0);
   return index;
 }
 
@@ -182,21 +187,12 @@ void front_end::interrupt_op(std::uint32_t index, bool killed) noexcept {
   const op_event event = killed              ? op_event::caller_killed
                          : is_mutation(op.op) ? op_event::interrupted_mutation
                                               : op_event::interrupted;
+  const std::uint64_t reply_id = ops_.reply_id(index);
   switch (ops_.apply(index, event, static_cast<std::uint32_t>(generation_))) {
-    case op_action::reply_eintr: {
-      const std::uint64_t handle = op.handle;
-      const bool opening = op.op == opcode::open || op.op == opcode::create;
-      answer_error(op.kernel_id, error_code::interrupted);
-      if (opening) handles_.close(handle);
-      end_op(index);
-      return;
-    }
+    case op_action::reply_eintr: end_unexecuted(index, error_code::interrupted); return;
     case op_action::abandon:
-      answer_error(op.kernel_id, error_code::interrupted);
-      count(w_.arena.counters.given_up);
-      if (is_mutation(op.op)) ++given_up_mutations_;
-      if (notes_[index].interrupted) --interrupted_count_;
-      notes_[index].interrupted = false;
+      note_abandoned(index);
+      answer_error(reply_id, error_code::interrupted);
       return;
     case op_action::none:
       if (event == op_event::interrupted_mutation && !notes_[index].interrupted) {
@@ -208,11 +204,52 @@ void front_end::interrupt_op(std::uint32_t index, bool killed) noexcept {
     case op_action::hand_over:
     case op_action::requeue:
     case op_action::reply:
+    case op_action::reply_eio:
+    case op_action::abandon_eio:
+    case op_action::orphan:
+    case op_action::forget:
     case op_action::drop:
     case op_action::release:
     case op_action::free_slot:
     case op_action::never: return;
   }
+}
+
+// Nobody waits for a release, and the server has to learn of it: it is never refused.
+void front_end::refuse_op(std::uint32_t index) noexcept {
+  const op_cell& op = ops_.cell(index);
+  if (op.kernel_id == 0 || op.op == opcode::release) return;
+  const std::uint64_t reply_id = ops_.reply_id(index);
+  const op_action action =
+      ops_.apply(index, op_event::refused, static_cast<std::uint32_t>(generation_));
+  if (action == op_action::none) return;
+  count(w_.arena.counters.refused);
+  if (action == op_action::reply_eio) return end_unexecuted(index, error_code::io);
+  CHECK(action == op_action::abandon_eio);
+  note_abandoned(index);
+  answer_error(reply_id, error_code::io);
+}
+
+// `all`: also what may have been executed and changes something.
+void front_end::refuse_callers(bool all) noexcept {
+  ops_.for_each_live([this, all](std::uint32_t i) noexcept {
+    if (all || ops_.state(i) == op_state::waiting || !is_mutation(ops_.cell(i).op)) refuse_op(i);
+  });
+}
+
+void front_end::note_abandoned(std::uint32_t index) noexcept {
+  count(w_.arena.counters.given_up);
+  if (is_mutation(ops_.cell(index).op)) ++given_up_mutations_;
+  if (notes_[index].interrupted) --interrupted_count_;
+  notes_[index].interrupted = false;
+}
+
+// The op was never offered. Without an error its caller is not there any more.
+void front_end::end_unexecuted(std::uint32_t index, std::optional<error_code> error) noexcept {
+  const op_cell& op = ops_.cell(index);
+  if (op.op == opcode::open || op.op == opcode::create) handles_.close_unconfirmed(op.handle);
+  if (error) answer_error(ops_.reply_id(index), *error);
+  end_op(index);
 }
 
 // A caller that is killed while we are deaf, or after an earlier signal, cannot tell us: the kernel

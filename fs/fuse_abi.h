@@ -9,6 +9,7 @@ namespace tangelo {
 
 inline constexpr std::uint32_t fuse_opcode_statx = 52;  // protocol 7.39
 inline constexpr std::int32_t fuse_notify_resend = 7;     // protocol 7.40
+inline constexpr std::uint32_t fuse_has_resend_flag2 = 1u << (39 - 32);  // in fuse_init_out.flags2
 
 struct fuse_statx_request {
   std::uint32_t getattr_flags;

@@ -1,19 +1,36 @@
 #include "fs/handle_table.h"
 
-#include "protocol/records.h"
+#include <algorithm>
+
+#include "base/log.h"
 
 namespace tangelo {
 
 namespace {
 
 constexpr std::uint8_t state_open = static_cast<std::uint8_t>(handle_state::open);
+constexpr std::uint8_t state_opening = static_cast<std::uint8_t>(handle_state::opening);
 constexpr std::uint8_t state_free = static_cast<std::uint8_t>(handle_state::free);
+
+// False also for a damaged record, which is left as it is and never used again.
+bool is_free(const handle_slot& slot, std::uint32_t index) noexcept {
+  control_word word;
+  handle_cell cell;
+  if (control_of(slot).state == state_free) return true;
+  const bool intact = copy_record(slot, word, cell) && cell.index == index;
+  if (!intact) log_error("handle {}: its record is damaged and left out", index);
+  return false;
+}
 
 }  // namespace
 
-handle_table::handle_table(fs_arena& arena) : arena_(arena) {
+handle_table::handle_table(fs_arena& arena)
+    : arena_(arena),
+      used_end_(std::min(arena.handles_used_end.load(std::memory_order_relaxed), handle_count)) {
   free_.reserve(handle_count);
-  for (std::uint32_t i = handle_count; i-- > 0;) free_.push_back(static_cast<std::uint16_t>(i));
+  for (std::uint32_t i = handle_count; i-- > 0;)
+    if (i >= used_end_ || is_free(arena.handles[i], i))
+      free_.push_back(static_cast<std::uint16_t>(i));
 }
 
 std::optional<std::uint64_t> handle_table::open(std::uint64_t inode,
@@ -21,6 +38,10 @@ std::optional<std::uint64_t> handle_table::open(std::uint64_t inode,
   if (free_.empty()) return std::nullopt;
   const std::uint16_t index = free_.back();
   free_.pop_back();
+  if (index >= used_end_) {
+    used_end_ = index + 1u;
+    arena_.handles_used_end.store(used_end_, std::memory_order_release);
+  }
   handle_slot& slot = arena_.handles[index];
   const std::uint32_t sequence = control_of(slot).sequence + 1;
   handle_cell cell;
@@ -28,14 +49,14 @@ std::optional<std::uint64_t> handle_table::open(std::uint64_t inode,
   cell.handle = std::uint64_t{sequence} << 16 | index;
   cell.inode = inode;
   cell.open_flags = open_flags;
-  publish(slot, cell, state_open, 0, sequence);
+  publish(slot, cell, state_opening, 0, sequence);
   return cell.handle;
 }
 
 const handle_cell* handle_table::find(std::uint64_t handle) const noexcept {
   const handle_slot& slot = arena_.handles[handle & 0xffff];
   const control_word w = control_of(slot);
-  if (w.state != state_open) return nullptr;
+  if (w.state == state_free) return nullptr;
   const handle_cell& cell = slot.cells[w.cell];
   return cell.handle == handle ? &cell : nullptr;
 }
@@ -46,7 +67,17 @@ void handle_table::set_inode(std::uint64_t handle, std::uint64_t inode) noexcept
   handle_cell cell = *present;
   cell.inode = inode;
   handle_slot& slot = arena_.handles[handle & 0xffff];
-  publish(slot, cell, state_open, 0, control_of(slot).sequence);
+  const control_word now = control_of(slot);
+  publish(slot, cell, now.state, 0, now.sequence);
+}
+
+void handle_table::confirm(std::uint64_t handle) noexcept {
+  if (find(handle) != nullptr) set_state(arena_.handles[handle & 0xffff], state_open, 0);
+}
+
+void handle_table::close_unconfirmed(std::uint64_t handle) noexcept {
+  const bool opening = control_of(arena_.handles[handle & 0xffff]).state == state_opening;
+  if (opening) (void)close(handle);
 }
 
 bool handle_table::close(std::uint64_t handle) noexcept {

@@ -2,7 +2,9 @@
 //
 // The front end chooses the numbers that kernel and server know a handle by; they are never used
 // twice (sequence << 16 | index). A core that meets a restarted server re-claims from here what was
-// open. Front end's loop thread only; allocates nothing after construction.
+// open. A handle is `opening` until the op that opens it is answered, so that a new front end can
+// tell those that no op and no application knows. Directories need no handle: nothing is kept for
+// them. Front end's loop thread only; allocates nothing after construction.
 #pragma once
 
 #include <cstdint>
@@ -10,24 +12,39 @@
 #include <vector>
 
 #include "protocol/device.h"
+#include "protocol/records.h"
 
 namespace tangelo {
 
 class handle_table {
  public:
   explicit handle_table(fs_arena& arena);
-  // Opens a handle; nothing when all are in use. `inode` may be set later.
+  // A handle that is opening; nothing when all are in use. `inode` may be set later.
   std::optional<std::uint64_t> open(std::uint64_t inode, std::uint32_t open_flags) noexcept;
   void set_inode(std::uint64_t handle, std::uint64_t inode) noexcept;
+  // It is open.
+  void confirm(std::uint64_t handle) noexcept;
+  // Closes it if it is opening still.
+  void close_unconfirmed(std::uint64_t handle) noexcept;
   // False for a number that names no open handle.
   bool close(std::uint64_t handle) noexcept;
   // The record of an open handle, or nullptr.
   const handle_cell* find(std::uint64_t handle) const noexcept;
   std::size_t open_count() const noexcept { return handle_count - free_.size(); }
+  // Calls f(handle) for each that is opening.
+  template <class F>
+  void for_each_opening(F f) const noexcept {
+    for (std::uint32_t i = 0; i < used_end_; ++i) {
+      const control_word w = control_of(arena_.handles[i]);
+      if (w.state == static_cast<std::uint8_t>(handle_state::opening))
+        f(arena_.handles[i].cells[w.cell].handle);
+    }
+  }
 
  private:
   fs_arena& arena_;
   std::vector<std::uint16_t> free_;
+  std::uint32_t used_end_ = 0;  // records at and above it were never used
 };
 
 }  // namespace tangelo

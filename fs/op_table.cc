@@ -1,5 +1,7 @@
 #include "fs/op_table.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/log.h"
 
@@ -19,18 +21,43 @@ std::uint32_t bucket_of(std::uint64_t kernel_id) noexcept {
 op_table::op_table(fs_arena& arena)
     : arena_(arena), links_(op_slot_count), buckets_(bucket_count, none) {
   free_.reserve(op_slot_count);
-  for (std::uint32_t i = op_slot_count; i-- > 0;) free_.push_back(i);
+  used_end_ = std::min(arena.ops_used_end.load(std::memory_order_relaxed), op_slot_count);
+  for (std::uint32_t i = op_slot_count; i-- > 0;)
+    if (i >= used_end_ || !take_over(i)) free_.push_back(i);
+  arena_.pending_ops.store(static_cast<std::uint32_t>(live_count()), std::memory_order_relaxed);
+}
+
+// True if the slot is not free.
+bool op_table::take_over(std::uint32_t index) noexcept {
+  op_slot& s = arena_.ops[index];
+  if (control_of(s).state == static_cast<std::uint8_t>(op_state::unknown)) return false;
+  control_word word;
+  op_cell cell;
+  const bool intact = copy_record(s, word, cell) && word.state < count_of<op_state> &&
+                      cell.index == index && cell.slot_seq == word.sequence &&
+                      is_valid(cell.payload_in) && is_valid(cell.payload_out);
+  if (!intact) {
+    log_error("op {}: its record is damaged and left out", index);
+    set_state(s, static_cast<std::uint8_t>(op_state::unknown), 0);
+    ++damaged_;
+  } else if (cell.kernel_id != 0) {
+    hash(index, cell.kernel_id);
+  }
+  return true;
 }
 
 std::optional<std::uint32_t> op_table::take() noexcept {
   if (free_.empty()) return std::nullopt;
   const std::uint32_t index = free_.back();
   free_.pop_back();
-  if (index >= used_end_) used_end_ = index + 1;
+  if (index >= used_end_) {
+    used_end_ = index + 1;
+    arena_.ops_used_end.store(used_end_, std::memory_order_release);
+  }
   return index;
 }
 
-void op_table::begin(std::uint32_t index, op_cell& cell) noexcept {
+void op_table::begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id) noexcept {
   op_slot& s = arena_.ops[index];
   const control_word before = control_of(s);
   CHECK(before.state == static_cast<std::uint8_t>(op_state::unknown));
@@ -43,6 +70,8 @@ void op_table::begin(std::uint32_t index, op_cell& cell) noexcept {
   s.attempts.store(0, std::memory_order_relaxed);
   s.core_losses.store(0, std::memory_order_relaxed);
   s.offered_ns.store(0, std::memory_order_relaxed);
+  s.prepared.store(0, std::memory_order_relaxed);
+  s.resent.store(reply_id != cell.kernel_id ? 1 : 0, std::memory_order_relaxed);
   if (observe_op != nullptr) observe_op(op_state::unknown, op_event::queued);
   const auto& row = op_transitions.at(op_state::unknown, op_event::queued);
   publish(s, cell, static_cast<std::uint8_t>(row.to), 0, sequence);
@@ -87,6 +116,11 @@ op_state op_table::state(std::uint32_t index) const noexcept {
   return static_cast<op_state>(control_of(arena_.ops[index]).state);
 }
 
+std::uint64_t op_table::reply_id(std::uint32_t index) const noexcept {
+  const std::uint64_t id = cell(index).kernel_id;
+  return arena_.ops[index].resent.load(std::memory_order_relaxed) != 0 ? resent_id(id) : id;
+}
+
 std::uint32_t op_table::sequence(std::uint32_t index) const noexcept {
   return control_of(arena_.ops[index]).sequence;
 }
@@ -106,6 +140,7 @@ void op_table::unhash(std::uint32_t index, std::uint64_t kernel_id) noexcept {
 }
 
 std::optional<std::uint32_t> op_table::find(std::uint64_t kernel_id) const noexcept {
+  kernel_id &= ~kernel_id_resent_bit;
   for (std::uint32_t i = buckets_[bucket_of(kernel_id)]; i != none; i = links_[i].hash_next)
     if (cell(i).kernel_id == kernel_id) return i;
   return std::nullopt;

@@ -10,6 +10,8 @@
 //   1. State changes only in apply(), by the rows of op_transitions.
 //   2. The arena says everything; the lists here can be made again from it.
 //   3. A slot's sequence grows by one with each op, so a tag names one op for ever.
+//   4. A record that a predecessor left damaged is never used again: its slot is neither free nor
+//      live.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +26,7 @@ namespace tangelo {
 
 class op_table {
  public:
+  // On an arena that was used before: all ops of it, none on the request list.
   explicit op_table(fs_arena& arena);
 
   // A free slot, or nothing when all are taken.
@@ -31,7 +34,8 @@ class op_table {
   // Gives back a slot from take() that begin() was never called for.
   void put_back(std::uint32_t index) noexcept { free_.push_back(index); }
   // Records the op of a taken slot (index, sequence, xid are filled in) and queues it.
-  void begin(std::uint32_t index, op_cell& cell) noexcept;
+  // `reply_id`: what the kernel wants to be answered under.
+  void begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id) noexcept;
   // Writes a changed cell of a waiting op (its inode number, its reply slot).
   void rewrite(std::uint32_t index, op_cell& cell) noexcept;
   // Steps the state table. `generation` is that of the present core.
@@ -41,10 +45,13 @@ class op_table {
   op_state state(std::uint32_t index) const noexcept;
   std::uint32_t sequence(std::uint32_t index) const noexcept;
   op_slot& slot(std::uint32_t index) noexcept { return arena_.ops[index]; }
+  // What the kernel knows the request by; 0 for an op of our own.
+  std::uint64_t reply_id(std::uint32_t index) const noexcept;
 
+  // By the id of a request, with or without the mark of a repeated one.
   std::optional<std::uint32_t> find(std::uint64_t kernel_id) const noexcept;
   std::size_t free_count() const noexcept { return free_.size(); }
-  std::size_t live_count() const noexcept { return op_slot_count - free_.size(); }
+  std::size_t live_count() const noexcept { return op_slot_count - free_.size() - damaged_; }
 
   // The request list. append() does nothing for an op that is on it.
   void append(std::uint32_t index) noexcept;
@@ -72,6 +79,7 @@ class op_table {
   void hash(std::uint32_t index, std::uint64_t kernel_id) noexcept;
   void unhash(std::uint32_t index, std::uint64_t kernel_id) noexcept;
   void end(std::uint32_t index) noexcept;
+  bool take_over(std::uint32_t index) noexcept;
 
   fs_arena& arena_;
   std::vector<std::uint32_t> free_;
@@ -81,6 +89,7 @@ class op_table {
   std::uint32_t last_ = none;
   std::size_t listed_ = 0;
   std::uint32_t used_end_ = 0;  // slots at and above it were never used
+  std::size_t damaged_ = 0;
 };
 
 }  // namespace tangelo

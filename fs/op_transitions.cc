@@ -17,6 +17,10 @@ consteval op_transition_table make_op_transitions() {
       {unknown,     interrupted,          unknown,     none},
       {unknown,     interrupted_mutation, unknown,     none},
       {unknown,     caller_killed,        unknown,     none},
+      {unknown,     refused,              unknown,     none},
+      {unknown,     came_back,            unknown,     never},  // it is queued
+      {unknown,     came_back_answered,   unknown,     never},
+      {unknown,     caller_lost,          unknown,     never},
       {unknown,     ended,                unknown,     never},
 
       {waiting,     queued,               waiting,     never},
@@ -26,6 +30,10 @@ consteval op_transition_table make_op_transitions() {
       {waiting,     interrupted,          serviced,    reply_eintr},
       {waiting,     interrupted_mutation, serviced,    reply_eintr},  // never offered: not done
       {waiting,     caller_killed,        serviced,    reply_eintr},
+      {waiting,     refused,              serviced,    reply_eio},
+      {waiting,     came_back,            waiting,     requeue},
+      {waiting,     came_back_answered,   waiting,     never},
+      {waiting,     caller_lost,          serviced,    forget},  // never offered: not done
       {waiting,     ended,                waiting,     never},
 
       {in_progress, queued,               in_progress, never},
@@ -35,6 +43,10 @@ consteval op_transition_table make_op_transitions() {
       {in_progress, interrupted,          given_up,    abandon},
       {in_progress, interrupted_mutation, in_progress, none},  // its fate is waited for
       {in_progress, caller_killed,        given_up,    abandon},
+      {in_progress, refused,              given_up,    abandon_eio},
+      {in_progress, came_back,            in_progress, never},  // its core was lost before
+      {in_progress, came_back_answered,   in_progress, never},
+      {in_progress, caller_lost,          in_progress, never},
       {in_progress, ended,                in_progress, never},
 
       {serviced,    queued,               serviced,    never},
@@ -44,6 +56,10 @@ consteval op_transition_table make_op_transitions() {
       {serviced,    interrupted,          serviced,    none},
       {serviced,    interrupted_mutation, serviced,    none},
       {serviced,    caller_killed,        serviced,    none},
+      {serviced,    refused,              serviced,    none},
+      {serviced,    came_back,            purged,      requeue},  // the answer was not given, and is lost
+      {serviced,    came_back_answered,   serviced,    reply},
+      {serviced,    caller_lost,          serviced,    forget},  // the answer was given
       {serviced,    ended,                unknown,     free_slot},
 
       {purged,      queued,               purged,      never},
@@ -53,16 +69,24 @@ consteval op_transition_table make_op_transitions() {
       {purged,      interrupted,          given_up,    abandon},
       {purged,      interrupted_mutation, purged,      none},  // some attempt may have reached it
       {purged,      caller_killed,        given_up,    abandon},
+      {purged,      refused,              given_up,    abandon_eio},
+      {purged,      came_back,            purged,      requeue},
+      {purged,      came_back_answered,   purged,      never},
+      {purged,      caller_lost,          given_up,    orphan},
       {purged,      ended,                purged,      never},
 
       {given_up,    queued,               given_up,    never},
       {given_up,    offered,              given_up,    hand_over},
-      {given_up,    downcall,             serviced,    release},
+      {given_up,    downcall,             given_up,    release},
       {given_up,    core_lost,            given_up,    requeue},
       {given_up,    interrupted,          given_up,    none},
       {given_up,    interrupted_mutation, given_up,    none},
       {given_up,    caller_killed,        given_up,    none},
-      {given_up,    ended,                given_up,    never},
+      {given_up,    refused,              given_up,    none},
+      {given_up,    came_back,            purged,      requeue},  // its caller was not told
+      {given_up,    came_back_answered,   given_up,    never},
+      {given_up,    caller_lost,          given_up,    requeue},
+      {given_up,    ended,                unknown,     free_slot},
   });
 }
 

@@ -5,9 +5,11 @@
 // volume it is `interrupted_mutation`.
 //
 // Invariants, tested over the whole table:
-//   1. The kernel is answered exactly once: reply_* occurs exactly on rows that leave the states in
-//      which the caller waits (waiting, in_progress, purged), each row leading to a state that
-//      never answers again.
+//   1. The kernel is answered exactly once: reply_* and abandon_* occur exactly on rows that leave
+//      the states in which the caller waits (waiting, in_progress, purged), each row leading to a
+//      state that never answers again. Only a new front end, to which the kernel has sent the
+//      request again, knows that the answer its predecessor was about to give was not given: then
+//      came_back_* leads out of serviced and given_up.
 //   2. EINTR is told only of ops that were never offered, of ops that change nothing, and to
 //      callers that are being killed.
 #pragma once
@@ -28,6 +30,10 @@ enum class op_event : std::uint8_t {
   interrupted,           // signal; the op changes nothing on the server
   interrupted_mutation,  // signal; the op may have changed the volume
   caller_killed,         // SIGKILL is pending for the caller
+  refused,               // the mount's policy, or an administrator, lets nobody wait any longer
+  came_back,             // new front end: the kernel has sent the request again
+  came_back_answered,    // the same, and the downcall is there
+  caller_lost,           // new front end: the kernel did not send the request again
   ended,                 // what the action ordered is done
 };
 
@@ -38,7 +44,11 @@ enum class op_action : std::uint8_t {
   requeue,       // back on the request list: offer it to the next core
   reply,         // answer the kernel from the downcall
   reply_eintr,   // answer the kernel EINTR and end the op
+  reply_eio,     // answer the kernel EIO and end the op
   abandon,       // answer the kernel EINTR; the op goes on without a caller
+  abandon_eio,   // answer the kernel EIO; the op goes on without a caller
+  orphan,        // the op goes on without a caller; nobody is to be answered
+  forget,        // end the op; nobody is to be answered
   drop,          // a downcall that nobody waits for: forget the downcall
   release,       // the fate of an op without caller is known: end it
   free_slot,     // give back slots and barrier; the tag may be used again
@@ -55,6 +65,10 @@ constexpr std::string_view name_of(op_event e) noexcept {
     case interrupted: return "interrupted";
     case interrupted_mutation: return "interrupted_mutation";
     case caller_killed: return "caller_killed";
+    case refused: return "refused";
+    case came_back: return "came_back";
+    case came_back_answered: return "came_back_answered";
+    case caller_lost: return "caller_lost";
     case ended: return "ended";
   }
   return {};
@@ -69,7 +83,11 @@ constexpr std::string_view name_of(op_action a) noexcept {
     case requeue: return "requeue";
     case reply: return "reply";
     case reply_eintr: return "reply_eintr";
+    case reply_eio: return "reply_eio";
     case abandon: return "abandon";
+    case abandon_eio: return "abandon_eio";
+    case orphan: return "orphan";
+    case forget: return "forget";
     case drop: return "drop";
     case release: return "release";
     case free_slot: return "free_slot";

@@ -6,6 +6,8 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/resident.h"
+#include "fs/fuse_abi.h"
 
 namespace tangelo {
 
@@ -13,6 +15,14 @@ namespace {
 
 constexpr std::uint64_t caller_check_period_ns = 50 * ns_per_ms;
 constexpr std::uint64_t end_wait_max_ns = 1500 * ns_per_ms;
+// A drain that is not followed by anything: whoever wanted it is gone.
+constexpr std::uint64_t drain_max_ns = 10 * ns_per_s;
+
+bool kernel_resends(const watchdog_page& page) noexcept {
+  fuse_init_out agreed{};
+  std::memcpy(&agreed, page.init_reply.data() + sizeof(fuse_out_header), sizeof agreed);
+  return (agreed.flags2 & fuse_has_resend_flag2) != 0;
+}
 
 }  // namespace
 
@@ -24,6 +34,7 @@ void fs_process::eventfd_bell::ring() noexcept {
 outcome<std::unique_ptr<fs_process>> fs_process::make(const fs_fds& fds) {
   unique_fd fuse(fds.fuse);
   unique_fd watchdog(fds.watchdog);
+  unique_fd listener(fds.listener);
   outcome<unique_fd> for_core = read_only_copy(fds.arena);
   outcome<fs_arena_map> arena = fs_arena_map::map(unique_fd(fds.arena), arena_access::read_write);
   if (!arena) return failure{arena.error()};
@@ -39,12 +50,20 @@ outcome<std::unique_ptr<fs_process>> fs_process::make(const fs_fds& fds) {
     return failure{problem{exit_code::failed, std::string("eventfd: ") + std::strerror(errno), {}}};
   return std::unique_ptr<fs_process>(new fs_process(
       *std::move(l), std::move(fuse), *std::move(arena), *std::move(shared), std::move(watchdog),
-      *std::move(for_core), std::move(up), std::move(down)));
+      std::move(listener), *std::move(for_core), std::move(up), std::move(down)));
+}
+
+outcome<void> fs_process::self_test(int arena_fd) {
+  outcome<fs_arena_map> arena = fs_arena_map::map(unique_fd(arena_fd), arena_access::read_only);
+  if (!arena) return failure{arena.error()};
+  outcome<std::unique_ptr<loop>> l = loop::make(256);
+  if (!l) return failure{l.error()};
+  return {};
 }
 
 fs_process::fs_process(std::unique_ptr<loop> l, unique_fd fuse, fs_arena_map arena,
-                       shared_arena_map shared, unique_fd watchdog, unique_fd arena_for_core,
-                       unique_fd up, unique_fd down)
+                       shared_arena_map shared, unique_fd watchdog, unique_fd listener,
+                       unique_fd arena_for_core, unique_fd up, unique_fd down)
     : loop_(std::move(l)),
       fuse_(std::move(fuse)),
       arena_(std::move(arena)),
@@ -54,12 +73,18 @@ fs_process::fs_process(std::unique_ptr<loop> l, unique_fd fuse, fs_arena_map are
       core_bell_(std::move(up)),
       own_bell_(std::move(down)),
       kernel_(fuse_.get()),
-      front_end_({kernel_, callers_, *loop_, core_bell_, *arena_, *shared_}) {}
+      front_end_({kernel_, callers_, *loop_, core_bell_, *arena_, *shared_,
+                  kernel_resends(arena_->watchdog)}) {
+  control_.open(std::move(listener));
+}
 
 int fs_process::run() {
+  keep_resident();
+  front_end_.start();
+  beat();
   arm_bell();
   fuse_poller_ = std::make_unique<poller>(*loop_, fuse_.get(), [] {});
-  watchdog_poller_ = std::make_unique<poller>(*loop_, watchdog_.get(), [this] { on_watchdog(); });
+  watch_watchdog(std::move(watchdog_));
   loop_->set_before_sleep([this] { return work(); });
   tell_watchdog(supervise_message::ready);
   log_info("serving");
@@ -77,9 +102,37 @@ bool fs_process::work() noexcept {
     checking_callers_ = true;
     (void)loop_->call_after(caller_check_period_ns, [this] { check_callers(); });
   }
+  if (drain_asked_ && front_end_.drained()) {
+    drain_asked_ = false;
+    tell_watchdog(supervise_message::drained);
+  }
+  keep_time();
   if (front_end_.unmounted()) check_end();
   if (more) return true;
   return front_end_.has_core() && !front_end_.prepare_sleep();
+}
+
+void fs_process::beat() noexcept {
+  arena_->pulse.beats.fetch_add(1, std::memory_order_release);
+  (void)loop_->call_after(beat_period_ns, [this] { beat(); });
+}
+
+// A turn follows each timer, so its callback has nothing to do.
+void fs_process::keep_time() noexcept {
+  const std::uint64_t at = front_end_.wake_at_ns();
+  if (at == path_timer_at_) return;
+  loop_->cancel(path_timer_);
+  path_timer_at_ = at;
+  path_timer_ = at == path_watch::never ? 0 : loop_->call_at(at, [] {});
+}
+
+void fs_process::set_draining(bool on) noexcept {
+  loop_->cancel(drain_timer_);
+  drain_timer_ = 0;
+  drain_asked_ = on;
+  if (!on) return front_end_.resume();
+  front_end_.drain();
+  drain_timer_ = loop_->call_after(drain_max_ns, [this] { set_draining(false); });
 }
 
 void fs_process::check_callers() noexcept {
@@ -113,33 +166,87 @@ void fs_process::on_bell(int, std::uint32_t flags) noexcept {
   if ((flags & IORING_CQE_F_MORE) == 0) arm_bell();
 }
 
+// ---- watchdog and command line ------------------------------------------------------------------
+
+void fs_process::watch_watchdog(unique_fd link) noexcept {
+  retire(watchdog_poller_);
+  watchdog_ = std::move(link);
+  watchdog_poller_ = std::make_unique<poller>(*loop_, watchdog_.get(), [this] { on_watchdog(); });
+}
+
 void fs_process::on_watchdog() noexcept {
-  for (;;) {
+  while (watchdog_) {
     supervise_packet packet;
     packet_fds fds;
     const packet_status status = receive_object(watchdog_.get(), packet, &fds);
     if (status == packet_status::none) return;
     if (status == packet_status::closed) {
       log_warning("the watchdog is gone: serving on without one");
-      watchdog_poller_->stop();
+      retire(watchdog_poller_);
+      watchdog_.reset();
+      set_draining(false);
       return;
     }
-    switch (packet.type) {
-      case supervise_message::core_started:
-        if (fds.count == 1) meet_core(std::move(fds.fds[0]));
-        break;
-      case supervise_message::core_ended: lose_core(); break;
-      case supervise_message::drain:
-      case supervise_message::drained:
-      case supervise_message::resume:
-      case supervise_message::abort:
-      case supervise_message::policy_changed:
-      case supervise_message::ready:
-      case supervise_message::kill_core:
-      case supervise_message::unmounted: break;
-    }
+    obey(packet, fds);
   }
 }
+
+void fs_process::obey(const supervise_packet& packet, packet_fds& fds) noexcept {
+  switch (packet.type) {
+    using enum supervise_message;
+    case core_started:
+      if (fds.count == 1) meet_core(std::move(fds.fds[0]));
+      return;
+    case core_ended: return lose_core();
+    case drain: return set_draining(true);
+    case resume: return set_draining(false);
+    case abort: return front_end_.abort_callers();
+    case policy_changed: return;  // a turn follows, and reads it
+    case ready:
+    case kill_core:
+    case unmounted:
+    case drained: break;
+  }
+  log_warning("the watchdog sent message {}, which is none of its own",
+              static_cast<std::uint32_t>(packet.type));
+}
+
+void fs_process::on_control(const control_request& request, control_ticket ticket) noexcept {
+  switch (request.verb) {
+    using enum control_verb;
+    case arenas: return send_arenas(ticket);
+    case abort:
+      front_end_.abort_callers();
+      return control_.answer(ticket, answer_of(0, ""));
+    case adopt: return be_adopted(ticket);
+    case unmount:
+    case detach:
+    case force:
+    case set:
+    case upgrade: break;
+  }
+  control_.answer(ticket, answer_of(EINVAL, "the front end does not do that: ask control.sock"));
+}
+
+void fs_process::send_arenas(control_ticket ticket) noexcept {
+  outcome<unique_fd> shared = read_only_copy(shared_.fd());
+  if (!shared) return control_.answer(ticket, answer_of(EMFILE, "no descriptor left"));
+  const int fds[] = {arena_for_core_.get(), shared->get()};
+  control_.answer(ticket, answer_of(0, ""), fds);
+}
+
+// The connection that asked is the link to the new watchdog from here on.
+void fs_process::be_adopted(control_ticket ticket) noexcept {
+  const int fds[] = {fuse_.get(), arena_.fd(), shared_.fd()};
+  unique_fd link = control_.answer_and_keep(ticket, answer_of(0, ""), fds);
+  if (!link) return;
+  log_notice("adopted by another watchdog");
+  set_draining(false);
+  watch_watchdog(std::move(link));
+  tell_watchdog(supervise_message::ready);
+}
+
+// ---- core ---------------------------------------------------------------------------------------
 
 // The watchdog has started a core, so every one before it has ended.
 void fs_process::meet_core(unique_fd socket) noexcept {
@@ -186,11 +293,7 @@ void fs_process::admit_core(const attach_request& request) noexcept {
 }
 
 void fs_process::lose_core() noexcept {
-  if (core_poller_) {
-    core_poller_->cancel();
-    old_pollers_.push_back(std::move(core_poller_));
-  }
-  std::erase_if(old_pollers_, [](const std::unique_ptr<poller>& p) { return p->is_idle(); });
+  retire(core_poller_);
   core_.reset();
   if (!front_end_.has_core()) return;
   front_end_.lose_core();
@@ -202,7 +305,16 @@ void fs_process::dismiss_bad_core() noexcept {
   lose_core();
 }
 
+// A poller may be told of once more after it was cancelled, and may be the one that calls us.
+void fs_process::retire(std::unique_ptr<poller>& p) noexcept {
+  std::erase_if(old_pollers_, [](const std::unique_ptr<poller>& o) { return o->is_idle(); });
+  if (!p) return;
+  p->cancel();
+  old_pollers_.push_back(std::move(p));
+}
+
 void fs_process::tell_watchdog(supervise_message type) noexcept {
+  if (!watchdog_) return;
   (void)send_packet(watchdog_.get(), supervise_packet{type, static_cast<std::uint32_t>(getpid())});
 }
 

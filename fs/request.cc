@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 
+#include "fs/claims.h"
 #include "fs/fuse_abi.h"
 
 namespace tangelo {
@@ -71,8 +72,6 @@ request_kind as_op(decoding& d, opcode op, const Body& body,
 
 bool too_long(std::string_view name) noexcept { return name.size() > name_size_max; }
 
-void add_claim(op_draft& draft, const claim& c) noexcept { draft.claims[draft.claim_count++] = c; }
-
 void want_payload(op_draft& draft, slot_class kind, std::uint32_t size) noexcept {
   draft.cell.payload_out = {kind, 0, 0, size};
 }
@@ -80,7 +79,6 @@ void want_payload(op_draft& draft, slot_class kind, std::uint32_t size) noexcept
 request_kind decode_name(decoding& d, opcode op) noexcept {
   name_call body{d.who, d.header.nodeid, d.in.name()};
   if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
-  if (op != opcode::lookup) add_claim(d.draft, claim_name(body.parent, body.name));
   return as_op(d, op, body);
 }
 
@@ -132,7 +130,6 @@ request_kind decode_setattr(decoding& d) noexcept {
   body.atime_ns = nanoseconds(in.atime, in.atimensec);
   body.mtime_ns = nanoseconds(in.mtime, in.mtimensec);
   body.ctime_ns = nanoseconds(in.ctime, in.ctimensec);
-  add_claim(d.draft, claim_inode(body.inode));
   return as_op(d, opcode::setattr, body);
 }
 
@@ -152,7 +149,6 @@ request_kind decode_make(decoding& d, opcode op, std::uint32_t mode, std::uint32
     if (target.size() > link_target_size_max) return refuse(d.draft, error_code::name_too_long);
     d.draft.payload = bytes_of(target);
   }
-  add_claim(d.draft, claim_name(body.parent, body.name));
   return as_op(d, op, body, op == opcode::create ? request_kind::opening : request_kind::op);
 }
 
@@ -166,8 +162,6 @@ request_kind decode_rename(decoding& d, std::uint64_t new_parent, std::uint32_t 
   body.new_name = d.in.name();
   if (too_long(body.name) || too_long(body.new_name))
     return refuse(d.draft, error_code::name_too_long);
-  add_claim(d.draft, claim_name(body.parent, body.name));
-  add_claim(d.draft, claim_name(body.new_parent, body.new_name));
   return as_op(d, opcode::rename, body);
 }
 
@@ -175,7 +169,6 @@ request_kind decode_link(decoding& d) noexcept {
   const auto in = d.in.take<fuse_link_in>();
   const link_call body{d.who, in.oldnodeid, d.header.nodeid, d.in.name()};
   if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
-  add_claim(d.draft, claim_name(body.parent, body.name));
   return as_op(d, opcode::link, body);
 }
 
@@ -228,7 +221,6 @@ request_kind decode_write(decoding& d) noexcept {
   d.draft.write_size = in.size;
   write_call body{d.who, d.header.nodeid, in.fh, in.offset, in.size, 0};
   if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) body.flags |= write_flag::kill_setid;
-  add_claim(d.draft, claim_range(body.inode, in.offset, in.offset + in.size));
   return as_op(d, opcode::write, body);
 }
 
@@ -254,14 +246,12 @@ request_kind decode_setxattr(decoding& d) noexcept {
   if (in.size > xattr_value_size_max || d.in.rest().size() < in.size)
     return refuse(d.draft, error_code::io);
   d.draft.payload = d.in.rest().first(in.size);
-  add_claim(d.draft, claim_inode(body.inode));
   return as_op(d, opcode::setxattr, body);
 }
 
 request_kind decode_removexattr(decoding& d) noexcept {
   const xattr_call body{d.who, d.header.nodeid, 0, 0, d.in.name()};
   if (too_long(body.name)) return refuse(d.draft, error_code::range);
-  add_claim(d.draft, claim_inode(body.inode));
   return as_op(d, opcode::removexattr, body);
 }
 
@@ -336,13 +326,12 @@ request_kind decode_attributes(decoding& d) noexcept {
   }
 }
 
-}  // namespace
-
-request_kind decode_request(byte_span request, op_draft& draft) noexcept {
+request_kind decode_any(byte_span request, op_draft& draft) noexcept {
   arguments in(request);
   const auto header = in.take<fuse_in_header>();
   op_cell& cell = draft.cell;
-  cell.kernel_id = header.unique;
+  draft.reply_id = header.unique;
+  cell.kernel_id = header.unique & ~kernel_id_resent_bit;
   cell.kernel_opcode = header.opcode;
   cell.inode = header.nodeid;
   cell.pid = header.pid;
@@ -352,7 +341,7 @@ request_kind decode_request(byte_span request, op_draft& draft) noexcept {
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET: return request_kind::no_answer;
     case FUSE_INTERRUPT:
-      draft.interrupted = d.in.take<fuse_interrupt_in>().unique;
+      draft.interrupted = d.in.take<fuse_interrupt_in>().unique & ~kernel_id_resent_bit;
       return request_kind::interrupt;
     // Nothing is left unreported and nobody holds a lock here: closing has nothing to wait for.
     case FUSE_FLUSH:
@@ -369,6 +358,15 @@ request_kind decode_request(byte_span request, op_draft& draft) noexcept {
     case FUSE_FSYNCDIR: return decode_fsync(d);
     default: return decode_attributes(d);
   }
+}
+
+}  // namespace
+
+request_kind decode_request(byte_span request, op_draft& draft) noexcept {
+  const request_kind kind = decode_any(request, draft);
+  if (kind == request_kind::op || kind == request_kind::opening)
+    draft.claim_count = claims_of(draft.cell, draft.claims);
+  return kind;
 }
 
 }  // namespace tangelo

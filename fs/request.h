@@ -26,6 +26,7 @@ enum class request_kind : std::uint8_t {
 // The op record of a request, not yet in the arena.
 struct op_draft {
   op_cell cell;
+  std::uint64_t reply_id = 0;  // `unique` as it was read; cell.kernel_id is without the resent bit
   claim claims[claim_count_max];
   std::size_t claim_count = 0;
   byte_span payload;          // to be copied into a small slot; a WRITE's is in its slot already

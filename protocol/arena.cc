@@ -72,6 +72,8 @@ outcome<mapping> map_checked(const char* name, unique_fd fd, std::size_t size,
   const int protection = access == arena_access::read_write ? PROT_READ | PROT_WRITE : PROT_READ;
   void* address = ::mmap(nullptr, size, protection, MAP_SHARED, fd.get(), 0);
   if (address == MAP_FAILED) return failure{system_problem(std::string(name) + ": mmap")};
+  // A core dump needs the process's own memory; this here outlives it anyway.
+  (void)::madvise(address, size, MADV_DONTDUMP);
   return mapping(address, size, std::move(fd));
 }
 

@@ -223,12 +223,12 @@ struct alignas(64) process_record {
   atomic_u64 start_ticks{0}; // field 22 of /proc/PID/stat: with the pid it names one process
 };
 
-// How long callers wait while the path to the server is down (fs/path_state.h): seconds, or off.
-inline constexpr std::uint32_t policy_off = 0xffffffff;
+// How long callers wait while the path to the server is down. Read and written by protocol/policy.h
+// only. Each is 0 for off, or seconds + 1: memory that nobody has written says off.
 struct alignas(64) policy_record {
-  atomic_u32 reconnect_delay{policy_off};   // longest pause between rounds of connecting
-  atomic_u32 fast_io_fail_tmo{policy_off};
-  atomic_u32 dev_loss_tmo{policy_off};
+  atomic_u32 reconnect_delay{0};
+  atomic_u32 fast_io_fail_tmo{0};
+  atomic_u32 dev_loss_tmo{0};
 };
 
 // Written by the watchdog before the front end starts, then only `processes` and `policy`.

@@ -24,6 +24,12 @@ failure<problem> broken_rule(std::string text) {
                          "off"}};
 }
 
+static_assert(policy_off + 1 == 0);
+std::uint32_t to_record(std::uint32_t value) noexcept { return value + 1; }
+std::uint32_t from_record(const atomic_u32& field) noexcept {
+  return field.load(std::memory_order_relaxed) - 1;
+}
+
 bool is_on(std::uint32_t value) noexcept { return value != policy_off; }
 
 }  // namespace
@@ -79,15 +85,14 @@ outcome<void> check_policy(const mount_policy& p) {
 }
 
 mount_policy read_policy(const policy_record& r) noexcept {
-  return {r.reconnect_delay.load(std::memory_order_relaxed),
-          r.fast_io_fail_tmo.load(std::memory_order_relaxed),
-          r.dev_loss_tmo.load(std::memory_order_relaxed)};
+  return {from_record(r.reconnect_delay), from_record(r.fast_io_fail_tmo),
+          from_record(r.dev_loss_tmo)};
 }
 
 void write_policy(policy_record& r, const mount_policy& p) noexcept {
-  r.reconnect_delay.store(p.reconnect_delay, std::memory_order_relaxed);
-  r.fast_io_fail_tmo.store(p.fast_io_fail_tmo, std::memory_order_relaxed);
-  r.dev_loss_tmo.store(p.dev_loss_tmo, std::memory_order_release);
+  r.reconnect_delay.store(to_record(p.reconnect_delay), std::memory_order_relaxed);
+  r.fast_io_fail_tmo.store(to_record(p.fast_io_fail_tmo), std::memory_order_relaxed);
+  r.dev_loss_tmo.store(to_record(p.dev_loss_tmo), std::memory_order_relaxed);
 }
 
 std::string policy_text(std::uint32_t value) {

@@ -38,8 +38,8 @@
 //
 // Adoption. A watchdog that has taken the lock of the run directory asks fs.sock to `adopt`; after
 // the answer that connection is the front end's link to its watchdog, as above, and begins with
-// `ready`. When no front end answers it asks core.sock: a core whose front end is gone hands its
-// descriptors over and ends. Only a peer of the same user as the socket's owner, or root, is heard.
+// `ready`. When no front end answers it asks core.sock: a core whose front end is gone hands
+// over its descriptors and is killed by the adopter. Only a peer of the same user as the socket's owner, or root, is heard.
 #pragma once
 
 #include <array>
@@ -78,7 +78,8 @@ enum class control_verb : std::uint32_t {
 
 inline constexpr std::uint32_t control_version = 2;
 
-// Values of policy_record (device.h): seconds, policy_off, or policy_unchanged.
+// Values of a policy (policy.h): seconds, policy_off, or policy_unchanged.
+inline constexpr std::uint32_t policy_off = 0xffffffff;
 inline constexpr std::uint32_t policy_unchanged = 0xfffffffe;
 struct policy_change {
   std::uint32_t reconnect_delay = policy_unchanged;

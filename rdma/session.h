@@ -140,6 +140,8 @@ class client_session {
   // Says GOODBYE (the server forgets this client) if connected and ends; `done` within 1 s.
   virtual void stop(std::function<void()> done) = 0;
   virtual session_status status() const = 0;
+  // The longest pause between rounds of connecting, from the next pause on.
+  virtual void set_back_off_max_ns(std::uint64_t ns) = 0;
 };
 
 }  // namespace tangelo

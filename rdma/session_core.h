@@ -49,6 +49,7 @@ class session_core final : public client_session {
   void submit(const outbound_call& call) override;
   void stop(std::function<void()> done) override;
   session_status status() const override;
+  void set_back_off_max_ns(std::uint64_t ns) override { options_.timings.back_off_max_ns = ns; }
 
  private:
   friend class session_link;

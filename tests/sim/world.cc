@@ -23,6 +23,7 @@ world::world(world_options options) : options_(options) {
   arenas_.fs->watchdog.incarnation = 7;
   fs_ = std::make_unique<front_end>(front_end::wiring{kernel, callers, time_, core_bell_,
                                                       *arenas_.fs, *arenas_.shared});
+  fs_->start();
   start_core();
 }
 

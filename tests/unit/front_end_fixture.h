@@ -195,7 +195,11 @@ struct front_end_world {
       kernel, callers, time, core_bell, *arenas.fs, *arenas.shared});
   std::unique_ptr<fake_core> core;
 
-  void attach() { core = std::make_unique<fake_core>(arenas, fs->attach_core()); }
+  front_end_world() { fs->start(); }
+  void attach() {
+    core = std::make_unique<fake_core>(arenas, fs->attach_core());
+    arenas.shared->core.path_up.store(1);
+  }
   // Attaches a core and has it deliver both ranges of inode numbers; nothing else may be pending.
   void attach_settled() {
     attach();

@@ -147,7 +147,7 @@ TEST(OpTable, ATagNamesOneOpForEverAndZeroIsNoSequence) {
   arenas.fs->ops[i].control.store(control_word{0, 0, 0, 0xffffffff}.pack());
   op_cell cell;
   cell.kernel_id = 2;
-  ops.begin(i, cell);
+  ops.begin(i, cell, cell.kernel_id);
   EXPECT_EQ(ops.sequence(i), 1u);
   EXPECT_EQ(cell.xid, 1u);
   EXPECT_EQ(ops.find(2), i);
@@ -158,7 +158,7 @@ TEST(OpTable, ATagNamesOneOpForEverAndZeroIsNoSequence) {
   const std::uint32_t again = *ops.take();
   op_cell next;
   next.kernel_id = 4;
-  ops.begin(again, next);
+  ops.begin(again, next, next.kernel_id);
   EXPECT_EQ(again, i);
   EXPECT_EQ(ops.sequence(again), 2u);
   EXPECT_EQ(next.xid, 2u);
@@ -172,7 +172,7 @@ TEST(OpTable, FindsOpsWhoseKernelIdsShareABucket) {
     at.push_back(*ops.take());
     op_cell cell;
     cell.kernel_id = 2 + n * 2 * 16384;
-    ops.begin(at.back(), cell);
+    ops.begin(at.back(), cell, cell.kernel_id);
   }
   EXPECT_EQ(ops.apply(at[2], op_event::interrupted, 1), op_action::reply_eintr);
   EXPECT_EQ(ops.apply(at[2], op_event::ended, 1), op_action::free_slot);

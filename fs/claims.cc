@@ -1,0 +1,72 @@
+#include "fs/claims.h"
+
+#include <optional>
+
+#include "protocol/ops.h"
+
+namespace tangelo {
+
+namespace {
+
+template <class Body, class F>
+std::size_t with_body(const op_cell& op, F f) noexcept {
+  const std::optional<Body> body = decode<Body>({op.body, op.body_size});
+  return body ? f(*body) : 0;
+}
+
+}  // namespace
+
+std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexcept {
+  switch (op.op) {
+    case opcode::setattr:
+    case opcode::setxattr:
+    case opcode::removexattr: claims[0] = claim_inode(op.inode); return 1;
+    case opcode::symlink:
+    case opcode::mknod:
+    case opcode::mkdir:
+    case opcode::create:
+      return with_body<make_call>(op, [&claims](const make_call& c) noexcept {
+        claims[0] = claim_name(c.parent, c.name);
+        return std::size_t{1};
+      });
+    case opcode::unlink:
+    case opcode::rmdir:
+      return with_body<name_call>(op, [&claims](const name_call& c) noexcept {
+        claims[0] = claim_name(c.parent, c.name);
+        return std::size_t{1};
+      });
+    case opcode::link:
+      return with_body<link_call>(op, [&claims](const link_call& c) noexcept {
+        claims[0] = claim_name(c.parent, c.name);
+        return std::size_t{1};
+      });
+    case opcode::rename:
+      return with_body<rename_call>(op, [&claims](const rename_call& c) noexcept {
+        claims[0] = claim_name(c.parent, c.name);
+        claims[1] = claim_name(c.new_parent, c.new_name);
+        return std::size_t{2};
+      });
+    case opcode::write:
+      return with_body<write_call>(op, [&claims](const write_call& c) noexcept {
+        claims[0] = claim_range(c.inode, c.offset, c.offset + c.size);
+        return std::size_t{1};
+      });
+    case opcode::none:
+    case opcode::lookup:
+    case opcode::getattr:
+    case opcode::readlink:
+    case opcode::open:
+    case opcode::release:
+    case opcode::read:
+    case opcode::fsync:
+    case opcode::readdir:
+    case opcode::statfs:
+    case opcode::getxattr:
+    case opcode::listxattr:
+    case opcode::inode_range:
+    case opcode::reclaim_open: return 0;
+  }
+  return 0;
+}
+
+}  // namespace tangelo
