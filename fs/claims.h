@@ -1,5 +1,5 @@
-// claims: what an op changes, as the barriers see it; from its record alone, so that a new front end
-// can put the barriers of its predecessor up again.
+// claims: what an op changes, as the barriers see it; from its record alone, so that a new front
+// end can put up the barriers of its predecessor again.
 #pragma once
 
 #include "fs/barriers.h"

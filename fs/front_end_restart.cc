@@ -1,14 +1,15 @@
 // Taking over from a front end that died: what the arena says, then what the kernel says.
 //
 // Whatever the predecessor was doing, each op's record is in one of the table's states. Its request
-// may have been answered or not; its caller may have been killed meanwhile. FUSE_NOTIFY_RESEND tells:
-// every request that is not answered comes again, in any order but before all new ones, under a new
-// id. So the sweep reads until there is nothing or a new request, and an op whose request did not
-// come has nobody who waits for it. An op that was with a core goes to the next one with the same
-// tag, and the server tells a repeat from a first.
+// may have been answered or not; its caller may have been killed meanwhile. FUSE_NOTIFY_RESEND
+// tells: every request that is not answered comes again, in any order but before all new ones,
+// under a new id. So the sweep reads until there is nothing or a new request, and an op whose
+// request did not come has nobody who waits for it. An op that was with a core goes to the next one
+// with the same tag, and the server tells a repeat from a first.
 //
-// Kernels before 6.9 cannot do that. There the old ids stay valid and no caller of a request that was
-// read goes away without an answer; a request that was taken but not recorded is in the receive cell.
+// Kernels before 6.9 cannot do that. There the old ids stay valid and no caller of a request that
+// was read goes away without an answer; a request that was taken but not recorded is in the receive
+// cell.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -206,7 +207,8 @@ void front_end::revive_all() noexcept {
   std::memcpy(&header, taken.head.data(), sizeof header);
   const std::uint32_t slot = taken.tail_slot.load(std::memory_order_relaxed);
   const slot_ref tail{slot_class::write_large, 0, static_cast<std::uint16_t>(slot), 0};
-  if (header.len == 0 || ops_.find(header.unique) || !is_valid(tail) || !slots_.reserve(tail)) return;
+  const bool is_known = header.len == 0 || ops_.find(header.unique);
+  if (is_known || !is_valid(tail) || !slots_.reserve(tail)) return;
   receive_slot_ = tail;
   take_request(header.len);
 }

@@ -67,7 +67,7 @@ consteval op_transition_table make_op_transitions() {
       {purged,      downcall,             purged,      drop},
       {purged,      core_lost,            purged,      none},
       {purged,      interrupted,          given_up,    abandon},
-      {purged,      interrupted_mutation, purged,      none},  // some attempt may have reached it
+      {purged,      interrupted_mutation, purged,      none},  // it may have been done
       {purged,      caller_killed,        given_up,    abandon},
       {purged,      refused,              given_up,    abandon_eio},
       {purged,      came_back,            purged,      requeue},

@@ -68,8 +68,9 @@ std::uint64_t path_watch::due_ns() const noexcept {
 }
 
 path_action path_watch::look(bool is_up, std::uint64_t now_ns) noexcept {
-  if (is_up) return state_ == path_state::running ? path_action::none : step(path_event::up, now_ns);
-  if (state_ == path_state::running) return step(path_event::down, now_ns);
+  const bool was_up = state_ == path_state::running;
+  if (is_up && was_up) return path_action::none;
+  if (is_up || was_up) return step(is_up ? path_event::up : path_event::down, now_ns);
   if (now_ns < due_ns()) return path_action::none;
   const bool all = now_ns >= due_after(read_policy(policy_).dev_loss_tmo);
   return step(all ? path_event::dev_loss_due : path_event::fast_io_fail_due, now_ns);

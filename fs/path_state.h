@@ -7,8 +7,10 @@
 //
 //   running    operations go up
 //   blocked    they wait
-//   fail_fast  new ones, and those that were certainly not executed or change nothing, fail with EIO
-//   lost       all fail with EIO; what may have been executed keeps its slot until its fate is known
+//   fail_fast  those that were certainly not executed, or change nothing, fail with EIO; new ones
+//              at once
+//   lost       all fail with EIO; what may have been executed keeps its slot until its fate is
+//              known
 #pragma once
 
 #include <cstdint>

@@ -38,8 +38,9 @@
 //
 // Adoption. A watchdog that has taken the lock of the run directory asks fs.sock to `adopt`; after
 // the answer that connection is the front end's link to its watchdog, as above, and begins with
-// `ready`. When no front end answers it asks core.sock: a core whose front end is gone hands
-// over its descriptors and is killed by the adopter. Only a peer of the same user as the socket's owner, or root, is heard.
+// `ready`. When no front end answers it asks core.sock: a core whose front end is gone hands over
+// its descriptors and is killed by the adopter. Only a peer of the same user as the socket's owner,
+// or root, is heard.
 #pragma once
 
 #include <array>
