@@ -57,7 +57,7 @@ consteval op_transition_table make_op_transitions() {
       {serviced,    interrupted_mutation, serviced,    none},
       {serviced,    caller_killed,        serviced,    none},
       {serviced,    refused,              serviced,    none},
-      {serviced,    came_back,            purged,      requeue},  // the answer was not given, and is lost
+      {serviced,    came_back,            purged,      requeue},
       {serviced,    came_back_answered,   serviced,    reply},
       {serviced,    caller_lost,          serviced,    forget},  // the answer was given
       {serviced,    ended,                unknown,     free_slot},
