@@ -11,7 +11,7 @@ namespace tangelo {
 
 void keep_resident() noexcept {
   if (::mlockall(MCL_CURRENT | MCL_ONFAULT) != 0)
-    log_info("memory is not locked: {} (matters only while the machine swaps)",
+    log_debug("memory is not locked: {} (matters only while the machine swaps)",
              std::strerror(errno));
 }
 

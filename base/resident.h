@@ -5,7 +5,7 @@ namespace tangelo {
 
 // Locks every page that is mapped now, as soon as it is first used, into memory: a page that had to
 // be read back from a swap file on our own mount would never come. Best effort; a refusal is
-// logged once. For after start, when everything is mapped.
+// logged for debugging. For after start, when everything is mapped.
 void keep_resident() noexcept;
 
 }  // namespace tangelo
