@@ -50,6 +50,7 @@ void front_end::take_over_ops() noexcept {
     barriers_.add(i, claims, claims_of(op, claims));
     if (op.op == opcode::inode_range) range_op_ = i;
     // No core is attached: it was lost with the predecessor, or before it.
+    if (ops_.state(i) == op_state::in_progress) count(w_.arena.counters.purged);
     (void)ops_.apply(i, op_event::core_lost, static_cast<std::uint32_t>(generation_));
     if (ops_.state(i) == op_state::given_up && is_mutation(op.op)) ++given_up_mutations_;
   }

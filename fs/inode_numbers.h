@@ -38,7 +38,10 @@ class inode_numbers {
   void forget() noexcept {
     for (inode_range_record& r : arena_.inode_ranges) r.end.store(0, std::memory_order_release);
   }
+  // A range that is known already is not taken twice: a new front end may hear of it again.
   void add_range(std::uint64_t first, std::uint32_t count) noexcept {
+    for (const inode_range_record& r : arena_.inode_ranges)
+      if (r.end.load(std::memory_order_relaxed) == first + count) return;
     for (inode_range_record& r : arena_.inode_ranges) {
       if (r.next.load(std::memory_order_relaxed) < r.end.load(std::memory_order_relaxed)) continue;
       r.end.store(0, std::memory_order_release);
