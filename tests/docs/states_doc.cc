@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "fs/op_transitions.h"
+#include "fs/path_state.h"
 #include "rdma/import.h"
 #include "watchdog/child_state.h"
 
@@ -33,6 +34,9 @@ std::string document() {
   out << "# State tables\n\nGenerated from the code by `tests/docs/states_doc.cc`; do not edit. "
          "`never` is a row that cannot happen, `none` one that is expected and harmless.\n";
   print_table(out, "Op", "The life of one kernel request (`fs/op_transitions.h`).", op_transitions);
+  print_table(out, "Path",
+              "Whether operations may hope for the server, and for how long (`fs/path_state.h`).",
+              path_transitions);
   print_table(out, "Import", "The client's side of a session (`rdma/import.h`).",
               import_rows());
   print_table(out, "Child process", "A process under the watchdog (`watchdog/child_state.h`).",
