@@ -42,6 +42,7 @@ bool front_end::turn() noexcept {
   const bool more_downcalls = take_downcalls();
   look_at_path();
   const bool more_requests = read_requests();
+  if (unmounted_ && path_.state() != path_state::running) forget_unexecuted();
   want_inode_range();
   offer_ops();
   if (core_attached_ && up_.take_wake()) w_.core_bell.ring();

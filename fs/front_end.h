@@ -82,8 +82,8 @@ class front_end {
   void resume() noexcept { set_draining(false); }
   bool drained() const noexcept { return draining_ && offered_count_ == 0; }
 
-  // Answers every waiting caller EIO.
-  void abort_callers() noexcept { refuse_callers(true); }
+  // Answers everybody who waits now EIO, those included whose requests were not read yet.
+  void abort_callers() noexcept;
   // When turn() wants to be called by itself: a time of the mount's policy runs out.
   std::uint64_t wake_at_ns() const noexcept { return path_.due_ns(); }
 
@@ -128,6 +128,9 @@ class front_end {
   void interrupt_op(std::uint32_t index, bool killed) noexcept;
   void refuse_op(std::uint32_t index) noexcept;
   void refuse_callers(bool all) noexcept;
+  bool refuses_new() const noexcept;
+  bool has_room_for_request() noexcept;
+  void forget_unexecuted() noexcept;
   void note_abandoned(std::uint32_t index) noexcept;
   void end_unexecuted(std::uint32_t index, std::optional<error_code> error) noexcept;
   void open_directory(const op_draft& draft) noexcept;
@@ -185,6 +188,7 @@ class front_end {
   bool unmounted_ = false;
   bool deaf_ = false;
   bool draining_ = false;
+  bool aborting_ = false;
 };
 
 }  // namespace tangelo

@@ -45,9 +45,19 @@ ssize_t front_end::read_request() noexcept {
   return w_.kernel.read_request(cell.head, {tail, slot_shapes[write_large].stride});
 }
 
+// A request that is refused gives its room back at once, so it may use what is kept for others.
+bool front_end::has_room_for_request() noexcept {
+  if (refuses_new()) return ops_.free_count() > 1 && reserve_receive_slot(sweep_slot_reserve - 1);
+  return ops_.free_count() > own_op_reserve && reserve_receive_slot(sweep_slot_reserve);
+}
+
+bool front_end::refuses_new() const noexcept {
+  return aborting_ || path_.state() == path_state::fail_fast || path_.state() == path_state::lost;
+}
+
 bool front_end::read_requests() noexcept {
   for (std::size_t n = 0; n < requests_per_turn && !unmounted_ && !draining_; ++n) {
-    if (ops_.free_count() <= own_op_reserve || !reserve_receive_slot(sweep_slot_reserve)) {
+    if (!has_room_for_request()) {
       if (!deaf_) count(w_.arena.counters.deaf_periods);
       deaf_ = true;
       return false;
@@ -144,8 +154,7 @@ void front_end::queue_op(op_draft& draft, bool opening) noexcept {
   CHECK(place_payload(draft));
   barriers_.add(*index, draft.claims, draft.claim_count);
   ops_.begin(*index, op, draft.reply_id);
-  if (path_.state() == path_state::fail_fast || path_.state() == path_state::lost)
-    refuse_op(*index);
+  if (refuses_new()) refuse_op(*index);
 }
 
 std::optional<std::uint32_t> front_end::queue_own(opcode op, byte_span body, std::uint64_t inode,
@@ -234,6 +243,24 @@ void front_end::refuse_op(std::uint32_t index) noexcept {
 void front_end::refuse_callers(bool all) noexcept {
   ops_.for_each_live([this, all](std::uint32_t i) noexcept {
     if (all || ops_.state(i) == op_state::waiting || !is_mutation(ops_.cell(i).op)) refuse_op(i);
+  });
+}
+
+void front_end::abort_callers() noexcept {
+  refuse_callers(true);
+  aborting_ = true;
+  for (std::size_t n = 0; n < op_slot_count / requests_per_turn && read_requests(); ++n) {
+  }
+  aborting_ = false;
+}
+
+// The mount is gone, and with it all callers: what no server has seen needs none.
+void front_end::forget_unexecuted() noexcept {
+  ops_.for_each_live([this](std::uint32_t i) noexcept {
+    if (ops_.state(i) != op_state::waiting) return;
+    if (range_op_ == i) range_op_.reset();
+    (void)ops_.apply(i, op_event::caller_lost, static_cast<std::uint32_t>(generation_));
+    end_unexecuted(i, std::nullopt);
   });
 }
 
