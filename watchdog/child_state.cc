@@ -12,6 +12,8 @@ consteval child_table make_child_table() {
       // in state     on event        goes to      and does
       {stopped,       wanted,         starting,    start},
       {stopped,       unwanted,       stopped,     none},
+      {stopped,        dismissed,      stopped,     none},
+      {stopped,        adopted,        starting,    adopt},
       {stopped,       proven,         stopped,     none},  // late
       {stopped,       ended,          stopped,     never},
       {stopped,       ended_for_good, stopped,     never},
@@ -21,6 +23,8 @@ consteval child_table make_child_table() {
 
       {starting,      wanted,         starting,    none},
       {starting,      unwanted,       ending,      terminate},
+      {starting,       dismissed,      ending,      kill},
+      {starting,       adopted,        starting,    never},
       {starting,      proven,         running,     reset_delay},
       {starting,      ended,          backing_off, retry_later},
       {starting,      ended_for_good, stopped,     gone},
@@ -30,6 +34,8 @@ consteval child_table make_child_table() {
 
       {running,       wanted,         running,     none},
       {running,       unwanted,       ending,      terminate},
+      {running,        dismissed,      ending,      kill},
+      {running,        adopted,        running,     never},
       {running,       proven,         running,     none},
       {running,       ended,          backing_off, retry_later},
       {running,       ended_for_good, stopped,     gone},
@@ -39,6 +45,8 @@ consteval child_table make_child_table() {
 
       {backing_off,   wanted,         backing_off, none},
       {backing_off,   unwanted,       stopped,     stop_retry},
+      {backing_off,    dismissed,      stopped,     stop_retry},
+      {backing_off,    adopted,        backing_off, never},
       {backing_off,   proven,         backing_off, none},  // late
       {backing_off,   ended,          backing_off, never},
       {backing_off,   ended_for_good, backing_off, never},
@@ -48,6 +56,8 @@ consteval child_table make_child_table() {
 
       {ending,        wanted,         ending,      none},  // the owner asks again once it is gone
       {ending,        unwanted,       ending,      none},
+      {ending,         dismissed,      ending,      kill},
+      {ending,         adopted,        ending,      never},
       {ending,        proven,         ending,      none},
       {ending,        ended,          stopped,     gone},
       {ending,        ended_for_good, stopped,     gone},

@@ -1,7 +1,8 @@
 // The life of one supervised process, seen from the watchdog.
 //
-// One table for front end and core. `ended` always means: the pidfd is readable and the process was
-// reaped, so nothing it could still write to memory is outstanding, and a successor may start.
+// One table for front end and core. `ended` always means that nothing which the process could still
+// write to memory is outstanding, and a successor may start: its pidfd is readable, or it was killed
+// and will not come back to user mode (front end only; ARCHITECTURE, rule 6).
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,8 @@ enum class child_state : std::uint8_t {
 enum class child_event : std::uint8_t {
   wanted,          // there is to be a process
   unwanted,        // there is to be none
+  dismissed,       // there is to be none, at once
+  adopted,         // a process that was started by another watchdog is ours now
   proven,          // it said ready, or has lived long enough
   ended,           // it ended; another may be started
   ended_for_good,  // it ended; by policy there is no other
@@ -33,6 +36,7 @@ enum class child_event : std::uint8_t {
 enum class child_action : std::uint8_t {
   none,         // expected, and nothing to do
   start,        // start a process
+  adopt,        // take over the process that is there
   reset_delay,  // the next restart is a first one
   retry_later,  // set the back-off timer
   stop_retry,   // take the back-off timer away; it has stopped
@@ -59,6 +63,8 @@ constexpr std::string_view name_of(child_event e) noexcept {
     using enum child_event;
     case wanted: return "wanted";
     case unwanted: return "unwanted";
+    case dismissed: return "dismissed";
+    case adopted: return "adopted";
     case proven: return "proven";
     case ended: return "ended";
     case ended_for_good: return "ended_for_good";
@@ -74,6 +80,7 @@ constexpr std::string_view name_of(child_action a) noexcept {
     using enum child_action;
     case none: return "none";
     case start: return "start";
+    case adopt: return "adopt";
     case reset_delay: return "reset_delay";
     case retry_later: return "retry_later";
     case stop_retry: return "stop_retry";

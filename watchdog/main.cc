@@ -75,6 +75,7 @@ int run(watchdog_settings settings) {
   watchdog dog(std::move(settings), *std::move(parts), **events);
   stop_signals stop(**events, dog);
   stop.watch(signals);
+  lock_memory();
   dog.start();
   (*events)->run();
   log_notice("ended");

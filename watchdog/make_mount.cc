@@ -39,13 +39,13 @@ void put_text(std::array<char, N>& field, const std::string& text) noexcept {
   std::memcpy(field.data(), text.data(), std::min(text.size(), N - 1));
 }
 
-outcome<std::string> program(std::string_view name, std::string_view folder) {
+outcome<program> find(std::string_view name, std::string_view folder) {
   std::string path = find_program(name, folder);
   if (path.empty())
     return failure{problem{exit_code::failed, std::string(name) + ": program not found",
                            "it belongs beside tangelo-watchdog; TANGELO_BIN_DIR can name another "
                            "directory"}};
-  return path;
+  return open_program(std::move(path));
 }
 
 // Fills the watchdog's page; the front end does not run yet.
@@ -67,6 +67,7 @@ outcome<void> fill_page(const watchdog_settings& s, const clock& time, int fuse_
 struct prepared_arenas {
   fs_arena_map fs;
   unique_fd shared;
+  shared_arena_map shared_view;
 };
 
 outcome<prepared_arenas> prepare_arenas() {
@@ -74,16 +75,21 @@ outcome<prepared_arenas> prepare_arenas() {
   if (!fds) return failure{fds.error()};
   outcome<fs_arena_map> fs = fs_arena_map::map(std::move(fds->fs), arena_access::read_write);
   if (!fs) return failure{fs.error()};
-  return prepared_arenas{*std::move(fs), std::move(fds->shared)};
+  outcome<unique_fd> copy = read_only_copy(fds->shared.get());
+  if (!copy) return failure{copy.error()};
+  outcome<shared_arena_map> view =
+      shared_arena_map::map(*std::move(copy), arena_access::read_only);
+  if (!view) return failure{view.error()};
+  return prepared_arenas{*std::move(fs), std::move(fds->shared), *std::move(view)};
 }
 
 }  // namespace
 
 outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   constexpr unsigned previous_wait_ms = 5000;
-  outcome<std::string> front_end = program("tangelo-fs", "fs");
+  outcome<program> front_end = find("tangelo-fs", "fs");
   if (!front_end) return failure{front_end.error()};
-  outcome<std::string> core = program("tangelo-core", "client_core");
+  outcome<program> core = find("tangelo-core", "client_core");
   if (!core) return failure{core.error()};
   // One that is mounted will not end by itself; one that is not may be about to.
   const std::vector<mount_entry> before = read_mount_table();
@@ -116,8 +122,9 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   const mount_entry* ours = find_mount(table, s.mount_point);
   log_notice("{} mounted on {}", s.source, s.mount_point);
   return mount_parts{*std::move(directory), *std::move(fuse), std::move(arenas->fs),
-                     std::move(arenas->shared), *std::move(control),
-                     ours == nullptr ? std::string() : ours->device, *front_end, *core};
+                     std::move(arenas->shared), std::move(arenas->shared_view),
+                     *std::move(control), ours == nullptr ? std::string() : ours->device,
+                     *std::move(front_end), *std::move(core)};
 }
 
 }  // namespace tangelo

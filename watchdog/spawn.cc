@@ -5,8 +5,10 @@
 #include <linux/close_range.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -52,13 +54,29 @@ void become(const run_as& user) noexcept {
     give_up("as another user");
 }
 
+// Best effort: lowering it below what we were given needs CAP_SYS_RESOURCE.
+bool set_oom_score(int score) noexcept {
+  char text[16];
+  std::size_t n = sizeof text;
+  for (int rest = score < 0 ? -score : score; rest != 0 || n == sizeof text; rest /= 10)
+    text[--n] = static_cast<char>('0' + rest % 10);
+  if (score < 0) text[--n] = '-';
+  const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool done = ::write(fd, text + n, sizeof text - n) > 0;
+  ::close(fd);
+  return done;
+}
+
 struct prepared {
   const char* path;
+  bool by_path;  // else by descriptor
   char* const* arguments;
   const std::vector<int>& fds;  // all of them above the places they go to
   int program;
   int nothing;
   const run_as& user;
+  int oom_score;
 };
 
 [[noreturn]] void run_child(const prepared& p) noexcept {
@@ -68,15 +86,31 @@ struct prepared {
   for (const int number : {SIGHUP, SIGPIPE, SIGTERM, SIGINT}) ::signal(number, SIG_DFL);
   ::dup2(p.nothing, STDIN_FILENO);
   place_fds(p.fds, p.program);
+  set_oom_score(p.oom_score);
   become(p.user);
-  ::execve(p.path, p.arguments, environ);
-  // The way to the program may be closed to that user while the program itself is not.
+  if (p.by_path) ::execve(p.path, p.arguments, environ);
+  // Also where the way to the program is closed to that user while the program itself is not.
   const int program = first_child_fd + static_cast<int>(p.fds.size());
-  if (errno == EACCES) ::syscall(SYS_execveat, program, "", p.arguments, environ, AT_EMPTY_PATH);
+  ::syscall(SYS_execveat, program, "", p.arguments, environ, AT_EMPTY_PATH);
   give_up(p.path);
 }
 
+// A process started by its path has its name in lists of processes, so that is preferred.
+bool is_at_its_path(const program& p) noexcept {
+  struct stat kept {};
+  struct stat named {};
+  return ::fstat(p.file.get(), &kept) == 0 && ::stat(p.path.c_str(), &named) == 0 &&
+         kept.st_dev == named.st_dev && kept.st_ino == named.st_ino;
+}
+
 }  // namespace
+
+outcome<program> open_program(std::string path) {
+  unique_fd file(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  if (!file)
+    return failure{problem{exit_code::failed, path + ": " + std::strerror(errno), {}}};
+  return program{std::move(path), std::move(file)};
+}
 
 result<child_process, int> spawn(const program_call& call) {
   std::vector<unique_fd> owned;
@@ -86,21 +120,22 @@ result<child_process, int> spawn(const program_call& call) {
     if (!owned.back()) return failure{errno};
     fds.push_back(owned.back().get());
   }
-  const unique_fd opened(::open(call.path.c_str(), O_PATH | O_CLOEXEC));
   const unique_fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (!opened || !nothing) return failure{errno};
-  const unique_fd program(::fcntl(opened.get(), F_DUPFD_CLOEXEC, spare_fd_min));
-  if (!program) return failure{errno};
+  if (!nothing) return failure{errno};
+  const unique_fd file(::fcntl(call.what.file.get(), F_DUPFD_CLOEXEC, spare_fd_min));
+  if (!file) return failure{errno};
 
   std::vector<char*> arguments;
-  arguments.push_back(const_cast<char*>(call.path.c_str()));
+  arguments.push_back(const_cast<char*>(call.what.path.c_str()));
   for (const std::string& a : call.arguments) arguments.push_back(const_cast<char*>(a.c_str()));
   arguments.push_back(nullptr);
 
+  const bool by_path = is_at_its_path(call.what);
   const pid_t pid = ::fork();
   if (pid < 0) return failure{errno};
   if (pid == 0)
-    run_child({call.path.c_str(), arguments.data(), fds, program.get(), nothing.get(), call.user});
+    run_child({call.what.path.c_str(), by_path, arguments.data(), fds, file.get(), nothing.get(),
+               call.user, call.oom_score});
   // It is our child and not reaped, so the number is still its own.
   unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd) {
@@ -128,6 +163,13 @@ void raise_limits() noexcept {
   if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0)
     log_info("PR_SET_IO_FLUSHER refused: {} (needs CAP_SYS_RESOURCE)", std::strerror(errno));
 #endif
+  if (!set_oom_score(oom_score_watchdog))
+    log_info("oom_score_adj {} refused: {}", oom_score_watchdog, std::strerror(errno));
+}
+
+void lock_memory() noexcept {
+  if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
+    log_info("memory cannot be locked: {}", std::strerror(errno));
 }
 
 }  // namespace tangelo

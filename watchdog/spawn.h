@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/problem.h"
 #include "base/result.h"
 
 namespace tangelo {
@@ -23,11 +24,20 @@ struct run_as {
   gid_t gid = 0;
 };
 
-struct program_call {
+// A program that is started again and again: the file that `file` holds, also when another one has
+// taken its path meanwhile. Only an upgrade opens the path anew.
+struct program {
   std::string path;
+  unique_fd file;  // O_PATH
+};
+outcome<program> open_program(std::string path);
+
+struct program_call {
+  const program& what;
   std::vector<std::string> arguments;  // without the program's own name
   std::vector<int> fds;                // ours; the child sees them from 3 on
   run_as user;
+  int oom_score = 0;                   // oom_score_adj, where we are allowed to set it
 };
 inline constexpr int first_child_fd = 3;
 
@@ -42,7 +52,15 @@ result<child_process, int> spawn(const program_call& call);
 // The user a core runs as: "tangelo", else "nobody"; unset when we are not root ourselves.
 run_as unprivileged_user();
 
+// Of the three processes of a mount the system kills the core first, if it must kill one.
+inline constexpr int oom_score_watchdog = -999;
+inline constexpr int oom_score_front_end = -900;
+inline constexpr int oom_score_core = -500;
+
 // What we ask of the system for ourselves and all children, best effort; refusals are logged once.
 void raise_limits() noexcept;
+// Keeps our memory where it is once touched: a page that had to be read back through our own mount
+// would never come. Best effort; to be called when everything is mapped.
+void lock_memory() noexcept;
 
 }  // namespace tangelo

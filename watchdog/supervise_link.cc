@@ -67,8 +67,22 @@ void supervise_link::flush() noexcept {
 
 void supervise_link::close() noexcept {
   if (!socket_) return;
-  socket_.reset();
+  forget();
   owner_.on_link_closed();
+}
+
+void supervise_link::reset() noexcept {
+  forget();
+  for (std::size_t i = 0; i < queued_; ++i) queue_[i].fd.reset();
+  queued_ = 0;
+  time_.cancel(retry_timer_);
+  retry_timer_ = 0;
+}
+
+// The pending poll has to complete although the peer may still hold its end.
+void supervise_link::forget() noexcept {
+  if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+  socket_.reset();
 }
 
 }  // namespace tangelo

@@ -26,6 +26,8 @@ class supervise_link {
   supervise_link(loop& time, link_events& owner) noexcept : time_(time), owner_(owner) {}
 
   void open(unique_fd socket) noexcept;
+  // The peer is no more: what is queued for it is dropped. Does not call on_link_closed().
+  void reset() noexcept;
   // The descriptor goes along with the packet. False when the queue is full.
   bool send(const supervise_packet& packet, unique_fd fd = {}) noexcept;
   // Takes in what has arrived; for use when the peer has just ended.
@@ -42,6 +44,7 @@ class supervise_link {
   void on_readable(int res, std::uint32_t flags) noexcept;
   void flush() noexcept;
   void close() noexcept;
+  void forget() noexcept;
 
   loop& time_;
   link_events& owner_;

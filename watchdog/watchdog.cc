@@ -18,9 +18,9 @@ namespace {
 
 constexpr std::uint64_t ready_wait_ns = 10 * ns_per_s;
 constexpr std::uint64_t end_wait_ns = 2 * ns_per_s;
-constexpr std::uint64_t kill_wait_ns = 1800 * ns_per_ms;  // the front end itself takes up to 1.65 s
-constexpr child_policy front_end_policy{false, 0, ns_per_s};
-constexpr child_policy core_policy{true, restart_policy::healthy_after_ns, ns_per_s};
+constexpr std::uint64_t kill_wait_ns = 1700 * ns_per_ms;  // the front end itself takes up to 1.65 s
+constexpr child_policy front_end_policy{0, ns_per_s};
+constexpr child_policy core_policy{restart_policy::healthy_after_ns, ns_per_s};
 
 process_record& record_of(fs_arena_map& arena, process_role role) noexcept {
   return arena->watchdog.processes[ordinal(role)];
@@ -37,16 +37,14 @@ watchdog::watchdog(watchdog_settings settings, mount_parts parts, loop& time)
       front_end_(process_role::front_end, front_end_policy, time,
                  record_of(parts_.fs, process_role::front_end), *this, random_u64_or_die()),
       core_(process_role::core, core_policy, time, record_of(parts_.fs, process_role::core), *this,
-            random_u64_or_die()) {}
+            random_u64_or_die()),
+      front_end_pulse_(front_end_, parts_.fs->pulse.beats),
+      core_pulse_(core_, parts_.shared_view->core.beats) {}
 
 void watchdog::start() noexcept {
   control_.open(std::move(parts_.control));
   front_end_.want();
-  (void)time_.call_after(ready_wait_ns, [this] {
-    if (reported_ || finishing_) return;
-    log_error("the front end did not become ready in 10 s");
-    front_end_.kill_now();
-  });
+  look();
 }
 
 // ---- children ---------------------------------------------------------------------------------
@@ -64,13 +62,26 @@ result<child_process, int> watchdog::start_child(process_role role) noexcept {
 result<child_process, int> watchdog::start_front_end() noexcept {
   socket_pair pair = make_socket_pair();
   if (!pair.first) return failure{errno};
-  const program_call call{
+  outcome<unique_fd> listener = parts_.directory.listen_at("fs.sock");
+  if (!listener) log_warning("{}; the front end cannot be asked", listener.error().text);
+  program_call call{
       parts_.front_end_program,
       {"--fuse-fd", "3", "--arena-fd", "4", "--shared-fd", "5", "--watchdog-fd", "6"},
       {parts_.fuse.get(), parts_.fs.fd(), parts_.shared.get(), pair.second.get()},
-      {}};
+      {},
+      oom_score_front_end};
+  if (listener) {
+    call.arguments.insert(call.arguments.end(), {"--listen-fd", "7"});
+    call.fds.push_back(listener->get());
+  }
   result<child_process, int> child = spawn(call);
-  if (child) link_.open(std::move(pair.first));
+  if (!child) return child;
+  link_.open(std::move(pair.first));
+  (void)time_.call_after(ready_wait_ns, [this, pid = child->pid] {
+    if (front_end_ready_ || finishing_ || front_end_.pid() != pid) return;
+    log_warning("front end {} did not become ready in 10 s; it is killed", pid);
+    front_end_.kill_hung();
+  });
   return child;
 }
 
@@ -81,23 +92,19 @@ result<child_process, int> watchdog::start_core() noexcept {
   const program_call call{parts_.core_program,
                           {"--device-fd", "3", "--source", settings_.source},
                           {pair.second.get()},
-                          core_user_};
+                          core_user_,
+                          oom_score_core};
   result<child_process, int> child = spawn(call);
   if (!child) return child;
   const supervise_packet packet{supervise_message::core_started,
                                 static_cast<std::uint32_t>(child->pid)};
   (void)link_.send(packet, std::move(pair.first));  // the queue was empty
-  core_started_ns_ = time_.now_ns();
   downcalls_at_start_ = parts_.fs->counters.downcalls.load(std::memory_order_relaxed);
   return child;
 }
 
-// A core whose answers were taken, and which lived long enough not to burn the CPU, is no crash
-// loop: its successor starts at once.
-bool watchdog::core_has_worked() const noexcept {
-  constexpr std::uint64_t life_min_ns = 100 * ns_per_ms;
-  const std::uint64_t taken = parts_.fs->counters.downcalls.load(std::memory_order_relaxed);
-  return taken != downcalls_at_start_ && time_.now_ns() - core_started_ns_ >= life_min_ns;
+bool watchdog::core_is_wanted() const noexcept {
+  return front_end_ready_ && !finishing_ && !mount_is_gone();
 }
 
 // The kernel says so on /dev/fuse once the last mount of it has ended, wherever that was.
@@ -107,18 +114,61 @@ bool watchdog::mount_is_gone() const noexcept {
   return ::poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0;
 }
 
-void watchdog::on_child_ended(process_role role, pid_t pid, int status) noexcept {
-  if (role == process_role::front_end) return link_.drain();
+child_verdict watchdog::on_child_ended(process_role role, const child_end& end) noexcept {
+  return role == process_role::front_end ? on_front_end_ended(end) : on_core_ended(end);
+}
+
+child_verdict watchdog::on_front_end_ended(const child_end& end) noexcept {
+  link_.drain();
+  link_.reset();
+  const bool was_ready = std::exchange(front_end_ready_, false);
+  core_.dismiss();
+  if (mount_is_gone() || leaving_ || finishing_ || !ever_ready_) return child_verdict::finished;
+  return restart_policy::has_worked(end.life_ns, was_ready) && was_ready ? child_verdict::worked
+                                                                         : child_verdict::failed;
+}
+
+child_verdict watchdog::on_core_ended(const child_end& end) noexcept {
   // start_core() looks at the queue, so a full one only delays the next core.
-  (void)link_.send({supervise_message::core_ended, static_cast<std::uint32_t>(pid)});
-  if (core_has_worked()) core_.proven();
-  // The front end has sent it home; one that was killed meanwhile still has work.
-  if (status == 0 && mount_is_gone()) core_.unwant();
+  (void)link_.send({supervise_message::core_ended, static_cast<std::uint32_t>(end.pid)});
+  if (mount_is_gone()) return child_verdict::finished;
+  const std::uint64_t taken = parts_.fs->counters.downcalls.load(std::memory_order_relaxed);
+  return restart_policy::has_worked(end.life_ns, taken != downcalls_at_start_)
+             ? child_verdict::worked
+             : child_verdict::failed;
 }
 
 void watchdog::on_child_gone(process_role role, int status) noexcept {
   if (role == process_role::front_end) return on_front_end_gone(status);
+  if (core_is_wanted()) return time_.post([this] { want_core(); });
   end_if_quiet();
+}
+
+void watchdog::want_core() noexcept {
+  if (core_is_wanted()) core_.want();
+}
+
+void watchdog::look() noexcept {
+  if (ended_) return;
+  (void)time_.call_after(look_period_ns, [this] { look(); });
+  look_at(front_end_, front_end_pulse_);
+  look_at(core_, core_pulse_);
+  if (!gone_seen_ && mount_is_gone()) on_mount_gone();
+}
+
+void watchdog::look_at(supervised_child& child, pulse_monitor& pulse) noexcept {
+  switch (pulse.look()) {
+    using enum pulse_monitor::finding;
+    case fine: return;
+    case hung:
+      log_warning("{} {} stands still ({}); it is killed", name_of(child.role()), child.pid(),
+                  pulse.last_sight());
+      return child.kill_hung();
+    case stuck:
+      // What a core could still have under way in a data slot must have ended before the next.
+      if (child.role() == process_role::front_end) child.leave_behind();
+      return;
+  }
 }
 
 void watchdog::on_front_end_gone(int status) noexcept {
@@ -131,7 +181,7 @@ void watchdog::on_front_end_gone(int status) noexcept {
     return finish(exit_code::ok);
   }
   if (!leaving_) {
-    log_error("the front end ended unexpectedly ({}); the mount {} is lost",
+    log_error("the front end ended before it was ready ({}); the mount {} is given up",
               describe_status(status), settings_.mount_point);
     report("tangelo-fs ended before it was ready (" + describe_status(status) + ")\n");
   }
@@ -144,12 +194,7 @@ void watchdog::on_front_end_gone(int status) noexcept {
 void watchdog::on_packet(const supervise_packet& packet) noexcept {
   switch (packet.type) {
     using enum supervise_message;
-    case ready:
-      front_end_.proven();
-      if (!leaving_ && !finishing_) core_.want();
-      report("ok\n");
-      notify_ready("serving " + settings_.source);
-      return;
+    case ready: return on_front_end_ready();
     case kill_core:
       log_warning("the front end wants core {} killed", core_.pid());
       return core_.kill_now();
@@ -168,11 +213,21 @@ void watchdog::on_packet(const supervise_packet& packet) noexcept {
               static_cast<std::uint32_t>(packet.type));
 }
 
+void watchdog::on_front_end_ready() noexcept {
+  if (!front_end_.exists()) return;  // it ended behind its last words
+  front_end_ready_ = true;
+  ever_ready_ = true;
+  front_end_.proven();
+  want_core();
+  report("ok\n");
+  notify_ready("serving " + settings_.source);
+}
+
 void watchdog::on_link_closed() noexcept {
   constexpr std::uint64_t patience_ns = ns_per_s;
-  (void)time_.call_after(patience_ns, [this] {
-    if (!front_end_.exists() || finishing_) return;
-    log_error("the front end has closed its link and does not end; it is killed");
+  (void)time_.call_after(patience_ns, [this, pid = front_end_.pid()] {
+    if (front_end_.pid() != pid || pid == 0 || finishing_) return;
+    log_warning("front end {} has closed its link and does not end; it is killed", pid);
     front_end_.kill_now();
   });
 }
@@ -206,23 +261,24 @@ void watchdog::send_arenas(control_ticket ticket) noexcept {
 void watchdog::unmount_for(control_ticket ticket, int flags) noexcept {
   unmounter_.unmount(flags, [this, ticket, flags](int error) {
     control_.answer(ticket, answer_of(error, error == 0 ? "" : std::strerror(error)));
-    if (error == 0) {
-      log_notice("{} by request", flags == 0 ? "unmounted" : "detached");
-      (void)time_.call_after(kill_wait_ns, [this] { kill_what_hangs(); });
-    }
+    if (error == 0) log_notice("{} by request", flags == 0 ? "unmounted" : "detached");
+    if (!gone_seen_ && mount_is_gone()) on_mount_gone();
     end_if_quiet();
   });
 }
 
-// After the end of the mount. While it lives on elsewhere (a bind mount, an open file after a lazy
-// unmount), so do we.
-void watchdog::kill_what_hangs() noexcept {
-  if (ended_ || !mount_is_gone() || !front_end_.exists()) return;
-  log_warning("the front end does not end; it is killed");
-  front_end_.kill_now();
-}
-
 // ---- the end ------------------------------------------------------------------------------------
+
+// While the mount lives on elsewhere (a bind mount, an open file after a lazy unmount), so do we.
+void watchdog::on_mount_gone() noexcept {
+  gone_seen_ = true;
+  if (!front_end_.exists()) return front_end_.dismiss();
+  (void)time_.call_after(kill_wait_ns, [this] {
+    if (ended_ || !front_end_.exists()) return;
+    log_warning("the front end does not end; it is killed");
+    front_end_.kill_now();
+  });
+}
 
 void watchdog::on_stop_signal() noexcept {
   if (leaving_ || finishing_) return;
@@ -239,11 +295,10 @@ void watchdog::on_stop_signal() noexcept {
 void watchdog::begin_leaving() noexcept {
   if (leaving_) return;
   leaving_ = true;
-  (void)link_.send({supervise_message::drain, 0});  // a hint: /dev/fuse tells it as well
   (void)time_.call_after(kill_wait_ns, [this] {
     if (front_end_.exists()) log_warning("the front end does not end; it is killed");
-    front_end_.kill_now();
-    core_.kill_now();
+    front_end_.dismiss();
+    core_.dismiss();
   });
   (void)time_.call_after(end_wait_ns, [this] { end_now(); });
 }

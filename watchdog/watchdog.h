@@ -6,11 +6,14 @@
 //
 //   make()   run directory and lock -> arenas, identity -> /dev/fuse, mount(2), INIT
 //   start()  front end -> (ready) core -> "ok" to --ready-fd and systemd
+//   always   every 200 ms a look at both: what hangs is killed, what has ended is started again; a
+//            front end that ends takes its core along, and the next one gets the next core
 //   the end  somebody unmounts, wherever: front end sends the core home, says `unmounted` and
 //            exits -> everything is taken away -> the loop stops
 //
 // Invariants:
-//   1. A core is started only after the one before it was reaped and the front end was told.
+//   1. A core is started only after the one before it was reaped, and a front end is ready and was
+//      told so; a front end only after the one before it was reaped or cannot run any more.
 //   2. Once the mount has ended, or we were told to end, everything is over within 2 s, by SIGKILL
 //      if need be. A mount that lives on elsewhere (bind mount, lazy unmount) is served on.
 //   3. Only the watchdog's page of the front end's arena is written here; its process records only
@@ -24,6 +27,7 @@
 #include "protocol/arena.h"
 #include "protocol/control_server.h"
 #include "watchdog/child.h"
+#include "watchdog/pulse_monitor.h"
 #include "watchdog/run_dir.h"
 #include "watchdog/settings.h"
 #include "watchdog/supervise_link.h"
@@ -37,10 +41,11 @@ struct mount_parts {
   unique_fd fuse;
   fs_arena_map fs;
   unique_fd shared;
+  shared_arena_map shared_view;  // read-only
   unique_fd control;
   std::string device;  // "major:minor" of the mount
-  std::string front_end_program;
-  std::string core_program;
+  program front_end_program;
+  program core_program;
 };
 outcome<mount_parts> make_mount(const watchdog_settings& settings, const clock& time);
 
@@ -57,7 +62,7 @@ class watchdog final : child_events, link_events, control_events {
  private:
   // child_events
   result<child_process, int> start_child(process_role role) noexcept override;
-  void on_child_ended(process_role role, pid_t pid, int status) noexcept override;
+  child_verdict on_child_ended(process_role role, const child_end& end) noexcept override;
   void on_child_gone(process_role role, int status) noexcept override;
   // link_events
   void on_packet(const supervise_packet& packet) noexcept override;
@@ -67,12 +72,18 @@ class watchdog final : child_events, link_events, control_events {
 
   result<child_process, int> start_front_end() noexcept;
   result<child_process, int> start_core() noexcept;
-  bool core_has_worked() const noexcept;
+  child_verdict on_front_end_ended(const child_end& end) noexcept;
+  child_verdict on_core_ended(const child_end& end) noexcept;
+  bool core_is_wanted() const noexcept;
+  void want_core() noexcept;
+  void look() noexcept;
+  void look_at(supervised_child& child, pulse_monitor& pulse) noexcept;
+  void on_front_end_ready() noexcept;
   void on_front_end_gone(int status) noexcept;
+  void on_mount_gone() noexcept;
   void send_arenas(control_ticket ticket) noexcept;
   void unmount_for(control_ticket ticket, int flags) noexcept;
   bool mount_is_gone() const noexcept;
-  void kill_what_hangs() noexcept;
   void begin_leaving() noexcept;
   void finish(exit_code code) noexcept;
   void end_if_quiet() noexcept;
@@ -88,11 +99,15 @@ class watchdog final : child_events, link_events, control_events {
   control_server control_{time_, *this};
   supervised_child front_end_;
   supervised_child core_;
-  std::uint64_t core_started_ns_ = 0;
+  pulse_monitor front_end_pulse_;
+  pulse_monitor core_pulse_;
   std::uint64_t downcalls_at_start_ = 0;
+  bool front_end_ready_ = false;
+  bool ever_ready_ = false;     // a front end was: from then on the mount is kept
   bool reported_ = false;       // --ready-fd was answered
   bool said_unmounted_ = false; // by the front end
   bool leaving_ = false;        // we were told to end, and will, whoever uses the mount
+  bool gone_seen_ = false;      // the mount's end
   bool finishing_ = false;      // the front end is gone
   bool ended_ = false;
   exit_code code_ = exit_code::ok;
