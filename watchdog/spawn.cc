@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "watchdog/proc_view.h"
 
 extern char** environ;
 
@@ -143,6 +144,17 @@ result<child_process, int> spawn(const program_call& call) {
     ::kill(pid, SIGKILL);
     return failure{error_number};
   }
+  return child_process{pid, std::move(pidfd)};
+}
+
+result<child_process, int> find_process(pid_t pid, std::uint64_t start_ticks) {
+  if (pid <= 1) return failure{ESRCH};
+  unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) return failure{errno};
+  // Looked at after the descriptor was opened: from then on the number cannot change hands unseen.
+  const std::optional<process_sight> seen = look_at_process(pid);
+  if (!seen || seen->start_ticks != start_ticks || seen->state == 'Z' || seen->state == 'X')
+    return failure{ESRCH};
   return child_process{pid, std::move(pidfd)};
 }
 

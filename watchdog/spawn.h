@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,10 @@ struct child_process {
 
 // The error is an errno. A program that cannot be executed ends with status 127.
 result<child_process, int> spawn(const program_call& call);
+
+// The living process that has this number and began at these ticks (proc_view.h), whosever child it
+// is; ESRCH when there is none any more.
+result<child_process, int> find_process(pid_t pid, std::uint64_t start_ticks);
 
 // The user a core runs as: "tangelo", else "nobody"; unset when we are not root ourselves.
 run_as unprivileged_user();

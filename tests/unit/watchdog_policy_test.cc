@@ -21,30 +21,60 @@ bool within_jitter(std::uint64_t delay, std::uint64_t base) {
 
 TEST(RestartPolicy, StartsTheFirstTimeAtOnceThenLaterAndLaterUpToFiveSeconds) {
   restart_policy policy(7);
-  EXPECT_EQ(policy.next_delay_ns(), 0u);
+  EXPECT_EQ(policy.next_delay_ns(false, 0), 0u);
   std::uint64_t base = 50 * ns_per_ms;
   for (int i = 0; i < 20; ++i) {
-    EXPECT_TRUE(within_jitter(policy.next_delay_ns(), base)) << i;
+    EXPECT_TRUE(within_jitter(policy.next_delay_ns(false, 0), base)) << i;
     base = std::min(base * 2, restart_policy::delay_ns_max);
   }
 }
 
 TEST(RestartPolicy, BeginsAnewOnceTheChildHasProvenItself) {
   restart_policy policy(7);
-  for (int i = 0; i < 5; ++i) (void)policy.next_delay_ns();
+  for (int i = 0; i < 5; ++i) (void)policy.next_delay_ns(false, 0);
   policy.proven();
-  EXPECT_EQ(policy.next_delay_ns(), 0u);
-  EXPECT_TRUE(within_jitter(policy.next_delay_ns(), 50 * ns_per_ms));
+  EXPECT_EQ(policy.next_delay_ns(false, 0), 0u);
+  EXPECT_TRUE(within_jitter(policy.next_delay_ns(false, 0), 50 * ns_per_ms));
+  EXPECT_EQ(policy.next_delay_ns(true, 0), 0u);
+  EXPECT_EQ(policy.next_delay_ns(false, 0), 0u);
+}
+
+TEST(RestartPolicy, RestartsAWorkingOneSixtyFourTimesAtOnceThenWithShortPauses) {
+  restart_policy policy(7);
+  for (int i = 0; i < 64; ++i) ASSERT_EQ(policy.next_delay_ns(true, 0), 0u) << i;
+  std::uint64_t base = 50 * ns_per_ms;
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(within_jitter(policy.next_delay_ns(true, 10 * ns_per_ms), base)) << i;
+    base = std::min(base * 2, restart_policy::working_delay_ns_max);
+  }
+}
+
+TEST(RestartPolicy, RegainsOneRestartForEachSecondOfLifeAndNoMoreThanAll) {
+  restart_policy policy(7);
+  for (int i = 0; i < 64; ++i) (void)policy.next_delay_ns(true, 0);
+  EXPECT_EQ(policy.next_delay_ns(true, ns_per_s), 0u);
+  EXPECT_NE(policy.next_delay_ns(true, ns_per_s / 2), 0u);
+  EXPECT_EQ(policy.next_delay_ns(true, ns_per_s / 2), 0u);
+  EXPECT_EQ(policy.next_delay_ns(true, ~std::uint64_t{0}), 0u);
+  for (int i = 0; i < 63; ++i) ASSERT_EQ(policy.next_delay_ns(true, 0), 0u) << i;
+  EXPECT_TRUE(within_jitter(policy.next_delay_ns(true, 0), 50 * ns_per_ms));
 }
 
 TEST(RestartPolicy, SpreadsTheRestartsOfManyMounts) {
   std::set<std::uint64_t> delays;
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
     restart_policy policy(seed);
-    for (int i = 0; i < 6; ++i) (void)policy.next_delay_ns();
-    delays.insert(policy.next_delay_ns());
+    for (int i = 0; i < 6; ++i) (void)policy.next_delay_ns(false, 0);
+    delays.insert(policy.next_delay_ns(false, 0));
   }
   EXPECT_GT(delays.size(), 45u);
+}
+
+TEST(RestartPolicy, CallsALifeWorkWhenItWasLongOrDidSomethingForAWhile) {
+  EXPECT_TRUE(restart_policy::has_worked(ns_per_s, false));
+  EXPECT_TRUE(restart_policy::has_worked(100 * ns_per_ms, true));
+  EXPECT_FALSE(restart_policy::has_worked(100 * ns_per_ms, false));
+  EXPECT_FALSE(restart_policy::has_worked(99 * ns_per_ms, true));
 }
 
 bool has_process(child_state s) {
@@ -54,7 +84,8 @@ bool has_process(child_state s) {
 TEST(ChildTable, StartsAProcessExactlyOnRowsThatEnterStartingFromWithoutOne) {
   for (const auto& row : child_transitions.rows()) {
     const bool enters = row.to == child_state::starting && !has_process(row.from);
-    EXPECT_EQ(row.act == child_action::start, enters) << name_of(row.from) << name_of(row.on);
+    const bool begins = row.act == child_action::start || row.act == child_action::adopt;
+    EXPECT_EQ(begins, enters) << name_of(row.from) << name_of(row.on);
   }
 }
 
@@ -92,7 +123,8 @@ TEST(ChildTable, NeverStartsOneBesideAnotherInAnyHistoryOfSixEvents) {
       for (std::size_t e = 0; e < count_of<child_event>; ++e) {
         const auto& row = child_transitions.at(w.state, static_cast<child_event>(e));
         if (row.act == child_action::never) continue;  // its event cannot come
-        int processes = w.processes + (row.act == child_action::start ? 1 : 0);
+        const bool begins = row.act == child_action::start || row.act == child_action::adopt;
+        int processes = w.processes + (begins ? 1 : 0);
         if (row.on == child_event::ended || row.on == child_event::ended_for_good ||
             row.on == child_event::start_failed)
           --processes;
@@ -105,11 +137,20 @@ TEST(ChildTable, NeverStartsOneBesideAnotherInAnyHistoryOfSixEvents) {
 }
 
 TEST(ChildTable, AnUnwantedChildStopsFromEveryState) {
-  for (std::size_t s = 0; s < count_of<child_state>; ++s) {
-    child_state state = child_transitions.at(static_cast<child_state>(s), child_event::unwanted).to;
-    if (state != child_state::stopped) state = child_transitions.at(state, child_event::ended).to;
-    EXPECT_EQ(state, child_state::stopped);
-  }
+  for (const child_event event : {child_event::unwanted, child_event::dismissed})
+    for (std::size_t s = 0; s < count_of<child_state>; ++s) {
+      child_state state = child_transitions.at(static_cast<child_state>(s), event).to;
+      if (state != child_state::stopped) state = child_transitions.at(state, child_event::ended).to;
+      EXPECT_EQ(state, child_state::stopped);
+    }
+}
+
+TEST(ChildTable, ADismissedProcessIsKilledWithoutGrace) {
+  for (const auto& row : child_transitions.rows())
+    if (row.on == child_event::dismissed && has_process(row.from)) {
+      EXPECT_EQ(row.act, child_action::kill);
+      EXPECT_EQ(row.to, child_state::ending);
+    }
 }
 
 // ---- INIT ---------------------------------------------------------------------------------------
