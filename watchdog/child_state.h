@@ -1,8 +1,8 @@
 // The life of one supervised process, seen from the watchdog.
 //
-// One table for front end and core. `ended` always means that nothing which the process could still
-// write to memory is outstanding, and a successor may start: its pidfd is readable, or it was killed
-// and will not come back to user mode (front end only; ARCHITECTURE, rule 6).
+// One table for front end and core. `ended` always means that nothing which the process could
+// still write to memory is outstanding, and a successor may start: its pidfd is readable, or it was
+// killed and will not come back to user mode (front end only; ARCHITECTURE, rule 6).
 #pragma once
 
 #include <cstdint>

@@ -54,7 +54,8 @@ TEST(HangDetector, BeginsAnewWithEveryBeat) {
 
 TEST(HangDetector, HasPatienceWithOneThatHasNotBeatenYetUnlessItWasStopped) {
   hang_detector slow(7);
-  for (unsigned i = 1; i < patient; ++i) ASSERT_EQ(slow.look({7, 'S', 5, false}), pulse_verdict::quiet);
+  for (unsigned i = 1; i < patient; ++i)
+    ASSERT_EQ(slow.look({7, 'S', 5, false}), pulse_verdict::quiet);
   EXPECT_EQ(slow.look({7, 'S', 5, false}), pulse_verdict::hung);
   hang_detector stopped(7);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(stopped.look({7, 'T', 5, false}), pulse_verdict::quiet);
