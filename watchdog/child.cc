@@ -91,12 +91,13 @@ void supervised_child::adopt(child_process process) noexcept {
 
 void supervised_child::take(child_process process) noexcept {
   std::erase_if(left_behind_, [](const auto& p) { return !p->pidfd; });
-  process_ = std::make_unique<running_process>(*this, std::move(process));
+  process_ = std::make_unique<running_process>(*this, process.pid, std::move(process.pidfd));
   ++start_count_;
   record_.next_start_ns.store(0, std::memory_order_relaxed);
   const std::optional<process_sight> seen = look_at_process(pid());
   record_.start_ticks.store(seen ? seen->start_ticks : 0, std::memory_order_relaxed);
   record_.pid.store(static_cast<std::uint32_t>(pid()), std::memory_order_release);
+  open_gate(process);
   watch(*process_);
   if (policy_.proven_after_ns != 0)
     proven_timer_ =

@@ -87,8 +87,8 @@ class supervised_child {
  private:
   // One process until it was reaped.
   struct running_process final : completion {
-    running_process(supervised_child& c, child_process p) noexcept
-        : child(c), pid(p.pid), pidfd(std::move(p.pidfd)) {}
+    running_process(supervised_child& c, pid_t number, unique_fd fd) noexcept
+        : child(c), pid(number), pidfd(std::move(fd)) {}
     void on_complete(int res, std::uint32_t flags) noexcept override;
     supervised_child& child;
     pid_t pid;

@@ -62,13 +62,15 @@ outcome<std::string> read_small_file(const std::string& path) {
   return content;
 }
 
-outcome<void> replace_file(const std::string& path, std::string_view content, unsigned mode) {
+outcome<void> replace_file(const std::string& path, std::string_view content, unsigned mode,
+                           durability how) {
   const std::string temporary = path + ".new";
   unique_fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-  if (!fd || !write_whole(fd.get(), content) || ::fsync(fd.get()) != 0)
-    return file_failure(temporary);
+  if (!fd || !write_whole(fd.get(), content)) return file_failure(temporary);
+  if (how == durability::disk && ::fsync(fd.get()) != 0) return file_failure(temporary);
   fd.reset();
   if (::rename(temporary.c_str(), path.c_str()) != 0) return file_failure(path);
+  if (how == durability::none) return {};
   const unique_fd directory(::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory || ::fsync(directory.get()) != 0) return file_failure(directory_of(path));
   return {};

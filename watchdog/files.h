@@ -1,6 +1,6 @@
 // files: the few small files that the watchdog keeps: read whole, replaced whole.
 //
-// Start and end of the process only: these calls wait for the disk.
+// Start and end of the process only, except where it says so: these calls wait for the disk.
 #pragma once
 
 #include <string>
@@ -14,7 +14,10 @@ namespace tangelo {
 outcome<void> make_directories(const std::string& path);
 // Up to 64 KiB of a file; a file that is not there is empty.
 outcome<std::string> read_small_file(const std::string& path);
-// Durable when it returns: the old content or the new one, never a mixture.
-outcome<void> replace_file(const std::string& path, std::string_view content, unsigned mode);
+// The old content or the new one, never a mixture; on the disk when it returns, or only some day
+// (of use where a reboot makes the content void, and the loop may not wait).
+enum class durability { disk, none };
+outcome<void> replace_file(const std::string& path, std::string_view content, unsigned mode,
+                           durability how = durability::disk);
 
 }  // namespace tangelo

@@ -70,7 +70,8 @@ int run(watchdog_settings settings) {
   raise_limits();
   outcome<std::unique_ptr<loop>> events = loop::make(64);
   if (!events) return fail(events.error(), ready_fd);
-  outcome<mount_parts> parts = make_mount(settings, **events);
+  outcome<mount_parts> parts =
+      settings.adopt ? adopt_mount(settings, **events) : make_mount(settings, **events);
   if (!parts) return fail(parts.error(), ready_fd);
   watchdog dog(std::move(settings), *std::move(parts), **events);
   stop_signals stop(**events, dog);

@@ -5,9 +5,11 @@
 
 #include "base/log.h"
 #include "base/mount_table.h"
-#include "base/places.h"
+#include "protocol/policy.h"
 #include "watchdog/fuse_mount.h"
 #include "watchdog/identity.h"
+#include "watchdog/mount_file.h"
+#include "watchdog/own_record.h"
 #include "watchdog/watchdog.h"
 
 namespace tangelo {
@@ -22,30 +24,13 @@ outcome<void> check_not_mounted(const watchdog_settings& s) {
   return failure{problem{exit_code::failed,
                          s.mount_point + ": " + there->source + " is mounted here already, and "
                          "no watchdog serves it",
-                         "take it away first: umount -l " + s.mount_point}};
-}
-
-std::string mount_file_of(const watchdog_settings& s) {
-  std::string text = "version = 1\nname = " + toml_text(s.name) + "\nsource = " +
-                     toml_text(s.source) + "\nmount_point = " + toml_text(s.mount_point) +
-                     "\nwatchdog_pid = " + std::to_string(::getpid()) + "\noptions = [";
-  for (std::size_t i = 0; i < s.options.words.size(); ++i)
-    text += (i == 0 ? "" : ", ") + toml_text(s.options.words[i]);
-  return text + "]\n";
+                         "give it one again: tangelo watchdog --adopt " + s.mount_point +
+                             ", or end it: tangelo umount -f " + s.mount_point}};
 }
 
 template <std::size_t N>
 void put_text(std::array<char, N>& field, const std::string& text) noexcept {
   std::memcpy(field.data(), text.data(), std::min(text.size(), N - 1));
-}
-
-outcome<program> find(std::string_view name, std::string_view folder) {
-  std::string path = find_program(name, folder);
-  if (path.empty())
-    return failure{problem{exit_code::failed, std::string(name) + ": program not found",
-                           "it belongs beside tangelo-watchdog; TANGELO_BIN_DIR can name another "
-                           "directory"}};
-  return open_program(std::move(path));
 }
 
 // Fills the watchdog's page; the front end does not run yet.
@@ -57,10 +42,8 @@ outcome<void> fill_page(const watchdog_settings& s, const clock& time, int fuse_
   page.incarnation = identity->incarnation;
   put_text(page.mount_point, s.mount_point);
   put_text(page.source, s.source);
-  process_record& own = page.processes[ordinal(process_role::watchdog)];
-  own.pid.store(static_cast<std::uint32_t>(::getpid()));
-  own.generation.store(1);
-  own.started_ns.store(time.now_ns());
+  write_policy(page.policy, s.options.policy);
+  write_own_record(page, time);
   return agree_on_init(fuse_fd, page);
 }
 
@@ -75,10 +58,7 @@ outcome<prepared_arenas> prepare_arenas() {
   if (!fds) return failure{fds.error()};
   outcome<fs_arena_map> fs = fs_arena_map::map(std::move(fds->fs), arena_access::read_write);
   if (!fs) return failure{fs.error()};
-  outcome<unique_fd> copy = read_only_copy(fds->shared.get());
-  if (!copy) return failure{copy.error()};
-  outcome<shared_arena_map> view =
-      shared_arena_map::map(*std::move(copy), arena_access::read_only);
+  outcome<shared_arena_map> view = map_read_only(fds->shared.get());
   if (!view) return failure{view.error()};
   return prepared_arenas{*std::move(fs), std::move(fds->shared), *std::move(view)};
 }
@@ -87,9 +67,9 @@ outcome<prepared_arenas> prepare_arenas() {
 
 outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   constexpr unsigned previous_wait_ms = 5000;
-  outcome<program> front_end = find("tangelo-fs", "fs");
+  outcome<program> front_end = find_installed("tangelo-fs", "fs");
   if (!front_end) return failure{front_end.error()};
-  outcome<program> core = find("tangelo-core", "client_core");
+  outcome<program> core = find_installed("tangelo-core", "client_core");
   if (!core) return failure{core.error()};
   // One that is mounted will not end by itself; one that is not may be about to.
   const std::vector<mount_entry> before = read_mount_table();
@@ -104,7 +84,7 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
     directory->remove();
     return failure{p};
   };
-  outcome<void> written = directory->write_mount_file(mount_file_of(s));
+  outcome<void> written = directory->write_mount_file(mount_file_text(s, s.options.policy));
   if (!written) return fail(written.error());
   outcome<unique_fd> control = directory->listen_at("control.sock");
   if (!control) return fail(control.error());
@@ -124,7 +104,7 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   return mount_parts{*std::move(directory), *std::move(fuse), std::move(arenas->fs),
                      std::move(arenas->shared), std::move(arenas->shared_view),
                      *std::move(control), ours == nullptr ? std::string() : ours->device,
-                     *std::move(front_end), *std::move(core)};
+                     *std::move(front_end), *std::move(core), false, {}, {}, {}, 0};
 }
 
 }  // namespace tangelo

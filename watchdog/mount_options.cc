@@ -111,16 +111,24 @@ bool is_volume_name(std::string_view name) {
 outcome<mount_options> parse_mount_options(const std::vector<std::string>& words) {
   mount_options options;
   options.flags = MS_NOSUID | MS_NODEV;
+  policy_change change;
   for (const std::string& word : words) {
     if (word.empty()) continue;
     options.words.push_back(word);
     if (belongs_to_mount8(word)) continue;
+    if (std::optional<outcome<void>> taken = parse_policy_word(word, change)) {
+      if (!*taken) return failure{taken->error()};
+      continue;
+    }
     const option_row* row = find_row(word);
     if (row == nullptr)
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
-                             "known are ro, suid, dev, noexec, noatime, sync and their opposites"}};
+                             "known are ro, suid, dev, noexec, noatime, sync and their opposites, "
+                             "and reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
   }
+  options.policy = changed({}, change);
+  if (outcome<void> sound = check_policy(options.policy); !sound) return failure{sound.error()};
   return options;
 }
 

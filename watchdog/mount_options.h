@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "base/problem.h"
+#include "protocol/policy.h"
 
 namespace tangelo {
 
 struct mount_options {
   unsigned long flags = 0;            // MS_*
   std::vector<std::string> words;     // as given, for mount.toml
+  mount_policy policy;                // sound
 };
 
 // `words` are single options, "ro" or "key=value".

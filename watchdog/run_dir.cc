@@ -4,12 +4,10 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "watchdog/files.h"
@@ -18,7 +16,8 @@ namespace tangelo {
 
 namespace {
 
-constexpr std::array<const char*, 3> own_files{"mount.toml", "mount.toml.new", "control.sock"};
+constexpr std::array<const char*, 5> own_files{"mount.toml", "mount.toml.new", "control.sock",
+                                               "fs.sock", "core.sock"};
 
 enum class lock_answer { taken, held, vanished, failed };
 
@@ -59,20 +58,37 @@ outcome<run_dir> run_dir::take(const std::string& run_root, const std::string& n
 }
 
 outcome<void> run_dir::write_mount_file(const std::string& content) const {
-  return replace_file(path_ + "/mount.toml", content, 0644);
+  return replace_file(path_ + "/mount.toml", content, 0644, durability::none);
 }
 
-outcome<unique_fd> run_dir::listen_at(const char* socket_name) const {
-  const std::string whole = path_ + "/" + socket_name;
-  // A socket's path is short, a NAME may be long: go through the directory's descriptor.
+outcome<std::string> run_dir::read_mount_file() const {
+  return read_small_file(path_ + "/mount.toml");
+}
+
+// A socket's path is short, a NAME may be long: go through the directory's descriptor.
+sockaddr_un run_dir::address_of(const char* socket_name) const {
   const std::string path = "/proc/self/fd/" + std::to_string(lock_.get()) + "/" + socket_name;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return address;
+}
+
+unique_fd run_dir::connect_to(const char* socket_name) const {
+  const sockaddr_un address = address_of(socket_name);
+  unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (fd && ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    fd.reset();
+  return fd;
+}
+
+outcome<unique_fd> run_dir::listen_at(const char* socket_name) const {
+  const std::string whole = path_ + "/" + socket_name;
+  const sockaddr_un address = address_of(socket_name);
   ::unlinkat(lock_.get(), socket_name, 0);
   unique_fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const mode_t before = ::umask(0177);
-  const bool bound = fd && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address),
+  const bool bound = fd && ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
                                   sizeof address) == 0;
   const int error_number = errno;
   ::umask(before);
@@ -84,25 +100,7 @@ outcome<unique_fd> run_dir::listen_at(const char* socket_name) const {
 
 void run_dir::remove() noexcept {
   for (const char* name : own_files) ::unlinkat(lock_.get(), name, 0);
-  ::unlinkat(lock_.get(), "fs.sock", 0);
   ::rmdir(path_.c_str());
-}
-
-std::string toml_text(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += {'\\', c};
-    } else if (byte < 0x20 || byte == 0x7f) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\u%04x", byte);
-      out += escape;
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
 }
 
 }  // namespace tangelo

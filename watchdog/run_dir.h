@@ -5,6 +5,8 @@
 // watchdog of the same NAME. What a dead watchdog left behind is taken over.
 #pragma once
 
+#include <sys/un.h>
+
 #include <string>
 
 #include "base/fd.h"
@@ -22,8 +24,11 @@ class run_dir {
   run_dir& operator=(run_dir&&) = default;
 
   outcome<void> write_mount_file(const std::string& content) const;
+  outcome<std::string> read_mount_file() const;
   // A listening SEQPACKET socket, mode 0600, non-blocking.
   outcome<unique_fd> listen_at(const char* socket_name) const;
+  // A connection that never waits; empty when nobody listens there.
+  unique_fd connect_to(const char* socket_name) const;
   // Takes everything in it and the directory away.
   void remove() noexcept;
   const std::string& path() const noexcept { return path_; }
@@ -32,11 +37,10 @@ class run_dir {
   run_dir(std::string path, unique_fd lock) noexcept
       : path_(std::move(path)), lock_(std::move(lock)) {}
 
+  sockaddr_un address_of(const char* socket_name) const;
+
   std::string path_;
   unique_fd lock_;
 };
-
-// A TOML basic string, quotes included.
-std::string toml_text(std::string_view text);
 
 }  // namespace tangelo

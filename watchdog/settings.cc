@@ -16,7 +16,10 @@ const char* const watchdog_usage =
     "usage: tangelo-watchdog --source HOST[:PORT][,HOST...]:/VOLUME --mount-point DIR\n"
     "         [--run-dir DIR] [--state-dir DIR] [--option WORD]... [--foreground] [--verbose]\n"
     "         [--ready-fd N] [--version] [--help]\n"
-    "Makes one mount and keeps it alive. `tangelo mount` starts it; so does systemd.\n";
+    "       tangelo-watchdog --adopt --mount-point DIR [--run-dir DIR] [--foreground]\n"
+    "         [--verbose] [--ready-fd N]\n"
+    "Makes one mount and keeps it alive. `tangelo mount` starts it; so does systemd. --adopt takes\n"
+    "over a mount whose watchdog has died.\n";
 
 namespace {
 
@@ -42,6 +45,7 @@ struct raw_settings {
 
   bool take_flag(std::string_view word) {
     if (word == "--foreground") s.foreground = true;
+    else if (word == "--adopt") s.adopt = true;
     else if (word == "--verbose") s.verbose = true;
     else if (word == "--version") s.show_version = true;
     else if (word == "--help") s.show_help = true;
@@ -65,8 +69,30 @@ struct raw_settings {
   }
 };
 
+outcome<void> name_mount(watchdog_settings& s, std::string mount_point) {
+  s.mount_point = std::move(mount_point);
+  s.name = mount_name_of(s.mount_point);
+  if (s.name.size() > NAME_MAX - 8 || s.mount_point.size() >= 1024 || s.source.size() >= 1024)
+    return usage_failure(s.mount_point + ": this mount point or source is too long");
+  if (s.name.empty()) return usage_failure(s.mount_point + ": not the path of a mount point");
+  return {};
+}
+
+// The mount is there, and perhaps dead: its directory is not touched.
+outcome<watchdog_settings> complete_adoption(watchdog_settings s) {
+  if (!s.source.empty()) return usage_failure("--adopt: the source is that of the mount");
+  if (s.mount_point.empty() || s.mount_point.front() != '/')
+    return usage_failure("--adopt needs --mount-point with an absolute path");
+  const std::string path = absolute_path(s.mount_point, "/");
+  outcome<void> named = name_mount(s, path);
+  if (!named) return failure{named.error()};
+  return s;
+}
+
 outcome<watchdog_settings> complete(raw_settings raw) {
   watchdog_settings s = std::move(raw.s);
+  s.under_systemd = s.foreground && std::getenv("NOTIFY_SOCKET") != nullptr;
+  if (s.adopt) return complete_adoption(std::move(s));
   if (s.source.empty()) return usage_failure("--source is missing");
   if (s.mount_point.empty()) return usage_failure("--mount-point is missing");
   outcome<mount_source> source = parse_mount_source(s.source);
@@ -77,10 +103,8 @@ outcome<watchdog_settings> complete(raw_settings raw) {
   s.options = *std::move(options);
   outcome<std::string> real = resolve(s.mount_point);
   if (!real) return failure{real.error()};
-  s.mount_point = *std::move(real);
-  s.name = mount_name_of(s.mount_point);
-  if (s.name.size() > NAME_MAX - 8 || s.mount_point.size() >= 1024 || s.source.size() >= 1024)
-    return usage_failure(s.mount_point + ": this mount point or source is too long");
+  outcome<void> named = name_mount(s, *std::move(real));
+  if (!named) return failure{named.error()};
   return s;
 }
 

@@ -19,6 +19,8 @@ struct watchdog_settings {
   std::string run_dir;
   std::string state_dir;
   mount_options options;
+  bool adopt = false;          // source and options come from the mount that is there
+  bool under_systemd = false;  // which keeps our descriptors for us
   bool foreground = false;
   bool verbose = false;
   bool show_version = false;

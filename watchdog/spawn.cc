@@ -12,8 +12,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
+#include <string_view>
 
 #include "base/log.h"
 #include "watchdog/proc_view.h"
@@ -78,9 +81,18 @@ struct prepared {
   int nothing;
   const run_as& user;
   int oom_score;
+  int gate;
+  int gate_of_parent;
 };
 
 [[noreturn]] void run_child(const prepared& p) noexcept {
+  ::close(p.gate_of_parent);
+  char go = 0;
+  ssize_t got = 0;
+  do {
+    got = ::read(p.gate, &go, 1);
+  } while (got < 0 && errno == EINTR);
+  if (got != 1) ::_exit(127);  // our parent has died
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -113,6 +125,18 @@ outcome<program> open_program(std::string path) {
   return program{std::move(path), std::move(file)};
 }
 
+outcome<program> open_program_of(pid_t pid) {
+  constexpr std::string_view deleted = " (deleted)";
+  const std::string link = "/proc/" + std::to_string(pid) + "/exe";
+  std::array<char, PATH_MAX> path{};
+  const ssize_t n = ::readlink(link.c_str(), path.data(), path.size());
+  outcome<program> opened = open_program(link);
+  if (!opened || n <= 0) return opened;
+  opened->path.assign(path.data(), static_cast<std::size_t>(n));
+  if (opened->path.ends_with(deleted)) opened->path.resize(opened->path.size() - deleted.size());
+  return opened;
+}
+
 result<child_process, int> spawn(const program_call& call) {
   std::vector<unique_fd> owned;
   std::vector<int> fds;
@@ -131,12 +155,17 @@ result<child_process, int> spawn(const program_call& call) {
   for (const std::string& a : call.arguments) arguments.push_back(const_cast<char*>(a.c_str()));
   arguments.push_back(nullptr);
 
+  int gate[2] = {-1, -1};
+  if (::pipe2(gate, O_CLOEXEC) != 0) return failure{errno};
+  const unique_fd child_gate(gate[0]);
+  unique_fd own_gate(gate[1]);
+
   const bool by_path = is_at_its_path(call.what);
   const pid_t pid = ::fork();
   if (pid < 0) return failure{errno};
   if (pid == 0)
     run_child({call.what.path.c_str(), by_path, arguments.data(), fds, file.get(), nothing.get(),
-               call.user, call.oom_score});
+               call.user, call.oom_score, child_gate.get(), own_gate.get()});
   // It is our child and not reaped, so the number is still its own.
   unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd) {
@@ -144,7 +173,14 @@ result<child_process, int> spawn(const program_call& call) {
     ::kill(pid, SIGKILL);
     return failure{error_number};
   }
-  return child_process{pid, std::move(pidfd)};
+  return child_process{pid, std::move(pidfd), std::move(own_gate)};
+}
+
+void open_gate(child_process& child) noexcept {
+  const char go = 1;
+  if (child.gate && ::write(child.gate.get(), &go, 1) != 1)
+    log_warning("process {} has ended before it began", child.pid);
+  child.gate.reset();
 }
 
 result<child_process, int> find_process(pid_t pid, std::uint64_t start_ticks) {
@@ -155,7 +191,7 @@ result<child_process, int> find_process(pid_t pid, std::uint64_t start_ticks) {
   const std::optional<process_sight> seen = look_at_process(pid);
   if (!seen || seen->start_ticks != start_ticks || seen->state == 'Z' || seen->state == 'X')
     return failure{ESRCH};
-  return child_process{pid, std::move(pidfd)};
+  return child_process{pid, std::move(pidfd), {}};
 }
 
 run_as unprivileged_user() {

@@ -32,6 +32,8 @@ struct program {
   unique_fd file;  // O_PATH
 };
 outcome<program> open_program(std::string path);
+// The file that a process runs, also when it was deleted meanwhile.
+outcome<program> open_program_of(pid_t pid);
 
 struct program_call {
   const program& what;
@@ -42,13 +44,18 @@ struct program_call {
 };
 inline constexpr int first_child_fd = 3;
 
+// A child waits before it becomes its program until something is written to `gate`, so that its
+// number can be put down first; it ends when the gate is closed instead.
 struct child_process {
   pid_t pid = 0;
   unique_fd pidfd;
+  unique_fd gate;  // empty: it runs
 };
 
 // The error is an errno. A program that cannot be executed ends with status 127.
 result<child_process, int> spawn(const program_call& call);
+// Lets it run.
+void open_gate(child_process& child) noexcept;
 
 // The living process that has this number and began at these ticks (proc_view.h), whosever child it
 // is; ESRCH when there is none any more.

@@ -16,7 +16,8 @@ int unmount_ours(const std::string& mount_point, const std::string& device, int 
   const std::vector<mount_entry> table = read_mount_table();
   const mount_entry* top = find_mount(table, mount_point);
   if (top == nullptr) return ENOENT;
-  if (top->device != device) return EBUSY;  // something else was mounted over it
+  // Something else was mounted over it, perhaps under a number that became free.
+  if (top->device != device || top->type != mount_type) return EBUSY;
   return ::umount2(mount_point.c_str(), flags | UMOUNT_NOFOLLOW) == 0 ? 0 : errno;
 }
 

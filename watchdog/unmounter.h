@@ -19,8 +19,8 @@ class unmounter {
   unmounter(loop& time, std::string mount_point, std::string device)
       : time_(time), mount_point_(std::move(mount_point)), device_(std::move(device)) {}
 
-  // `flags`: 0 or MNT_DETACH. `done` gets 0 or an errno: EBUSY in use, ENOENT not there any more,
-  // EAGAIN too many such calls.
+  // `flags`: 0, MNT_DETACH or MNT_FORCE. `done` gets 0 or an errno: EBUSY in use, ENOENT not there
+  // any more, EAGAIN too many such calls.
   void unmount(int flags, std::function<void(int)> done) noexcept;
   bool idle() const noexcept { return threads_ == 0; }
 

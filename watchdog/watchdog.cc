@@ -17,8 +17,6 @@ namespace tangelo {
 namespace {
 
 constexpr std::uint64_t ready_wait_ns = 10 * ns_per_s;
-constexpr std::uint64_t end_wait_ns = 2 * ns_per_s;
-constexpr std::uint64_t kill_wait_ns = 1700 * ns_per_ms;  // the front end itself takes up to 1.65 s
 constexpr child_policy front_end_policy{0, ns_per_s};
 constexpr child_policy core_policy{restart_policy::healthy_after_ns, ns_per_s};
 
@@ -43,8 +41,29 @@ watchdog::watchdog(watchdog_settings settings, mount_parts parts, loop& time)
 
 void watchdog::start() noexcept {
   control_.open(std::move(parts_.control));
-  front_end_.want();
+  if (parts_.is_adopted)
+    take_over();
+  else
+    front_end_.want();
   look();
+}
+
+// A front end that lives but did not give us its link is replaced, and so is a core that no front
+// end has: what it was sent by the last watchdog is lost.
+void watchdog::take_over() noexcept {
+  ever_ready_ = true;
+  const bool has_front_end = parts_.front_end.pid != 0 && parts_.link;
+  const bool has_core = parts_.core.pid != 0;
+  const bool core_attached = parts_.fs->core_attached.load(std::memory_order_acquire) != 0;
+  if (parts_.link) link_.open(std::move(parts_.link));
+  if (has_core) core_.adopt(std::move(parts_.core));
+  if (has_core && !(has_front_end && core_attached)) core_.dismiss();
+  if (!has_core && parts_.ended_core_pid != 0)
+    (void)link_.send({supervise_message::core_ended, parts_.ended_core_pid});
+  if (parts_.front_end.pid == 0) return front_end_.want();
+  front_end_.adopt(std::move(parts_.front_end));
+  expect_ready();
+  if (!has_front_end) front_end_.kill_hung();
 }
 
 // ---- children ---------------------------------------------------------------------------------
@@ -77,23 +96,40 @@ result<child_process, int> watchdog::start_front_end() noexcept {
   result<child_process, int> child = spawn(call);
   if (!child) return child;
   link_.open(std::move(pair.first));
-  (void)time_.call_after(ready_wait_ns, [this, pid = child->pid] {
-    if (front_end_ready_ || finishing_ || front_end_.pid() != pid) return;
-    log_warning("front end {} did not become ready in 10 s; it is killed", pid);
+  expect_ready();
+  return child;
+}
+
+void watchdog::expect_ready() noexcept {
+  time_.cancel(ready_timer_);
+  ready_timer_ = time_.call_after(ready_wait_ns, [this] {
+    if (front_end_ready_ || finishing_ || !front_end_.exists()) return;
+    log_warning("front end {} did not become ready in 10 s; it is killed", front_end_.pid());
     front_end_.kill_hung();
   });
-  return child;
 }
 
 result<child_process, int> watchdog::start_core() noexcept {
   if (!link_.idle()) return failure{EAGAIN};  // the front end has not been told of the last one
   socket_pair pair = make_socket_pair();
   if (!pair.first) return failure{errno};
-  const program_call call{parts_.core_program,
-                          {"--device-fd", "3", "--source", settings_.source},
-                          {pair.second.get()},
-                          core_user_,
-                          oom_score_core};
+  program_call call{parts_.core_program,
+                    {"--device-fd", "3", "--source", settings_.source},
+                    {pair.second.get()},
+                    core_user_,
+                    oom_score_core};
+  // Without systemd the core keeps what an adopter needs, should we and the front end die together.
+  unique_fd keeper;
+  if (!settings_.under_systemd) {
+    outcome<unique_fd> listener = parts_.directory.listen_at("core.sock");
+    if (listener) {
+      keeper = *std::move(listener);
+      call.arguments.insert(call.arguments.end(), {"--keeper-fd", "4", "--fuse-fd", "5"});
+      call.fds.insert(call.fds.end(), {keeper.get(), parts_.fuse.get()});
+    } else {
+      log_warning("{}; the core keeps nothing for an adopter", listener.error().text);
+    }
+  }
   result<child_process, int> child = spawn(call);
   if (!child) return child;
   const supervise_packet packet{supervise_message::core_started,
@@ -173,6 +209,8 @@ void watchdog::look_at(supervised_child& child, pulse_monitor& pulse) noexcept {
 
 void watchdog::on_front_end_gone(int status) noexcept {
   if (mount_is_gone()) {
+    // One whose connection was aborted (umount -f by somebody) may still be in the mount table.
+    if (!leaving_) unmounter_.unmount(MNT_DETACH, [this](int) { end_if_quiet(); });
     if (said_unmounted_ && status == 0)
       log_notice("{} is unmounted", settings_.mount_point);
     else
@@ -218,6 +256,9 @@ void watchdog::on_front_end_ready() noexcept {
   front_end_ready_ = true;
   ever_ready_ = true;
   front_end_.proven();
+  // Its last watchdog may have died in the middle of an upgrade.
+  if (parts_.is_adopted) (void)link_.send({supervise_message::resume, 0});
+  if (time_.now_ns() < abort_until_ns_) (void)link_.send({supervise_message::abort, 0});
   want_core();
   report("ok\n");
   notify_ready("serving " + settings_.source);
@@ -230,112 +271,6 @@ void watchdog::on_link_closed() noexcept {
     log_warning("front end {} has closed its link and does not end; it is killed", pid);
     front_end_.kill_now();
   });
-}
-
-// ---- the command line -------------------------------------------------------------------------
-
-void watchdog::on_control(const control_request& request, control_ticket ticket) noexcept {
-  switch (request.verb) {
-    using enum control_verb;
-    case arenas: return send_arenas(ticket);
-    case unmount: return unmount_for(ticket, 0);
-    case detach: return unmount_for(ticket, MNT_DETACH);
-    case force:
-    case abort:
-    case set:
-    case upgrade:
-    case adopt: break;
-  }
-  control_.answer(ticket, answer_of(EINVAL, "not a question for the watchdog"));
-}
-
-void watchdog::send_arenas(control_ticket ticket) noexcept {
-  outcome<unique_fd> fs = read_only_copy(parts_.fs.fd());
-  outcome<unique_fd> shared = read_only_copy(parts_.shared.get());
-  if (!fs || !shared)
-    return control_.answer(ticket, answer_of(EMFILE, "no descriptor left for the arenas"));
-  const int fds[] = {fs->get(), shared->get()};
-  control_.answer(ticket, answer_of(0, ""), fds);
-}
-
-void watchdog::unmount_for(control_ticket ticket, int flags) noexcept {
-  unmounter_.unmount(flags, [this, ticket, flags](int error) {
-    control_.answer(ticket, answer_of(error, error == 0 ? "" : std::strerror(error)));
-    if (error == 0) log_notice("{} by request", flags == 0 ? "unmounted" : "detached");
-    if (!gone_seen_ && mount_is_gone()) on_mount_gone();
-    end_if_quiet();
-  });
-}
-
-// ---- the end ------------------------------------------------------------------------------------
-
-// While the mount lives on elsewhere (a bind mount, an open file after a lazy unmount), so do we.
-void watchdog::on_mount_gone() noexcept {
-  gone_seen_ = true;
-  if (!front_end_.exists()) return front_end_.dismiss();
-  (void)time_.call_after(kill_wait_ns, [this] {
-    if (ended_ || !front_end_.exists()) return;
-    log_warning("the front end does not end; it is killed");
-    front_end_.kill_now();
-  });
-}
-
-void watchdog::on_stop_signal() noexcept {
-  if (leaving_ || finishing_) return;
-  notify_stopping("unmounting");
-  begin_leaving();
-  unmounter_.unmount(0, [this](int error) {
-    if (error == 0 || finishing_) return end_if_quiet();
-    log_warning("{} is in use ({}); it is detached, and what uses it loses it",
-                settings_.mount_point, std::strerror(error));
-    unmounter_.unmount(MNT_DETACH, [this](int) { end_if_quiet(); });
-  });
-}
-
-void watchdog::begin_leaving() noexcept {
-  if (leaving_) return;
-  leaving_ = true;
-  (void)time_.call_after(kill_wait_ns, [this] {
-    if (front_end_.exists()) log_warning("the front end does not end; it is killed");
-    front_end_.dismiss();
-    core_.dismiss();
-  });
-  (void)time_.call_after(end_wait_ns, [this] { end_now(); });
-}
-
-void watchdog::finish(exit_code code) noexcept {
-  if (finishing_) return;
-  finishing_ = true;
-  code_ = code;
-  notify_stopping("ending");
-  core_.unwant();
-  (void)time_.call_after(end_wait_ns, [this] { end_now(); });
-  end_if_quiet();
-}
-
-void watchdog::end_if_quiet() noexcept {
-  if (finishing_ && core_.state() == child_state::stopped && !front_end_.exists() &&
-      unmounter_.idle())
-    end_now();
-}
-
-void watchdog::end_now() noexcept {
-  if (ended_) return;
-  ended_ = true;
-  core_.kill_now();
-  front_end_.kill_now();
-  parts_.directory.remove();
-  report("tangelo-watchdog was told to end before the mount was ready\n");
-  time_.stop();
-}
-
-void watchdog::report(std::string_view text) noexcept {
-  if (reported_) return;
-  reported_ = true;
-  if (settings_.ready_fd < 0) return;
-  if (::write(settings_.ready_fd, text.data(), text.size()) < 0)
-    log_debug("nobody waits for us to be ready");
-  ::close(settings_.ready_fd);
 }
 
 }  // namespace tangelo

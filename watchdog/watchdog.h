@@ -5,6 +5,7 @@
 // input from a child or from the command line stops it, none makes it wait.
 //
 //   make()   run directory and lock -> arenas, identity -> /dev/fuse, mount(2), INIT
+//   adopt()  or: run directory and lock -> all of that from the front end or the core, which live
 //   start()  front end -> (ready) core -> "ok" to --ready-fd and systemd
 //   always   every 200 ms a look at both: what hangs is killed, what has ended is started again; a
 //            front end that ends takes its core along, and the next one gets the next core
@@ -35,7 +36,7 @@
 
 namespace tangelo {
 
-// What make() has prepared before there is a loop to run.
+// What was prepared before there is a loop to run.
 struct mount_parts {
   run_dir directory;
   unique_fd fuse;
@@ -46,8 +47,16 @@ struct mount_parts {
   std::string device;  // "major:minor" of the mount
   program front_end_program;
   program core_program;
+  // Of an adopted mount, where they live: pid 0 says that one does not.
+  bool is_adopted = false;
+  unique_fd link;  // to the front end; empty when it is to be replaced
+  child_process front_end;
+  child_process core;
+  std::uint32_t ended_core_pid = 0;  // one that ended while nobody looked
 };
 outcome<mount_parts> make_mount(const watchdog_settings& settings, const clock& time);
+// Takes over the mount on settings.mount_point, whose watchdog has ended; completes `settings`.
+outcome<mount_parts> adopt_mount(watchdog_settings& settings, const clock& time);
 
 class watchdog final : child_events, link_events, control_events {
  public:
@@ -70,7 +79,9 @@ class watchdog final : child_events, link_events, control_events {
   // control_events
   void on_control(const control_request& request, control_ticket ticket) noexcept override;
 
+  void take_over() noexcept;
   result<child_process, int> start_front_end() noexcept;
+  void expect_ready() noexcept;
   result<child_process, int> start_core() noexcept;
   child_verdict on_front_end_ended(const child_end& end) noexcept;
   child_verdict on_core_ended(const child_end& end) noexcept;
@@ -82,6 +93,10 @@ class watchdog final : child_events, link_events, control_events {
   void on_front_end_gone(int status) noexcept;
   void on_mount_gone() noexcept;
   void send_arenas(control_ticket ticket) noexcept;
+  void force_for(control_ticket ticket) noexcept;
+  void end_forced(control_ticket ticket, int error) noexcept;
+  void abort_callers() noexcept;
+  void set_policy(const policy_change& change, control_ticket ticket) noexcept;
   void unmount_for(control_ticket ticket, int flags) noexcept;
   bool mount_is_gone() const noexcept;
   void begin_leaving() noexcept;
@@ -102,6 +117,8 @@ class watchdog final : child_events, link_events, control_events {
   pulse_monitor front_end_pulse_;
   pulse_monitor core_pulse_;
   std::uint64_t downcalls_at_start_ = 0;
+  timer_id ready_timer_ = 0;
+  std::uint64_t abort_until_ns_ = 0;  // a front end that becomes ready before is told to abort
   bool front_end_ready_ = false;
   bool ever_ready_ = false;     // a front end was: from then on the mount is kept
   bool reported_ = false;       // --ready-fd was answered

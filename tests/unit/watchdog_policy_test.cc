@@ -9,6 +9,7 @@
 #include "watchdog/fuse_init.h"
 #include "watchdog/mount_options.h"
 #include "watchdog/restart_policy.h"
+#include "watchdog/mount_file.h"
 #include "watchdog/run_dir.h"
 #include "watchdog/settings.h"
 
