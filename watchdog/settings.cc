@@ -18,8 +18,8 @@ const char* const watchdog_usage =
     "         [--ready-fd N] [--version] [--help]\n"
     "       tangelo-watchdog --adopt --mount-point DIR [--run-dir DIR] [--foreground]\n"
     "         [--verbose] [--ready-fd N]\n"
-    "Makes one mount and keeps it alive. `tangelo mount` starts it; so does systemd. --adopt takes\n"
-    "over a mount whose watchdog has died.\n";
+    "Makes one mount and keeps it alive. `tangelo mount` starts it; so does systemd. --adopt\n"
+    "takes over a mount whose watchdog has died.\n";
 
 namespace {
 

@@ -58,15 +58,15 @@ wait "$writer" || die "the writer got an error"
 [ "$(restarts)" = "$before" ] || die "something was replaced"
 
 step "nor when the watchdog, or everything, stood still for a while"
+exec 7>&-  # whoever closes it while the front end stands still waits for it
 kill -STOP "$watchdog"
 sleep 2.5
 kill -CONT "$watchdog"
 sleep 1
-kill -STOP "$watchdog" "$(process_pid front_end)" "$(process_pid core)" &
-wait $!
-trio=$(cat "/proc/$watchdog/task/$watchdog/children")
+trio="$watchdog $(process_pid front_end) $(process_pid core)"
+# shellcheck disable=SC2086
+kill -STOP $trio
 sleep 2.5
-kill -CONT "$watchdog"
 # shellcheck disable=SC2086
 kill -CONT $trio
 sleep 1
@@ -88,6 +88,5 @@ END_PYTHON
 grep -q "held by a debugger" "$log" || die "the log does not say so"
 cat "$mnt/file" > /dev/null
 
-exec 7>&-
 unmount_volume
 stop_server
