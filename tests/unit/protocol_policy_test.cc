@@ -1,0 +1,94 @@
+#include "protocol/policy.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+namespace tangelo {
+namespace {
+
+policy_change change_of(std::string_view word) {
+  policy_change change;
+  const std::optional<outcome<void>> taken = parse_policy_word(word, change);
+  EXPECT_TRUE(taken && *taken) << word;
+  return change;
+}
+
+TEST(PolicyWord, SetsTheValueItNamesAndLeavesTheOthers) {
+  const policy_change change = change_of("fast_io_fail_tmo=15");
+  EXPECT_EQ(change.fast_io_fail_tmo, 15u);
+  EXPECT_EQ(change.dev_loss_tmo, policy_unchanged);
+  EXPECT_EQ(change.reconnect_delay, policy_unchanged);
+  EXPECT_EQ(change_of("dev_loss_tmo=off").dev_loss_tmo, policy_off);
+  EXPECT_EQ(change_of("reconnect_delay=3").reconnect_delay, 3u);
+}
+
+TEST(PolicyWord, IsLeftToOthersWhenItNamesNoneOfTheThree) {
+  policy_change change;
+  for (const char* word : {"ro", "dev_loss_tmo", "loss=1", "=1", ""})
+    EXPECT_FALSE(parse_policy_word(word, change)) << word;
+}
+
+TEST(PolicyWord, IsRefusedWhenItsValueIsNoNumberOfSeconds) {
+  constexpr std::array values{"",   "x",   "-1",         "1s",        " 1",
+                              "1.5", "4294967294", "4294967295", "2592001"};
+  for (const char* value : values) {
+    policy_change change;
+    const std::optional<outcome<void>> taken =
+        parse_policy_word(std::string("dev_loss_tmo=") + value, change);
+    ASSERT_TRUE(taken) << value;
+    ASSERT_FALSE(*taken) << value;
+    EXPECT_EQ(taken->error().code, exit_code::usage);
+    EXPECT_EQ(change.dev_loss_tmo, policy_unchanged) << value;
+  }
+}
+
+TEST(Policy, KeepsTheRulesOfSrp) {
+  constexpr std::uint32_t off = policy_off;
+  struct row {
+    mount_policy policy;
+    bool sound;
+  };
+  constexpr std::array<row, 15> rows{{
+      {{off, off, off}, true},
+      {{10, 15, 600}, true},
+      {{1, 1, 2}, true},
+      {{off, 0, off}, true},   // fails at once
+      {{0, off, off}, false},  // no pause at all
+      {{off, 600, off}, true},
+      {{off, 601, off}, false},
+      {{off, off, 600}, true},
+      {{off, off, 601}, false},  // would block for longer than is allowed
+      {{off, 15, 6000}, true},
+      {{off, 15, 15}, false},
+      {{off, 15, 14}, false},
+      {{16, 15, off}, false},  // nothing would be tried before operations fail
+      {{16, off, 20}, true},
+      {{15, 15, off}, true},
+  }};
+  for (const row& r : rows)
+    EXPECT_EQ(check_policy(r.policy).has_value(), r.sound)
+        << policy_text(r.policy.reconnect_delay) << ' ' << policy_text(r.policy.fast_io_fail_tmo)
+        << ' ' << policy_text(r.policy.dev_loss_tmo);
+}
+
+TEST(Policy, ComesBackFromTheArenaAndIsOffWhereNobodyHasWritten) {
+  policy_record record;
+  EXPECT_EQ(read_policy(record), mount_policy{});
+  for (const std::uint32_t value : {0u, 1u, 600u, policy_off}) {
+    const mount_policy policy{value, value, value};
+    write_policy(record, policy);
+    EXPECT_EQ(read_policy(record), policy);
+  }
+}
+
+TEST(Policy, ChangesOnlyWhatAChangeNames) {
+  const mount_policy before{1, 2, 3};
+  EXPECT_EQ(changed(before, {}), before);
+  policy_change change;
+  change.dev_loss_tmo = policy_off;
+  EXPECT_EQ(changed(before, change), (mount_policy{1, 2, policy_off}));
+}
+
+}  // namespace
+}  // namespace tangelo
