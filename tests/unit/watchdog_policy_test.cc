@@ -271,6 +271,39 @@ TEST(Settings, NeedASourceAndADirectoryThatIsThere) {
   EXPECT_EQ(ready_fd, 5);
 }
 
+TEST(MountOptions, TakeASoundPolicyAndRefuseAnyOther) {
+  const auto options = parse_mount_options({"reconnect_delay=10", "fast_io_fail_tmo=15"});
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->policy, (mount_policy{10, 15, policy_off}));
+  const auto unsound = parse_mount_options({"fast_io_fail_tmo=15", "dev_loss_tmo=10"});
+  ASSERT_FALSE(unsound);
+  EXPECT_NE(unsound.error().text.find("dev_loss_tmo=10"), std::string::npos);
+  EXPECT_FALSE(parse_mount_options({"dev_loss_tmo=soon"}));
+}
+
+TEST(MountFile, KeepsTheWordsAndTellsTheNewestPolicy) {
+  watchdog_settings s;
+  s.name = "mnt";
+  s.source = "h:/v";
+  s.mount_point = "/mnt";
+  s.options = *parse_mount_options({"ro", "dev_loss_tmo=60"});
+  EXPECT_NE(mount_file_text(s, s.options.policy).find("options = [\"ro\", \"dev_loss_tmo=60\"]"),
+            std::string::npos);
+  EXPECT_NE(mount_file_text(s, {5, policy_off, policy_off})
+                .find("options = [\"ro\", \"reconnect_delay=5\"]"),
+            std::string::npos);
+}
+
+TEST(Settings, OfAnAdoptionTakeTheMountPointAsItIs) {
+  int ready_fd = -1;
+  const auto settings =
+      parse_settings({"--adopt", "--mount-point", "/no/such//dir/../place/"}, ready_fd);
+  ASSERT_TRUE(settings);
+  EXPECT_EQ(settings->mount_point, "/no/such/place");
+  EXPECT_FALSE(parse_settings({"--adopt", "--mount-point", "place"}, ready_fd));
+  EXPECT_FALSE(parse_settings({"--adopt", "--mount-point", "/p", "--source", "h:/v"}, ready_fd));
+}
+
 TEST(RunDir, HasOneOwnerAndVanishesWithIt) {
   char root[] = "/tmp/tangelo-unit-XXXXXX";
   ASSERT_NE(::mkdtemp(root), nullptr);
