@@ -3,6 +3,7 @@
 # may be lost, nothing may happen twice, and the kills must have met operations in every state.
 # TANGELO_SEED repeats the phases; TANGELO_SCALE is the size in per cent.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/workloads.sh"
 need jq git make gcc sqlite3 fio tar diff setsid
 
 seed=${TANGELO_SEED:-$$}
@@ -50,29 +51,6 @@ killer=$!
 
 # ---- workloads ----------------------------------------------------------------------------------
 
-make_repository() {
-  local n=$1 i
-  mkdir -p "$work/repository"
-  cd "$work/repository"
-  git init -q .
-  for ((i = 0; i < n; ++i)); do
-    mkdir -p "d$((i % 20))"
-    printf 'file %d\n%s\n' "$i" "$(head -c 300 /dev/urandom | base64)" > "d$((i % 20))/f$i"
-  done
-  git add -A
-  git -c user.name=t -c user.email=t@example.org commit -qm "all of them"
-  cd "$work"
-}
-try_git() {
-  step "git: clone and fsck of a repository"
-  make_repository "$(scaled 1000 100)"
-  rm -rf "$mnt/clone"
-  git clone -q --no-hardlinks "$work/repository" "$mnt/clone" || die "git clone"
-  git -C "$mnt/clone" fsck --strict --full 2> "$work/fsck" || { cat "$work/fsck"; die "git fsck"; }
-  [ -z "$(git -C "$mnt/clone" status --porcelain)" ] || die "git status is not clean"
-  diff -r -x .git "$work/repository" "$mnt/clone" || die "the clone differs"
-}
-
 make_c_project() {
   local n=$1 i dir=$2
   mkdir -p "$dir"
@@ -100,56 +78,6 @@ try_make() {
   [ "$("$mnt/project/program")" = $((n * (n - 1) / 2)) ] || die "the program computes nonsense"
 }
 
-try_sqlite() {
-  local rows
-  rows=$(scaled 100000 5000)
-  step "SQLite: $rows rows in transactions of 1000"
-  {
-    echo 'create table t(k integer primary key, v text); create index i on t(v);'
-    local i
-    for ((i = 0; i < rows; i += 1000)); do
-      echo "begin; with recursive c(x) as (select $i union all select x + 1 from c
-        where x < $i + 999) insert into t select x, hex(x * 7919) || '-row' from c; commit;"
-    done
-  } > "$work/sql"
-  rm -f "$mnt/db"
-  sqlite3 "$mnt/db" < "$work/sql" || die "sqlite3"
-  [ "$(sqlite3 "$mnt/db" 'pragma integrity_check')" = ok ] || die "integrity_check"
-  [ "$(sqlite3 "$mnt/db" 'select count(*) from t')" = "$rows" ] || die "rows are missing"
-}
-
-try_fio() {
-  local size=$1
-  step "fio: random writes of 4K to 1M, verified, $size bytes"
-  mkdir -p "$mnt/fio"
-  fio --name=verify --directory="$mnt/fio" --size="$size" --numjobs=2 --rw=randwrite \
-    --bsrange=4k-1m --ioengine=psync --fallocate=none --verify=crc32c --verify_fatal=1 \
-    --do_verify=1 --randseed="$seed" --output="$work/fio.out" || { cat "$work/fio.out"; die fio; }
-  rm -r "$mnt/fio"
-}
-
-# Overlapping writes in flight together, and more large reads than there are data slots: some of
-# them wait.
-try_crowd() {
-  step "fio: a crowd on one small file"
-  fio --filename="$mnt/crowd" --size=16m --ioengine=libaio --direct=1 --norandommap \
-    --randrepeat=0 --fallocate=none --time_based --runtime=5 --output="$work/fio.out" \
-    --name=writers --rw=randwrite --bsrange=4k-64k --iodepth=64 \
-    --name=readers --rw=randread --bs=1m --iodepth=128 --numjobs=2 ||
-    { cat "$work/fio.out"; die crowd; }
-}
-
-try_tar() {
-  local tree=/usr/include
-  [ "$scale" -ge 100 ] || tree=/usr/include/linux
-  step "tar: unpack and compare $tree"
-  rm -rf "$mnt/tree"
-  mkdir "$mnt/tree"
-  tar -C "$tree" -cf - . | tar -C "$mnt/tree" -xf - || die "tar -x"
-  tar -C "$tree" -cf - . | tar -C "$mnt/tree" -df - || die "tar -d finds differences"
-  rm -r "$mnt/tree"
-}
-
 enough_kills() {
   local json name
   json=$(status_json)
@@ -165,13 +93,13 @@ try_make
 try_sqlite
 try_fio "$(scaled 64000000 8000000)"
 try_tar
-try_crowd
+try_crowd 5
 
 # More of the same until every state has been met; a small scale may need it.
 deadline=$((SECONDS + 120))
 until enough_kills; do
   [ $SECONDS -lt $deadline ] || die "the kills did not meet every state (seed $seed)"
-  try_crowd
+  try_crowd 5
 done
 
 step "everything is still there after the last kill"

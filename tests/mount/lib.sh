@@ -45,6 +45,17 @@ need() { # programs without which there is nothing to test
   done
 }
 
+# until_true SECONDS COMMAND...: waits for an event, as long as that at most.
+until_true() {
+  local deadline=$((SECONDS + $1 + 1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $deadline ] || return 1
+    sleep 0.02
+  done
+}
+milliseconds() { local us=${EPOCHREALTIME/./}; echo $((us / 1000)); }
+
 # ---- server -------------------------------------------------------------------------------------
 
 # Uses $server_program with ${server_options[@]}; $address is where it listens.
@@ -95,6 +106,37 @@ kill_core() {
   [ "$pid" != 0 ] && kill -9 "$pid" 2>/dev/null
 }
 
+# One look at all of it: $state, $pid_watchdog, $pid_front_end, $pid_core.
+look() {
+  local json
+  json=$(status_json 2> /dev/null) || true  # 5 while UNSUPERVISED
+  read -r state pid_watchdog pid_front_end pid_core < <(jq -r '.mounts[0] |
+    "\(.state) \([.processes[]?.pid] | join(" "))"' <<< "${json:-null}" 2> /dev/null) || state=
+}
+is_serving() { # all three run, and the server answers
+  look
+  [ "$state" = SERVING ] && [ "$pid_watchdog" != 0 ] && [ "$pid_front_end" != 0 ] &&
+    [ "$pid_core" != 0 ]
+}
+is_replaced() { # role $1 was pid $2; all is well again
+  local now=pid_$1
+  is_serving && [ "${!now}" != "$2" ]
+}
+nothing_pending() { [ "$(counter_of_mount pending_ops)" = 0 ]; }
+counter_of_mount() { status_json | jq ".mounts[0].$1"; }
+
+# Watchdogs, front ends and cores that this script's mounts have: they log to our directory.
+own_processes() {
+  local pid
+  for pid in $(ls -l /proc/[0-9]*/fd/2 2> /dev/null | grep -F -- "-> $TANGELO_RUN_DIR/log/" |
+    grep -o '/proc/[0-9]*' | grep -o '[0-9]*'); do
+    case $(readlink "/proc/$pid/exe") in
+      */tangelo-watchdog* | */tangelo-fs* | */tangelo-core*) echo "$pid" ;;
+    esac
+  done
+}
+no_own_processes() { [ -z "$(own_processes)" ]; }
+
 # ---- the end ------------------------------------------------------------------------------------
 
 suspicious='ERROR|broken invariant|AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:'
@@ -113,22 +155,10 @@ end_mounts() { # whatever is mounted below $work, the gentle way and then the ot
     while read -r dir; do
       timeout 10 "$tangelo" umount -l "$dir" > /dev/null 2>&1 || umount -l "$dir" || true
     done
-  # Watchdogs are found by their run directory, which is ours alone.
-  local pid i
-  for pid in $(own_watchdogs); do kill -TERM "$pid" 2>/dev/null; done
-  for ((i = 0; i < 60; ++i)); do
-    [ -z "$(own_watchdogs)" ] && return 0
-    sleep 0.05
-  done
-  for pid in $(own_watchdogs); do kill -KILL "$pid" 2>/dev/null; done
-  return 0
-}
-own_watchdogs() {
   local pid
-  for pid in $(grep -lzxF -- "$TANGELO_RUN_DIR" /proc/[0-9]*/cmdline 2>/dev/null |
-    grep -o '[0-9]*'); do
-    [ "$(readlink "/proc/$pid/exe")" = "$build/watchdog/tangelo-watchdog" ] && echo "$pid"
-  done
+  for pid in $(own_processes); do kill -CONT "$pid" 2>/dev/null; kill -TERM "$pid" 2>/dev/null; done
+  until_true 3 no_own_processes
+  for pid in $(own_processes); do kill -KILL "$pid" 2>/dev/null; done
   return 0
 }
 
