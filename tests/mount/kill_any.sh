@@ -81,6 +81,13 @@ adopted() { # the watchdog that was pid $1 has a successor
   timeout 30 "$tangelo" watchdog --adopt "$mnt" > "$work/adopt.out" 2>&1 || true
   is_replaced watchdog "$1"
 }
+strike_another() { # whose watchdog is dead
+  local name role=${roles[RANDOM % ${#roles[@]}]}
+  [ "$role" != watchdog ] || return 0
+  name=pid_$role
+  stage+=", and to the $role, pid ${!name}"
+  kill -KILL "${!name}"
+}
 # strike ROLE SIGNAL: and waits until all is well again.
 strike() {
   local role=$1 signal=$2 name=pid_$1 pid begin took
@@ -95,6 +102,7 @@ strike() {
       sleep "0.$((RANDOM % 300 + 100))"
       kill -KILL "$pid"
     fi
+    [ $((RANDOM % 4)) != 0 ] || strike_another
     until_true 30 adopted "$pid" || { cat "$work/adopt.out"; die "it is not adopted"; }
   else
     until_true 30 is_replaced "$role" "$pid" || die "it is not replaced"
