@@ -1,10 +1,12 @@
 #!/bin/bash
-# kill_any: watchdog, front end and core, one at random, are killed or stopped again and again under
-# real programs and under programs that hold something for long. Nothing may be lost, nothing may
-# happen twice, nothing may grow.
+# kill_any: watchdog, front end and core, one at random, are killed or stopped again and again
+# under real programs and under programs that hold something for long. Nothing may be lost, nothing
+# may happen twice, nothing may grow.
 # TANGELO_SEED repeats the choices; TANGELO_SCALE=100: 1,000 kills, else 60; TANGELO_KILLS: so many;
-# TANGELO_ROLES: only these. Every sixth (TANGELO_STOP_EVERY; 0: none) is SIGSTOP: front end and core
-# must be replaced all the same, a watchdog is killed after a moment. A watchdog is replaced by `tangelo watchdog --adopt`.
+# TANGELO_ROLES: only these. Every sixth (TANGELO_STOP_EVERY; 0: none) is SIGSTOP: front end and
+# core must be replaced all the same, a watchdog is killed after a moment. A watchdog is replaced by
+# `tangelo watchdog --adopt`; every fourth takes front end or core along, so that nobody but its
+# successor starts them again.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/workloads.sh"
 need jq git sqlite3 fio tar diff python3
@@ -24,7 +26,7 @@ start_server
 mount_volume
 until_true 20 is_serving || die "it does not serve"
 
-# ---- what runs meanwhile --------------------------------------------------------------------------
+# ---- what runs meanwhile ------------------------------------------------------------------------
 
 holders=(unlinked locks cwd mapping positions)
 declare -A holder_pids
@@ -39,8 +41,8 @@ start_holders() {
 touch_every_slot() { # so that the arenas grow no more
   step "fio: as many operations at once as there are slots"
   mkdir "$mnt/slots"
-  fio --directory="$mnt/slots" --size=64m --ioengine=libaio --direct=1 --norandommap --randrepeat=0 \
-    --fallocate=none --time_based --runtime=2 --output="$work/fio.out" \
+  fio --directory="$mnt/slots" --size=64m --ioengine=libaio --direct=1 --norandommap \
+    --randrepeat=0 --fallocate=none --time_based --runtime=2 --output="$work/fio.out" \
     --name=large-writes --rw=randwrite --bs=1m --iodepth=96 \
     --name=small-writes --rw=randwrite --bs=64k --iodepth=640 \
     --name=large-reads --rw=randread --bs=1m --iodepth=96 \
@@ -73,7 +75,7 @@ all_work() {
   kill -0 "$turns_pid" 2> /dev/null || { tail -20 "$work/turns.out"; die "a program failed"; }
 }
 
-# ---- kills ----------------------------------------------------------------------------------------
+# ---- kills --------------------------------------------------------------------------------------
 
 declare -A slowest=([watchdog]=0 [front_end]=0 [core]=0 [stopped]=0)
 struck=0
@@ -112,7 +114,7 @@ strike() {
   [ "$took" -le "${slowest[$role]}" ] || slowest[$role]=$took
 }
 
-# ---- what may not grow ----------------------------------------------------------------------------
+# ---- what may not grow --------------------------------------------------------------------------
 
 fds_of() { ls "/proc/$1/fd" | wc -l; }
 # What the arenas take, in KiB: they outlive every process.
@@ -146,7 +148,7 @@ measure() {
   rm "$work/pause"
 }
 
-# ---- and so it goes -------------------------------------------------------------------------------
+# ---- and so it goes -----------------------------------------------------------------------------
 
 touch_every_slot
 start_holders
@@ -167,7 +169,8 @@ for ((i = 1; i <= kills || $(cat "$work/turns" 2> /dev/null || echo 0) == 0; ++i
 done
 measure "all $struck kills"
 [ "$fds" = "$fds_half" ] || die "descriptors: at half: $fds_half, now: $fds"
-say "grown since: PSS of all three by $((pss - pss_half)) KiB, arenas $((arenas - arenas_half)) KiB"
+say "grown since: PSS of all three by $((pss - pss_half)) KiB," \
+  "arenas $((arenas - arenas_half)) KiB"
 [ $((pss - pss_half)) -lt 1024 ] && [ $((arenas - arenas_half)) -lt 1024 ] || die "memory grows"
 
 step "the programs come to their end"

@@ -1,9 +1,9 @@
 #!/bin/bash
-# parked: callers that wait because the server stands still, or because there is no core. Those that
-# are killed are gone at once; ten thousand of them do not exhaust memory; what is closed or forgotten
-# meanwhile is not lost.
+# parked: callers that wait because the server stands still, or because there is no core. Those
+# that are killed are gone at once; ten thousand of them do not exhaust memory; what is closed or
+# forgotten meanwhile is not lost.
 . "$(dirname "$0")/lib.sh"
-need jq gcc ps
+need jq gcc
 
 gcc -O1 -pthread -o "$work/parked" "$(dirname "$0")/parked.c" || exit 77
 start_server
@@ -20,7 +20,7 @@ all_say() { # each of the files $2... begins with the word $1
   done
 }
 
-# ---- no server, or no core -------------------------------------------------------------------------
+# ---- no server, or no core ----------------------------------------------------------------------
 
 no_core_for_long() { # is one away, and for more than a second?
   local next
@@ -38,11 +38,12 @@ give_back() {
   until_true 30 is_serving || die "it does not serve any more"
 }
 
-# ---- callers that are killed -----------------------------------------------------------------------
+# ---- callers that are killed --------------------------------------------------------------------
 
 ops=(read write fsync truncate lookup open create mkdir symlink unlink rename chmod xattr statfs
   readdir)
 declare -A caller
+is_gone() { ! kill -0 "$1" 2> /dev/null; }
 start_callers() { # of round $1; they are ready, and wait for the file go
   local op
   rm -f "$work/go"
@@ -53,9 +54,6 @@ start_callers() { # of round $1; they are ready, and wait for the file go
   done
   until_true 30 all_say ready "${ops[@]/#/$work/said.}" || die "callers are not ready"
   echo 3 > /proc/sys/vm/drop_caches
-}
-parked_count() { # of the callers, those that wait in the kernel
-  ps -o stat= -p "$(IFS=,; echo "${caller[*]}")" | grep -c '^[SD]'
 }
 kill_callers() { # $1: what is away; $2: a signal they have handled before, or nothing
   local op begin took longest=0 round=$1$2
@@ -73,7 +71,7 @@ kill_callers() { # $1: what is away; $2: a signal they have handled before, or n
     fi
     begin=$(milliseconds)
     kill -KILL "${caller[$op]}"
-    wait "${caller[$op]}" 2> /dev/null || true
+    until_true 5 is_gone "${caller[$op]}" || die "$op: not gone 5 s after SIGKILL"
     took=$(($(milliseconds) - begin))
     [ "$took" -le "$longest" ] || longest=$took
     [ "$took" -le "$gone_ms_max" ] || die "$op: gone $took ms after SIGKILL"
@@ -88,7 +86,7 @@ kill_callers core ""
 kill_callers server USR1
 kill_callers core USR1
 
-# ---- ten thousand ----------------------------------------------------------------------------------
+# ---- ten thousand -------------------------------------------------------------------------------
 
 pss_of() { awk '$1 == "Pss:" { print $2 }' "/proc/$1/smaps_rollup"; }
 say_memory() {
@@ -128,7 +126,7 @@ for away in server core; do
 done
 until_true 30 nothing_pending || die "operations are left over"
 
-# ---- RELEASE and FORGET ----------------------------------------------------------------------------
+# ---- RELEASE and FORGET -------------------------------------------------------------------------
 
 object_count() { find "$volume_dir" -path '*object*' -type f | wc -l; }
 is_object_count() { [ "$(object_count)" = "$1" ]; }
