@@ -1,12 +1,9 @@
 // A front end between a kernel and a core that are played by the test.
 //
-// fake_kernel gives it requests and collects its answers; fake_core holds the other ends of the
+// fake_kernel gives it requests and collects its answers (fake_kernel.h); fake_core holds the other ends of the
 // rings and answers ops as the test says. Nothing here has a clock or a thread of its own.
 #pragma once
 
-#include <cerrno>
-#include <deque>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -15,78 +12,9 @@
 #include "fs/front_end.h"
 #include "protocol/records.h"
 #include "tests/unit/arena_fixture.h"
-#include "tests/unit/fuse_requests.h"
+#include "tests/unit/fake_kernel.h"
 
 namespace tangelo {
-
-class fake_kernel final : public kernel_port {
- public:
-  struct answer {
-    int error = 0;
-    std::vector<std::byte> body;
-    template <class T>
-    T as() const {
-      T value{};
-      copy_bytes(writable_bytes(value), body);
-      return value;
-    }
-  };
-
-  void submit(const fuse_request& r) { requests_.push_back(r.bytes()); }
-  void submit(std::vector<std::byte> bytes) { requests_.push_back(std::move(bytes)); }
-  void unmount() { unmounted_ = true; }
-  std::size_t unread() const { return requests_.size(); }
-  // The answer to `unique`; nothing while it has none.
-  std::optional<answer> answer_to(std::uint64_t unique) const {
-    const auto it = answers_.find(unique);
-    return it == answers_.end() ? std::nullopt : std::optional(it->second);
-  }
-  std::size_t answer_count() const { return answers_.size(); }
-  // Answers to something already answered.
-  std::size_t repeated() const { return repeated_; }
-  // Where the tail of the request read last was to go.
-  const std::byte* last_tail() const { return last_tail_; }
-  // Off: write_reply() only counts, for tests that forbid memory to be allocated.
-  void keep_answers(bool on) { keep_ = on; }
-  std::size_t counted() const { return counted_; }
-
-  ssize_t read_request(mutable_byte_span head, mutable_byte_span tail) noexcept override {
-    if (requests_.empty()) return unmounted_ ? -ENODEV : -EAGAIN;
-    const std::vector<std::byte> r = std::move(requests_.front());
-    requests_.pop_front();
-    last_tail_ = tail.data();
-    const std::size_t in_head = copy_bytes(head, r);
-    copy_bytes(tail, byte_span(r).subspan(in_head));
-    return static_cast<ssize_t>(r.size());
-  }
-  int write_reply(const iovec* parts, int count) noexcept override {
-    ++counted_;
-    if (!keep_) return 0;
-    std::vector<std::byte> all;
-    for (int i = 0; i < count; ++i) {
-      const auto* p = static_cast<const std::byte*>(parts[i].iov_base);
-      all.insert(all.end(), p, p + parts[i].iov_len);
-    }
-    fuse_out_header h{};
-    if (all.size() < sizeof h) return -EINVAL;
-    std::memcpy(&h, all.data(), sizeof h);
-    if (h.len != all.size() || h.error > 0) return -EINVAL;
-    answer a{-h.error, {all.begin() + sizeof h, all.end()}};
-    if (!answers_.emplace(h.unique, std::move(a)).second) ++repeated_;
-    return 0;
-  }
-  int resend() noexcept override { return -EINVAL; }
-  void populate(mutable_byte_span) noexcept override {}
-
- private:
-  std::deque<std::vector<std::byte>> requests_;
-  std::map<std::uint64_t, answer> answers_;
-  std::size_t repeated_ = 0;
-  std::size_t counted_ = 0;
-  const std::byte* last_tail_ = nullptr;
-  bool keep_ = true;
-  bool unmounted_ = false;
-};
 
 struct fake_callers final : caller_inspector {
   std::set<std::uint32_t> killed;
