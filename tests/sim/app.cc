@@ -66,11 +66,11 @@ void app::kill() {
   if (done_ || killed_) return;
   killed_ = true;
   w_.callers.killed.insert(pid_);
-  interrupt();
+  if (unique_ && interruptible_) w_.kernel.kill_caller(*unique_);
 }
 
 void app::interrupt() {
-  if (unique_ && interruptible_) w_.kernel.submit(fuse_request::interrupt(*unique_));
+  if (unique_ && interruptible_) w_.kernel.interrupt(*unique_);
 }
 
 namespace {

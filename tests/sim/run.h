@@ -23,6 +23,7 @@ struct run_result {
   std::size_t repeated_answers = 0;
   std::size_t pending = 0;       // ops, after everything has come to rest
   std::size_t open_handles = 0;  // at the server, likewise
+  std::uint64_t kernel_calls = 0;
   bool finished = false;
 };
 
@@ -46,8 +47,10 @@ inline run_result run(world_options options, const std::vector<app_script>& scri
   r.finished = all_done();
   r.steps = w.step_count();
   r.frames = w.network().delivered();
+  r.kernel_calls = w.kernel_call_count();
   const auto at_rest = [&w] {
-    return w.has_server() && w.fs().pending_count() == 0 && w.server_status().open_handles == 0;
+    return w.has_server() && w.has_front_end() && w.pending_count() == 0 &&
+           w.server_status().open_handles == 0;
   };
   for (std::uint64_t n = 0; n < 3000 && !at_rest(); ++n) w.step();
   while (!w.has_server()) w.step();
@@ -55,7 +58,7 @@ inline run_result run(world_options options, const std::vector<app_script>& scri
   r.executed = w.executed();
   r.duplicates = w.duplicate_effects();
   r.repeated_answers = w.kernel.repeated();
-  r.pending = w.fs().pending_count();
+  r.pending = w.pending_count();
   r.open_handles = w.server_status().open_handles;
   return r;
 }

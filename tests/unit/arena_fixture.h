@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "protocol/arena.h"
+#include "protocol/policy.h"
 
 namespace tangelo {
 
@@ -21,6 +22,7 @@ struct mapped_arenas {
     outcome<shared_arena_map> shared =
         shared_arena_map::map(std::move(fds->shared), arena_access::read_write);
     if (!fs || !shared) std::abort();
+    write_policy((*fs)->watchdog.policy, {});  // as the watchdog does
     return {*std::move(fs), *std::move(shared)};
   }
 

@@ -48,6 +48,12 @@ class fake_kernel final : public kernel_port {
   };
   enum class call : std::uint8_t { read, write, resend };
   enum class moment : std::uint8_t { before, after };
+  // Ways in which it can lie about RESEND, to show that tests are not blind.
+  enum class flaw : std::uint8_t {
+    none,
+    repeats_nothing,  // says that it repeats requests, and repeats none
+    hides_repeats,    // repeats them without bit 63
+  };
 
   fake_kernel() {
     // So that no call of the front end allocates.
@@ -90,6 +96,7 @@ class fake_kernel final : public kernel_port {
   // A kernel older than 6.9 knows no RESEND.
   void set_resends(bool on) { resends_ = on; }
   bool resends() const { return resends_; }
+  void set_flaw(flaw f) { flaw_ = f; }
   void set_seed(std::uint64_t seed) { random_ = prng(seed); }
   // Off: write_reply() only counts, for tests that forbid memory to be allocated.
   void keep_answers(bool on) { keep_ = on; }
@@ -175,6 +182,7 @@ class fake_kernel final : public kernel_port {
   std::map<std::uint64_t, answer> answers_;
   std::function<void(call, moment)> observer_;
   prng random_{1};
+  flaw flaw_ = flaw::none;
   std::uint32_t successors_ = 0;
   std::size_t repeated_ = 0;
   std::size_t refused_ = 0;
@@ -254,7 +262,7 @@ inline ssize_t fake_kernel::read_next(mutable_byte_span head, mutable_byte_span 
   queue_.pop_front();
   request& r = requests_.at(first);
   r.at = place::sent;
-  if (r.resent) {
+  if (r.resent && flaw_ != flaw::hides_repeats) {
     const std::uint64_t id = resent_id(first);
     std::memcpy(r.bytes.data() + offsetof(fuse_in_header, unique), &id, sizeof id);
   }
@@ -301,6 +309,7 @@ inline int fake_kernel::refuse(const request* r) {
 }
 
 inline int fake_kernel::put_back_all() {
+  if (flaw_ == flaw::repeats_nothing) return 0;
   std::vector<std::uint64_t> back;
   for (auto& [first, r] : requests_) {
     if (r.at != place::sent) continue;
