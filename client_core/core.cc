@@ -200,7 +200,7 @@ bool core::next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& 
 std::uint32_t core::held() const {
   const std::uint32_t end = handles_end();
   for (std::uint32_t i = 0; i < end; ++i)
-    if (control_of(w_.arena.handles[i]).state != static_cast<std::uint8_t>(handle_state::free))
+    if (control_of(w_.arena.handles[i]).state == static_cast<std::uint8_t>(handle_state::open))
       return held_state::opens;
   return 0;
 }
