@@ -72,7 +72,7 @@ void op_table::begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id)
   s.offered_ns.store(0, std::memory_order_relaxed);
   s.prepared.store(0, std::memory_order_relaxed);
   s.resent.store(reply_id != cell.kernel_id ? 1 : 0, std::memory_order_relaxed);
-  if (observe_op != nullptr) observe_op(op_state::unknown, op_event::queued);
+  if (observe_op != nullptr) observe_op(op_state::unknown, op_event::queued, cell);
   const auto& row = op_transitions.at(op_state::unknown, op_event::queued);
   publish(s, cell, static_cast<std::uint8_t>(row.to), 0, sequence);
   if (cell.kernel_id != 0) hash(index, cell.kernel_id);
@@ -88,7 +88,7 @@ void op_table::rewrite(std::uint32_t index, op_cell& cell) noexcept {
 op_action op_table::apply(std::uint32_t index, op_event event, std::uint32_t generation) noexcept {
   op_slot& s = arena_.ops[index];
   const op_state from = state(index);
-  if (observe_op != nullptr) observe_op(from, event);
+  if (observe_op != nullptr) observe_op(from, event, cell(index));
   const auto& row = op_transitions.at(from, event);
   CHECK(row.act != op_action::never);
   if (row.to != from || row.act == op_action::hand_over) {

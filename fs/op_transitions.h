@@ -18,6 +18,7 @@
 #include <string_view>
 
 #include "base/state_table.h"
+#include "protocol/device.h"
 #include "protocol/op_state.h"
 
 namespace tangelo {
@@ -100,7 +101,7 @@ using op_transition_table = state_table<op_state, op_event, op_action>;
 extern const op_transition_table op_transitions;
 
 // Told of each step before it is taken. For tests, which count the rows that they reach; null else.
-using op_observer = void (*)(op_state, op_event) noexcept;
+using op_observer = void (*)(op_state, op_event, const op_cell&) noexcept;
 extern op_observer observe_op;
 
 }  // namespace tangelo

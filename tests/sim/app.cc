@@ -33,33 +33,37 @@ void app::take_answer(const fake_kernel::answer& a) {
 
 void app::pump() {
   if (done_) return;
+  bool again = false;
   if (unique_) {
     const auto a = w_.kernel.answer_to(*unique_);
     if (!a) return;
-    take_answer(*a);
+    again = retries_ && !killed_ && a->error == EINTR;
+    if (!again) take_answer(*a);
   }
-  if (killed_) {
-    if (files.empty()) {
-      done_ = true;
-      return;
-    }
-    const open_file f = files.begin()->second;
-    files.erase(files.begin());
-    unique_ = w_.next_unique();
-    op_ = app_op{"close of a killed one", {}, {}};
-    const std::uint32_t op = f.is_directory ? FUSE_RELEASEDIR : FUSE_RELEASE;
-    fuse_release_in in{};
-    in.fh = f.fh;
-    w_.kernel.submit(fuse_request(op, f.node, *unique_, 0).add(in));  // without a caller
-    return;
-  }
-  op_ = script_(*this);
+  if (killed_) return close_one();
+  if (!again) op_ = script_(*this);
   if (!op_) {
     done_ = true;
     return;
   }
   unique_ = w_.next_unique();
   submit(op_->make(*this, *unique_));
+}
+
+// What the kernel does for a process that has gone.
+void app::close_one() {
+  if (files.empty()) {
+    done_ = true;
+    return;
+  }
+  const open_file f = files.begin()->second;
+  files.erase(files.begin());
+  unique_ = w_.next_unique();
+  op_ = app_op{"close of a killed one", {}, {}};
+  const std::uint32_t op = f.is_directory ? FUSE_RELEASEDIR : FUSE_RELEASE;
+  fuse_release_in in{};
+  in.fh = f.fh;
+  w_.kernel.submit(fuse_request(op, f.node, *unique_, 0).add(in));  // without a caller
 }
 
 void app::kill() {

@@ -37,6 +37,9 @@ class app {
   void kill();
   // A signal that does not kill, for the request it waits for.
   void interrupt();
+  // From now on it does again what failed with EINTR, and notes only what came of it in the end. So
+  // its notes are wrong if something was done that it was told was not.
+  void retry_interrupted() { retries_ = true; }
   const std::vector<std::string>& notes() const { return notes_; }
 
   std::uint64_t node(const std::string& name) const {
@@ -54,6 +57,7 @@ class app {
  private:
   void submit(const fuse_request& r);
   void take_answer(const fake_kernel::answer& a);
+  void close_one();
 
   world& w_;
   std::uint32_t pid_;
@@ -64,6 +68,7 @@ class app {
   bool done_ = false;
   bool killed_ = false;
   bool interruptible_ = false;
+  bool retries_ = false;
 };
 
 // The operations of scripts. `at` and `name` are names of nodes in app::nodes.

@@ -23,9 +23,16 @@ struct run_result {
   std::size_t repeated_answers = 0;
   std::size_t pending = 0;       // ops, after everything has come to rest
   std::size_t open_handles = 0;  // at the server, likewise
+  bool shared_numbers = false;   // an inode number is in both ranges
   std::uint64_t kernel_calls = 0;
   bool finished = false;
 };
+
+inline bool ranges_overlap(const fs_arena& arena) {
+  const inode_range_record& a = arena.inode_ranges[0];
+  const inode_range_record& b = arena.inode_ranges[1];
+  return a.next.load() < b.end.load() && b.next.load() < a.end.load();
+}
 
 inline run_result run(world_options options, const std::vector<app_script>& scripts,
                       const fault& at_step, std::uint64_t step_max = 60'000) {
@@ -59,25 +66,32 @@ inline run_result run(world_options options, const std::vector<app_script>& scri
   r.duplicates = w.duplicate_effects();
   r.repeated_answers = w.kernel.repeated();
   r.pending = w.pending_count();
+  r.shared_numbers = ranges_overlap(w.arena());
   r.open_handles = w.server_status().open_handles;
   return r;
 }
 
-// Empty when `r` is as good as `clean`, a run without faults; else what is wrong with it.
-inline std::string difference(const run_result& clean, const run_result& r) {
+// What must not be whatever the applications were told; empty when all is well.
+inline std::string harm(const run_result& r) {
   if (!r.finished) return "an application was still waiting after " + std::to_string(r.steps);
   if (r.repeated_answers != 0) return "a request was answered twice";
   if (r.duplicates != 0) return std::to_string(r.duplicates) + " effects happened twice";
-  for (std::size_t a = 0; a < clean.notes.size(); ++a)
+  if (r.shared_numbers) return "an inode number is in both ranges";
+  if (r.pending != 0) return std::to_string(r.pending) + " ops never ended";
+  if (r.open_handles != 0) return std::to_string(r.open_handles) + " handles stayed open";
+  return {};
+}
+
+// Empty when `r` is as good as `clean`, a run without faults; else what is wrong with it.
+inline std::string difference(const run_result& clean, const run_result& r) {
+  for (std::size_t a = 0; r.finished && a < clean.notes.size(); ++a)
     for (std::size_t i = 0; i < clean.notes[a].size(); ++i) {
       const std::string got = i < r.notes[a].size() ? r.notes[a][i] : "(nothing)";
       if (got != clean.notes[a][i])
         return "op " + std::to_string(i) + ": \"" + got + "\" instead of \"" +
                clean.notes[a][i] + "\"";
     }
-  if (r.pending != 0) return std::to_string(r.pending) + " ops never ended";
-  if (r.open_handles != 0) return std::to_string(r.open_handles) + " handles stayed open";
-  return {};
+  return harm(r);
 }
 
 inline run_result clean_run() { return run({}, {in_order(every_opcode("d"))}, nullptr); }

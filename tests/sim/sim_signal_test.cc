@@ -41,34 +41,69 @@ TEST(SimSignal, AlsoWhenTheCoreIsKilledBeforeOrAfter) {
   }
 }
 
-// A signal that does not kill: the answer is the truth. What changes the volume is waited for.
-void interrupt_everywhere(bool without_core) {
-  const run_result clean = run({}, {in_order(every_opcode("d"))}, nullptr);
-  for (std::uint64_t at = 0; at < clean.steps; at += 3) {
-    const run_result r =
-        run({}, {in_order(every_opcode("d"))}, [=](world& w, auto& apps, std::uint64_t step) {
-          if (step != at) return;
-          if (without_core) w.kill_core();
-          apps[0]->interrupt();
-        });
-    ASSERT_TRUE(r.finished);
-    EXPECT_EQ(r.repeated_answers, 0u);
-    EXPECT_EQ(r.duplicates, 0u);
-    EXPECT_EQ(r.pending, 0u);
-    EXPECT_EQ(r.open_handles, 0u);
-    // What was not interrupted is as ever, up to the first EINTR; that one is "not done".
-    for (std::size_t i = 0; i < clean.notes[0].size(); ++i) {
-      if (r.notes[0][i] == clean.notes[0][i]) continue;
-      const std::string what = clean.notes[0][i].substr(0, clean.notes[0][i].find(':'));
-      ASSERT_EQ(r.notes[0][i], what + ": error 4") << "interrupted at step " << at;
-      break;
+TEST(SimSignal, AlsoWhenTheFrontEndIsKilledBeforeOrAfter) {
+  const run_result clean = run({}, both(), nullptr);
+  for (const bool resends : {true, false}) {
+    for (std::uint64_t at = 0; at < clean.steps; at += 3) {
+      const std::uint64_t front_end_at = at + at % 23;
+      const world_options o{.kernel_resends = resends, .core_outlives_front_end = at % 4 == 0};
+      const run_result r = run(o, both(), [=](world& w, auto& apps, std::uint64_t step) {
+        if (step == at && at % 2 == 0) apps[1]->kill();
+        if (step == front_end_at) w.kill_front_end();
+        if (step == front_end_at + 2 && at % 2 == 1) apps[1]->kill();
+      });
+      ASSERT_EQ(difference_beside_killed(clean, r), "")
+          << at << ", front end at " << front_end_at << (resends ? "" : ", old kernel");
     }
   }
 }
 
-TEST(SimSignal, AnInterruptedApplicationIsToldTheTruth) { interrupt_everywhere(false); }
+// A signal that does not kill: the answer is the truth. What changes the volume is waited for, and
+// what is said to be not done can be done again.
+void interrupt_everywhere(const std::function<void(world&)>& before,
+                          const std::function<void(world&)>& after, world_options o = {}) {
+  const run_result clean = run({}, {in_order(every_opcode("d"))}, nullptr);
+  for (std::uint64_t at = 0; at < clean.steps; at += 3) {
+    const run_result r =
+        run(o, {in_order(every_opcode("d"))}, [&](world& w, auto& apps, std::uint64_t step) {
+          if (step == 0) apps[0]->retry_interrupted();
+          if (step != at) return;
+          if (before) before(w);
+          apps[0]->interrupt();
+          if (after) after(w);
+        });
+    ASSERT_EQ(difference(clean, r), "") << "interrupted at step " << at;
+    ASSERT_EQ(r.executed, clean.executed) << "interrupted at step " << at;
+  }
+}
 
-TEST(SimSignal, AlsoWhileThereIsNoCore) { interrupt_everywhere(true); }
+TEST(SimSignal, AnInterruptedApplicationIsToldTheTruth) { interrupt_everywhere({}, {}); }
+
+TEST(SimSignal, AlsoWhileThereIsNoCore) {
+  interrupt_everywhere([](world& w) { w.kill_core(); }, {});
+}
+
+TEST(SimSignal, AlsoWhileThereIsNoFrontEnd) {
+  const auto kill = [](world& w) { w.kill_front_end(); };
+  for (const bool resends : {true, false}) {
+    interrupt_everywhere(kill, {}, {.kernel_resends = resends});
+    interrupt_everywhere({}, kill, {.kernel_resends = resends});
+  }
+}
+
+// `tangelo abort` at every step: everybody is answered, nothing is left behind or done twice.
+TEST(SimSignal, AnAbortAnswersEverybodyOnceAndLeavesNothingBehind) {
+  const run_result clean = run({}, both(), nullptr);
+  for (std::uint64_t at = 0; at < clean.steps; ++at) {
+    const run_result r = run({}, both(), [at](world& w, auto&, std::uint64_t step) {
+      if (step == at && at % 3 == 1) w.kill_core();
+      if (step == at && at % 3 == 2) w.power_cut(0, true);
+      if (step == at) w.abort_callers();
+      if (step == at && at % 2 == 1) w.kill_front_end();
+    });
+    ASSERT_EQ(harm(r), "") << "aborted at step " << at;
+  }
+}
 
 }  // namespace
 }  // namespace tangelo::sim

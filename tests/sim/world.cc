@@ -1,6 +1,7 @@
 #include "tests/sim/world.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <utility>
@@ -36,6 +37,10 @@ void clear(mapped_arenas& arenas) {
 }
 
 std::unique_ptr<mapped_arenas> take_arenas() {
+  // The tables of a front end are large: without this malloc maps them anew each time.
+  static const bool keeps_memory =
+      mallopt(M_MMAP_THRESHOLD, 64 << 20) == 1 && mallopt(M_TRIM_THRESHOLD, 256 << 20) == 1;
+  EXPECT_TRUE(keeps_memory);
   if (spare_arenas) return std::move(spare_arenas);
   return std::make_unique<mapped_arenas>(mapped_arenas::make());
 }
@@ -165,6 +170,10 @@ void world::kill_front_end() {
   if (fs_ != nullptr) as_front_end([this] { die_here(); });
 }
 
+void world::abort_callers() {
+  if (fs_ != nullptr) as_front_end([this] { fs_->abort_callers(); });
+}
+
 void world::die_here() {
   dying_ = true;
   kernel.freeze();
@@ -187,6 +196,9 @@ void world::die_at_call(std::uint64_t n, fake_kernel::moment when) {
 
 void world::on_kernel_call(fake_kernel::moment when) {
   if (when == fake_kernel::moment::before) ++kernel_calls_;
+  // What the kernel itself writes, it writes whole.
+  if (stores_ && when == fake_kernel::moment::before) stores_->disarm();
+  if (stores_ && !dying_ && when == fake_kernel::moment::after) stores_->arm();
   if (kernel_calls_ != fatal_call_ || when != fatal_moment_) return;
   fatal_call_ = 0;
   die_here();

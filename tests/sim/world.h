@@ -70,6 +70,7 @@ class world {
   void kill_front_end();
   void kill_watchdog();
   void crash_server() { power_cut(SIZE_MAX, true); }
+  void abort_callers();
   // From inside one of the front end's calls: it is dead from here on.
   void die_here();
   // It dies in the `n`th call to the kernel from now on, from 1.
