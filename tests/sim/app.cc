@@ -37,7 +37,7 @@ void app::pump() {
   if (unique_) {
     const auto a = w_.kernel.answer_to(*unique_);
     if (!a) return;
-    again = retries_ && !killed_ && a->error == EINTR;
+    again = retry_on_ != 0 && !killed_ && a->error == retry_on_;
     if (!again) take_answer(*a);
   }
   if (killed_) return close_one();

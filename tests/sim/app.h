@@ -37,9 +37,9 @@ class app {
   void kill();
   // A signal that does not kill, for the request it waits for.
   void interrupt();
-  // From now on it does again what failed with EINTR, and notes only what came of it in the end. So
-  // its notes are wrong if something was done that it was told was not.
-  void retry_interrupted() { retries_ = true; }
+  // From now on it does again what failed with `error`, and notes only what came of it in the end.
+  // So its notes are wrong if something was done that it was told was not.
+  void retry_on(int error) { retry_on_ = error; }
   const std::vector<std::string>& notes() const { return notes_; }
 
   std::uint64_t node(const std::string& name) const {
@@ -68,7 +68,7 @@ class app {
   bool done_ = false;
   bool killed_ = false;
   bool interruptible_ = false;
-  bool retries_ = false;
+  int retry_on_ = 0;  // 0: never
 };
 
 // The operations of scripts. `at` and `name` are names of nodes in app::nodes.

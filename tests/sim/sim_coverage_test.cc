@@ -53,13 +53,29 @@ constexpr gap op_gaps[] = {
     {"unknown", "*", "events go to ops found by kernel id or by what was offered, not to a slot"},
     {"*", "downcall", "dropped before the table, not offered: fs_front_end_hostile_test"},
     {"serviced", "*", "serviced lasts for one call: nothing but its end can come in between"},
+    {"*", "interrupted", "an op of our own has no caller", "own"},
+    {"*", "interrupted_mutation", "an op of our own has no caller", "own"},
+    {"*", "caller_killed", "an op of our own has no caller", "own"},
+    {"*", "caller_lost", "an op of our own has no caller", "own"},
+    {"*", "refused", "an op of our own has no caller", "own"},
+    {"given_up", "*", "an op of our own has no caller", "own"},
+    {"*", "interrupted", "for ops that change something it is interrupted_mutation", "changing"},
+    {"*", "interrupted_mutation", "for ops that change nothing it is interrupted", "reading"},
     {"given_up", "interrupted", "the kernel does not interrupt what it has an answer to"},
     {"given_up", "interrupted_mutation", "the kernel does not interrupt what it has an answer to"},
     {"given_up", "caller_killed", "the kernel does not interrupt what it has an answer to"},
 };
 
 constexpr gap path_gaps[] = {
-    {"running", "fast_io_fail_due", "the timers run only while the path is down"},
+    {"running", "up", "what changes nothing is not stepped"},
+    {"blocked", "down", "what changes nothing is not stepped"},
+    {"fail_fast", "down", "what changes nothing is not stepped"},
+    {"lost", "down", "what changes nothing is not stepped"},
+    {"running", "fast_io_fail_due", "the times run out only while the path is down"},
+    {"running", "dev_loss_due", "the times run out only while the path is down"},
+    {"fail_fast", "fast_io_fail_due", "it runs out once"},
+    {"lost", "fast_io_fail_due", "dev_loss_tmo is the longer one"},
+    {"lost", "dev_loss_due", "it runs out once"},
 };
 
 constexpr gap import_gaps[] = {

@@ -2,6 +2,8 @@
 // back, and its neighbour notices nothing.
 #include <gtest/gtest.h>
 
+#include <cerrno>
+
 #include "tests/sim/run.h"
 
 namespace tangelo::sim {
@@ -58,6 +60,25 @@ TEST(SimSignal, AlsoWhenTheFrontEndIsKilledBeforeOrAfter) {
   }
 }
 
+// It is given up in the arena, and the front end dies before it tells the kernel.
+TEST(SimSignal, AlsoWhenTheFrontEndDiesWhileItLetsTheCallerGo) {
+  const run_result clean = run({}, both(), nullptr);
+  for (const bool resends : {true, false}) {
+    for (std::uint64_t at = 0; at < clean.steps; at += 2) {
+      for (std::uint64_t n = 2; n <= 3; ++n) {
+        const run_result r = run({.kernel_resends = resends}, both(),
+                                 [=](world& w, auto& apps, std::uint64_t step) {
+                                   if (step != at) return;
+                                   apps[1]->kill();
+                                   w.die_at_call(n, fake_kernel::moment::before);
+                                 });
+        ASSERT_EQ(difference_beside_killed(clean, r), "")
+            << at << ", call " << n << (resends ? "" : ", old kernel");
+      }
+    }
+  }
+}
+
 // A signal that does not kill: the answer is the truth. What changes the volume is waited for, and
 // what is said to be not done can be done again.
 void interrupt_everywhere(const std::function<void(world&)>& before,
@@ -66,7 +87,7 @@ void interrupt_everywhere(const std::function<void(world&)>& before,
   for (std::uint64_t at = 0; at < clean.steps; at += 3) {
     const run_result r =
         run(o, {in_order(every_opcode("d"))}, [&](world& w, auto& apps, std::uint64_t step) {
-          if (step == 0) apps[0]->retry_interrupted();
+          if (step == 0) apps[0]->retry_on(EINTR);
           if (step != at) return;
           if (before) before(w);
           apps[0]->interrupt();
@@ -91,6 +112,25 @@ TEST(SimSignal, AlsoWhileThereIsNoFrontEnd) {
   }
 }
 
+// The front end dies, its successor dies right after RESEND, and the caller is killed before a third
+// one reads its request again: it takes the request back, and nobody hears of it.
+TEST(SimSignal, ACallerMayTakeItsRequestBackBetweenTwoFrontEnds) {
+  const run_result clean = run({}, both(), nullptr);
+  std::size_t taken_back = 0;
+  for (std::uint64_t at = 0; at < clean.steps; ++at) {
+    const world_options o{.seed = at, .core_outlives_front_end = at % 4 == 0};
+    const run_result r = run(o, both(), [&](world& w, auto& apps, std::uint64_t step) {
+      if (step == at && at % 3 == 0) w.power_cut(0, true);
+      if (step == at + at % 9) w.kill_front_end();
+      if (step == at + at % 9) w.die_at_call(1, fake_kernel::moment::after);
+      if (w.front_end_count() == 2 && !w.has_front_end()) apps[1]->kill();
+      if (step >= at) taken_back += w.kernel.taken_back();
+    });
+    ASSERT_EQ(difference_beside_killed(clean, r), "") << "killed at step " << at;
+  }
+  EXPECT_GT(taken_back, 0u) << "it never came to that";
+}
+
 // `tangelo abort` at every step: everybody is answered, nothing is left behind or done twice.
 TEST(SimSignal, AnAbortAnswersEverybodyOnceAndLeavesNothingBehind) {
   const run_result clean = run({}, both(), nullptr);
@@ -98,8 +138,9 @@ TEST(SimSignal, AnAbortAnswersEverybodyOnceAndLeavesNothingBehind) {
     const run_result r = run({}, both(), [at](world& w, auto&, std::uint64_t step) {
       if (step == at && at % 3 == 1) w.kill_core();
       if (step == at && at % 3 == 2) w.power_cut(0, true);
-      if (step == at) w.abort_callers();
-      if (step == at && at % 2 == 1) w.kill_front_end();
+      const std::uint64_t abort_at = at + at % 7;
+      if (step == abort_at || step == abort_at + 3) w.abort_callers();
+      if (step == abort_at && at % 2 == 1) w.kill_front_end();
     });
     ASSERT_EQ(harm(r), "") << "aborted at step " << at;
   }

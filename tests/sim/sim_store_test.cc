@@ -64,5 +64,25 @@ TEST(SimStore, AlsoWhileItTakesOverFromAnother) {
   }
 }
 
+// Its caller is killed, and the front end dies while it gives up the op.
+TEST(SimStore, AlsoWhileItLetsAKilledCallerGo) {
+  if (!store_trap::is_possible()) GTEST_SKIP() << "needs x86-64";
+  const run_result clean = run({}, short_workload(), nullptr);
+  for (const bool resends : {true, false}) {
+    for (std::uint64_t at = 30; at < clean.steps; at += 5) {
+      for (std::uint64_t n = 1; n <= 24; ++n) {
+        const run_result r = run({.kernel_resends = resends}, short_workload(),
+                                 [=](world& w, auto& apps, std::uint64_t step) {
+                                   if (step != at) return;
+                                   apps[0]->kill();
+                                   w.die_at_store(n);
+                                 });
+        ASSERT_EQ(harm(r), "") << "caller killed at step " << at << ", front end at store " << n
+                               << (resends ? "" : ", old kernel");
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tangelo::sim

@@ -54,7 +54,7 @@ world::world(world_options options) : options_(options), arenas_(take_arenas()) 
   start_server();
   arena().watchdog.client_id.fill(std::byte{0x5a});
   arena().watchdog.incarnation = 7;
-  write_policy(arena().watchdog.policy, {});
+  write_policy(arena().watchdog.policy, options_.policy);
   kernel.set_resends(options_.kernel_resends);
   kernel.set_seed(options_.seed);
   kernel.observe([this](fake_kernel::call, fake_kernel::moment when) { on_kernel_call(when); });

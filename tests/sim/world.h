@@ -36,6 +36,7 @@ struct world_options {
   std::uint64_t front_end_down_ns = ns_per_ms;  // from its end to the start of the next
   std::uint64_t watchdog_down_ns = 20 * ns_per_ms;
   bool kernel_resends = true;
+  mount_policy policy;
   // False: the core dies with its front end. True: when the next one is about to start.
   bool core_outlives_front_end = false;
 };
@@ -97,6 +98,7 @@ class world {
   std::uint64_t kernel_call_count() const { return kernel_calls_; }
   bool has_core() const { return core_ != nullptr; }
   bool has_front_end() const { return fs_ != nullptr; }
+  path_state path() const { return static_cast<path_state>(arenas_->fs->pulse.path.load()); }
   bool has_watchdog() const { return has_watchdog_; }
   bool has_server() const { return volume_ != nullptr; }
   volume_status server_status() const { return volume_->status(); }

@@ -71,11 +71,12 @@ class fake_kernel final : public kernel_port {
 
   // ---- what became of it
   std::size_t unread() const { return queue_.size() + forgets_.size() + interrupts_.size(); }
-  // Requests that a front end has read and not answered.
-  std::size_t sent_count() const {
-    return static_cast<std::size_t>(std::count_if(
-        requests_.begin(), requests_.end(),
-        [](const auto& entry) { return entry.second.at == place::sent; }));
+  // Callers whose request a front end has read and not answered. Nobody waits for a RELEASE.
+  std::size_t waiting_count() const {
+    return static_cast<std::size_t>(
+        std::count_if(requests_.begin(), requests_.end(), [](const auto& entry) {
+          return entry.second.at == place::sent && !entry.second.forced;
+        }));
   }
   // The answer to `unique`; nothing while it has none.
   std::optional<answer> answer_to(std::uint64_t unique) const {
