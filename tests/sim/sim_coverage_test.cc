@@ -1,6 +1,6 @@
-// Every row of the op table, for every class of ops, every row of the path table and of the import
-// table, but those that say `never`, is reached by the simulator's tests, or is named below with the
-// reason why not. Judged when all tests have run.
+// Every row of the op table, for every class of ops, and every row of the path table and of the
+// import table, but those that say `never`, is reached by the simulator's tests, or is named below
+// with the reason why not. Judged when all tests have run.
 #include <gtest/gtest.h>
 
 #include <array>

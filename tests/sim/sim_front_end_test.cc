@@ -97,7 +97,8 @@ TEST(SimFrontEnd, ALongTimeWithoutOneOnlyCostsTime) {
     many.push_back(in_order(every_opcode(name, false)));
   const run_result clean = run({}, many, nullptr);
   for (std::uint64_t at = 0; at < clean.steps; at += 37) {
-    const world_options o{.seed = at, .front_end_down_ns = 3 * ns_per_s, .kernel_resends = at % 2 == 0};
+    const world_options o{
+        .seed = at, .front_end_down_ns = 3 * ns_per_s, .kernel_resends = at % 2 == 0};
     const run_result r = run(o, many, [at](world& w, auto&, std::uint64_t step) {
       if (step == at) w.kill_front_end();
     });

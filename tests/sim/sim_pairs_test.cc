@@ -1,8 +1,8 @@
 // Two processes die, one after the other, at every pair of steps of a short workload: each ordered
 // pair of core, front end, watchdog, server and connection.
 //
-// The first dies at each of TANGELO_SIM_PAIR_STEPS steps in a row (40 unless told), in the middle of
-// the workload; the second at the same step or at any later one of them.
+// The first dies at each of TANGELO_SIM_PAIR_STEPS steps in a row (40 unless told), in the middle
+// of the workload; the second at the same step or at any later one of them.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

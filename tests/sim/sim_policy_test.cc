@@ -1,5 +1,5 @@
 // The server is away for longer than the mount's policy lets callers wait: they are told EIO, and
-// what they are told is true; when it is back everything goes on. Front ends and cores die meanwhile.
+// what they are told is true; when it is back everything goes on. Others die meanwhile.
 #include <gtest/gtest.h>
 
 #include <cerrno>

@@ -112,8 +112,8 @@ TEST(SimSignal, AlsoWhileThereIsNoFrontEnd) {
   }
 }
 
-// The front end dies, its successor dies right after RESEND, and the caller is killed before a third
-// one reads its request again: it takes the request back, and nobody hears of it.
+// The front end dies, its successor dies right after RESEND, and the caller is killed before a
+// third one reads its request again: it takes the request back, and nobody hears of it.
 TEST(SimSignal, ACallerMayTakeItsRequestBackBetweenTwoFrontEnds) {
   const run_result clean = run({}, both(), nullptr);
   std::size_t taken_back = 0;

@@ -20,7 +20,8 @@ struct counted_run {
 };
 
 // A run in which the front end dies at store `fatal` counted from step `from`.
-counted_run run_to_store(world_options o, std::uint64_t from, std::uint64_t fatal, bool kill_first) {
+counted_run run_to_store(world_options o, std::uint64_t from, std::uint64_t fatal,
+                         bool kill_first) {
   counted_run c;
   c.result = run(o, short_workload(), [&](world& w, auto&, std::uint64_t step) {
     if (step == from) {

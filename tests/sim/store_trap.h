@@ -1,5 +1,5 @@
-// store_trap: stops the world at each store that a front end makes into its arena, so that it can be
-// killed between any two of them.
+// store_trap: stops the world at each store that a front end makes into its arena, so that it can
+// be killed between any two of them.
 //
 // While armed, the arena is write-protected. A store faults, is counted, is let through with the
 // processor in single-step mode, and the page is protected again behind it. Before the store that

@@ -1,7 +1,7 @@
 // A front end between a kernel and a core that are played by the test.
 //
-// fake_kernel gives it requests and collects its answers (fake_kernel.h); fake_core holds the other ends of the
-// rings and answers ops as the test says. Nothing here has a clock or a thread of its own.
+// fake_kernel (fake_kernel.h) gives it requests and collects its answers; fake_core holds the other
+// ends of the rings and answers ops as the test says. Nothing here has a clock or a thread.
 #pragma once
 
 #include <memory>
