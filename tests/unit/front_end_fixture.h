@@ -33,7 +33,8 @@ class fake_core {
       : arenas_(arenas),
         up_(arenas.shared->up),
         down_(arenas.shared->down),
-        generation_(generation) {
+        generation_(generation),
+        next_inode_(generation * 1'000'000) {
     up_.attach();
     down_.attach();
   }
@@ -110,7 +111,7 @@ class fake_core {
   ring_consumer up_;
   ring_producer down_;
   std::uint64_t generation_;
-  std::uint64_t next_inode_ = 1000;
+  std::uint64_t next_inode_;  // of no other core
 };
 
 struct front_end_world {

@@ -400,7 +400,9 @@ TEST_F(FrontEnd, WritesUpTo64KiBTakeTheSmallClassAndLargerOnesTheSlotTheyWereRea
 
 TEST_F(FrontEnd, WithoutALargeSlotItIsDeafAndFindsKilledCallersByLooking) {
   const std::vector<std::byte> data(100'000, std::byte{1});
-  const std::size_t slots = slot_shapes[static_cast<std::size_t>(slot_class::write_large)].count;
+  // Two stay free, for what only a successor finds.
+  const std::size_t slots =
+      slot_shapes[static_cast<std::size_t>(slot_class::write_large)].count - 2;
   for (std::uint64_t n = 0; n < slots; ++n)
     kernel.submit(fuse_request::write(100 + n, 2 + 2 * n, 9, 0, data));
   const std::uint64_t last = 2 + 2 * slots;
@@ -553,8 +555,8 @@ TEST_F(FrontEnd, OpensDirectoriesAndFlushesWithoutACore) {
   kernel.submit(fuse_request(FUSE_FLUSH, 5, 4).add(fuse_flush_in{}));
   kernel.submit(fuse_request(FUSE_FORGET, 5, 6).add(fuse_forget_in{}));
   run();
+  EXPECT_EQ(error_of(2), 0);
   const auto opened = kernel.answer_to(2)->as<fuse_open_out>();
-  EXPECT_NE(opened.fh, 0u);
   EXPECT_EQ(error_of(4), 0);
   EXPECT_EQ(error_of(6), -1);
   kernel.submit(fuse_request::release(1, 8, opened.fh, FUSE_RELEASEDIR));

@@ -1,6 +1,7 @@
 // slot_pool, handle_table, inode_numbers, cache_hints, op_table: what the front end keeps.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "fs/cache_hints.h"
@@ -91,7 +92,35 @@ TEST(HandleTable, RecordsSayWhatACoreNeedsToReclaimThem) {
   EXPECT_EQ(cell.handle, h);
   EXPECT_EQ(cell.inode, 99u);
   EXPECT_EQ(cell.open_flags, 0102u);
-  EXPECT_EQ(w.state, static_cast<std::uint8_t>(handle_state::open));
+  EXPECT_EQ(w.state, static_cast<std::uint8_t>(handle_state::opening));
+  table.confirm(h);
+  EXPECT_EQ(control_of(arenas.fs->handles[h & 0xffff]).state,
+            static_cast<std::uint8_t>(handle_state::open));
+}
+
+TEST(HandleTable, OfAnArenaGoesOnWithNumbersThatWereNeverUsed) {
+  auto arenas = mapped_arenas::make();
+  std::vector<std::uint64_t> kept, closed;
+  {
+    handle_table table(*arenas.fs);
+    for (int n = 0; n < 10; ++n) (n % 2 == 0 ? kept : closed).push_back(*table.open(7, 0));
+    for (const std::uint64_t h : closed) EXPECT_TRUE(table.close(h));
+    table.confirm(kept[0]);
+  }
+  handle_table table(*arenas.fs);
+  EXPECT_EQ(table.open_count(), kept.size());
+  std::vector<std::uint64_t> opening;
+  table.for_each_opening([&opening](std::uint64_t h) { opening.push_back(h); });
+  EXPECT_EQ(opening, std::vector<std::uint64_t>(kept.begin() + 1, kept.end()));
+  table.close_unconfirmed(kept[0]);
+  EXPECT_NE(table.find(kept[0]), nullptr) << "it was confirmed";
+  table.close_unconfirmed(kept[1]);
+  EXPECT_EQ(table.find(kept[1]), nullptr);
+  for (int n = 0; n < 20; ++n) {
+    const std::uint64_t h = *table.open(8, 0);
+    EXPECT_EQ(std::count(kept.begin(), kept.end(), h), 0);
+    EXPECT_EQ(std::count(closed.begin(), closed.end(), h), 0);
+  }
 }
 
 TEST(InodeNumbers, AreUsedOnceAndRunFromOneRangeIntoTheNext) {
