@@ -18,8 +18,6 @@ constexpr std::uint64_t range_retry_ns = ns_per_s;  // after the server refused 
 constexpr std::size_t skips_per_turn = 256;
 constexpr std::size_t request_size_max = receive_head_size + (128 << 10);
 
-void count(atomic_u64& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
-
 }  // namespace
 
 front_end::front_end(const wiring& w)

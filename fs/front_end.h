@@ -42,6 +42,11 @@
 
 namespace tangelo {
 
+// Adds one to a counter of the arena.
+inline void count(atomic_u64& counter) noexcept {
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
 // Wakes the other side of a ring.
 class bell {
  public:

@@ -22,8 +22,6 @@ constexpr auto write_small = static_cast<std::size_t>(slot_class::write_small);
 // receive cell know of, one to read the next into.
 constexpr std::size_t sweep_slot_reserve = 2;
 
-void count(atomic_u64& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
-
 }  // namespace
 
 bool front_end::reserve_receive_slot(std::size_t spare) noexcept {

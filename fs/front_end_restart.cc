@@ -26,8 +26,6 @@ namespace tangelo {
 
 namespace {
 
-void count(atomic_u64& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
-
 bool has_no_answer(std::uint32_t opcode) noexcept {
   return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET;
 }
