@@ -4,6 +4,8 @@
 // ends of the rings and answers ops as the test says. Nothing here has a clock or a thread.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <memory>
 #include <optional>
 #include <set>
@@ -120,11 +122,45 @@ struct front_end_world {
   fake_callers callers;
   virtual_scheduler time;
   fake_bell core_bell;
-  std::unique_ptr<front_end> fs = std::make_unique<front_end>(front_end::wiring{
-      kernel, callers, time, core_bell, *arenas.fs, *arenas.shared});
+  std::unique_ptr<front_end> fs;
   std::unique_ptr<fake_core> core;
 
-  front_end_world() { fs->start(); }
+  front_end_world() { start(); }
+  void start() {
+    kernel.note_successor();
+    fs = std::make_unique<front_end>(front_end::wiring{kernel, callers, time, core_bell,
+                                                       *arenas.fs, *arenas.shared,
+                                                       kernel.resends()});
+    fs->start();
+  }
+  // SIGKILL, and a new one; the core goes with it.
+  void restart() {
+    die();
+    start();
+  }
+  void die() {
+    fs.reset();
+    core.reset();
+  }
+  // From its next call of this kind on nothing that the front end does counts.
+  void die_at(fake_kernel::call which, fake_kernel::moment when) {
+    kernel.observe([this, which, when](fake_kernel::call c, fake_kernel::moment m) {
+      if (c != which || m != when) return;
+      kernel.freeze();
+      arenas.freeze();
+    });
+  }
+  // It died as die_at() said; another one takes over.
+  void restart_dead() {
+    EXPECT_TRUE(kernel.frozen()) << "it lives";
+    die();
+    arenas.thaw();
+    kernel.observe(nullptr);
+    start();
+  }
+  void set_policy(std::uint32_t fast_io_fail_tmo, std::uint32_t dev_loss_tmo) {
+    write_policy(arenas.fs->watchdog.policy, {policy_off, fast_io_fail_tmo, dev_loss_tmo});
+  }
   void attach() {
     core = std::make_unique<fake_core>(arenas, fs->attach_core());
     arenas.shared->core.path_up.store(1);
