@@ -1,0 +1,113 @@
+// With all rules, every promise holds in every state of every scenario. Without one of them, a
+// promise is broken: the test names which, and prints the shortest history that does it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "tests/model/checker.h"
+#include "tests/model/recovery_model.h"
+#include "tests/model/scenarios.h"
+
+namespace tangelo::model {
+namespace {
+
+std::uint64_t setting(const char* name, std::uint64_t usual) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? usual : std::strtoull(text, nullptr, 10);
+}
+
+verdict walk(scenario s, const rules& r) {
+  const std::uint64_t more = setting("TANGELO_MODEL_MORE", 0);
+  s.limit.crashes = static_cast<std::uint8_t>(s.limit.crashes + more);
+  s.limit.breaks = static_cast<std::uint8_t>(s.limit.breaks + more);
+  const recovery_model m(s, r);
+  const verdict v = checker<recovery_model>(m, setting("TANGELO_MODEL_STATES_MAX", 20'000'000)).run();
+  std::printf("%-12s crashes %d, lost connections %d, cores %d, evictions %d, late %d, deaths %d: "
+              "%llu states, %llu steps, depth %u, %llu finished\n",
+              std::string(s.name).c_str(), s.limit.crashes, s.limit.breaks, s.limit.cores,
+              s.limit.evictions, s.limit.lates, s.limit.deaths,
+              static_cast<unsigned long long>(v.state_count),
+              static_cast<unsigned long long>(v.step_count), v.depth,
+              static_cast<unsigned long long>(v.finished_count));
+  return v;
+}
+
+std::string told(const verdict& v) {
+  std::string text = v.broken + ", in " + std::to_string(v.history.size()) + " steps:\n";
+  for (const std::string& line : v.history) text += "  " + line + "\n";
+  return text;
+}
+
+class AllRules : public testing::TestWithParam<std::string_view> {};
+
+TEST_P(AllRules, KeepEveryPromiseInEveryState) {
+  const verdict v = walk(scenario_named(GetParam()), rules{});
+  EXPECT_TRUE(v.broken.empty()) << told(v);
+  EXPECT_TRUE(v.exhausted) << "TANGELO_MODEL_STATES_MAX is too small";
+  EXPECT_GT(v.finished_count, 0U);
+}
+
+std::string identifier(std::string_view name) {
+  std::string text(name);
+  std::replace(text.begin(), text.end(), ' ', '_');
+  return text;
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenarios, AllRules, testing::ValuesIn(scenario_names()),
+                         [](const auto& i) { return identifier(i.param); });
+
+struct dropped_rule {
+  const char* name;
+  bool rules::*rule;
+  std::string_view where;    // the scenario that shows it
+  std::string_view broken;
+  bool rules::*with = nullptr;  // dropped as well, since it would stand in
+};
+
+constexpr dropped_rule dropped_rules[] = {
+    {"reply_records", &rules::reply_records, "one client", name_of(promise::once)},
+    {"slot_sequences", &rules::slot_sequences, "one client", name_of(promise::once)},
+    {"epoch_fence", &rules::epoch_fence, "eviction", name_of(promise::old_claims_dead)},
+    {"overlap_rule", &rules::overlap_rule, "one client", name_of(promise::order_kept)},
+    {"cursor_by_boot", &rules::cursor_by_boot, "one client", name_of(promise::acknowledged_kept)},
+    {"replay_in_order", &rules::replay_in_order, "two replays",
+     name_of(promise::acknowledged_kept)},
+    {"transno_before_sequence", &rules::transno_before_sequence, "two replays", no_way_out},
+    {"judge_before_window", &rules::judge_before_window, "two replays",
+     name_of(promise::cause_for_eviction)},
+    {"low_water", &rules::low_water, "two replays", name_of(promise::acknowledged_kept)},
+    {"commit_on_share", &rules::commit_on_share, "shared key", name_of(promise::seen_kept)},
+    {"durable_tombstones", &rules::durable_tombstones, "eviction",
+     name_of(promise::old_claims_dead)},
+    {"window_waits_for_all", &rules::window_waits_for_all, "locks",
+     name_of(promise::cause_for_eviction)},
+    {"quiet_window", &rules::quiet_window, "locks", name_of(promise::one_holder)},
+    {"lease_nests", &rules::lease_nests, "locks", name_of(promise::one_holder)},
+    {"awaited_first", &rules::awaited_first, "one client", name_of(promise::cause_for_eviction)},
+    {"evicted_forgets", &rules::evicted_forgets, "eviction", name_of(promise::old_claims_dead)},
+    {"locks_reclaimed", &rules::locks_reclaimed, "locks", name_of(promise::one_holder)},
+    {"fsync_commits", &rules::fsync_commits, "shared key", name_of(promise::synced_kept)},
+    {"orphans_kept", &rules::orphans_kept, "orphan", name_of(promise::open_file_kept)},
+    {"removal_after_commit", &rules::removal_after_commit, "orphan",
+     name_of(promise::linked_file_kept)},
+};
+
+class DroppedRule : public testing::TestWithParam<dropped_rule> {};
+
+TEST_P(DroppedRule, BreaksItsPromise) {
+  rules r;
+  r.*GetParam().rule = false;
+  const verdict v = walk(scenario_named(GetParam().where), r);
+  EXPECT_EQ(v.broken, GetParam().broken) << told(v);
+  EXPECT_FALSE(v.history.empty());
+  std::printf("without %s: %s", GetParam().name, told(v).c_str());
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, DroppedRule, testing::ValuesIn(dropped_rules),
+                         [](const auto& i) { return std::string(i.param.name); });
+
+}  // namespace
+}  // namespace tangelo::model
