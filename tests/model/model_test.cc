@@ -24,7 +24,8 @@ verdict walk(scenario s, const rules& r) {
   s.limit.crashes = static_cast<std::uint8_t>(s.limit.crashes + more);
   s.limit.breaks = static_cast<std::uint8_t>(s.limit.breaks + more);
   const recovery_model m(s, r);
-  const verdict v = checker<recovery_model>(m, setting("TANGELO_MODEL_STATES_MAX", 20'000'000)).run();
+  const std::uint64_t max = setting("TANGELO_MODEL_STATES_MAX", 20'000'000);
+  const verdict v = checker<recovery_model>(m, max).run();
   std::printf("%-12s crashes %d, lost connections %d, cores %d, evictions %d, late %d, deaths %d: "
               "%llu states, %llu steps, depth %u, %llu finished\n",
               std::string(s.name).c_str(), s.limit.crashes, s.limit.breaks, s.limit.cores,

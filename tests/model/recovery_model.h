@@ -145,7 +145,9 @@ enum class import_phase : std::uint8_t { discon, connecting, replay, wait, full 
 // What the server has of a client in this boot: nothing, an export whose connection is gone, or
 // one of the present epoch.
 enum class export_phase : std::uint8_t { none, old, current };
-enum class connect_answer : std::uint8_t { none, fresh, resumed, new_boot, joined, rejoined, evicted };
+enum class connect_answer : std::uint8_t {
+  none, fresh, resumed, new_boot, joined, rejoined, evicted,
+};
 
 struct op_state {
   op_phase phase;
