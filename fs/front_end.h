@@ -106,7 +106,7 @@ class front_end {
 
  private:
   struct op_notes {
-    bool interrupted = false;  // a signal came; a SIGKILL after it is not told
+    bool interrupted = false;  // a SIGKILL is not told: a signal came before, or it is direct I/O
     bool offered = false;      // counted in offered_count_
   };
 
@@ -137,6 +137,7 @@ class front_end {
   bool has_room_for_request() noexcept;
   void forget_unexecuted() noexcept;
   void note_abandoned(std::uint32_t index) noexcept;
+  void watch_caller(std::uint32_t index) noexcept;
   void end_unexecuted(std::uint32_t index, std::optional<error_code> error) noexcept;
   void open_directory(const op_draft& draft) noexcept;
   std::optional<std::uint32_t> queue_own(opcode op, byte_span body, std::uint64_t inode,

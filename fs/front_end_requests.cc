@@ -152,6 +152,7 @@ void front_end::queue_op(op_draft& draft, bool opening) noexcept {
   CHECK(place_payload(draft));
   barriers_.add(*index, draft.claims, draft.claim_count);
   ops_.begin(*index, op, draft.reply_id);
+  if (is_direct(op)) watch_caller(*index);
   if (refuses_new()) refuse_op(*index);
 }
 
@@ -202,10 +203,7 @@ void front_end::interrupt_op(std::uint32_t index, bool killed) noexcept {
       answer_error(reply_id, error_code::interrupted);
       return;
     case op_action::none:
-      if (event == op_event::interrupted_mutation && !notes_[index].interrupted) {
-        notes_[index].interrupted = true;
-        ++interrupted_count_;
-      }
+      if (event == op_event::interrupted_mutation) watch_caller(index);
       return;
     case op_action::enqueue:
     case op_action::hand_over:
@@ -277,16 +275,26 @@ void front_end::end_unexecuted(std::uint32_t index, std::optional<error_code> er
   end_op(index);
 }
 
+void front_end::watch_caller(std::uint32_t index) noexcept {
+  if (notes_[index].interrupted) return;
+  notes_[index].interrupted = true;
+  ++interrupted_count_;
+}
+
 // A caller that is killed while we are deaf, or after an earlier signal, cannot tell us: the kernel
-// speaks of the first signal only, and through the descriptor that we have stopped reading.
+// speaks of the first signal only, and through the descriptor that we have stopped reading. Of a
+// caller of direct I/O it says nothing at all: that one waits for requests in the background.
 void front_end::look_after_callers() noexcept {
-  ops_.for_each_live([this](std::uint32_t i) noexcept {
+  constexpr std::uint64_t direct_patience_ns = 20 * ns_per_ms;  // most are answered before
+  const std::uint64_t now = w_.time.now_ns();
+  ops_.for_each_live([this, now](std::uint32_t i) noexcept {
     const op_cell& op = ops_.cell(i);
     const op_state s = ops_.state(i);
     const bool waits = s == op_state::waiting || s == op_state::in_progress ||
                        s == op_state::purged;
     if (op.kernel_id == 0 || op.pid == 0 || !waits) return;
     if (!deaf_ && !notes_[i].interrupted) return;
+    if (is_direct(op) && now < op.arrived_ns + direct_patience_ns) return;
     if (w_.callers.is_being_killed(op.pid)) interrupt_op(i, true);
   });
 }

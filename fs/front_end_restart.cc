@@ -85,6 +85,9 @@ void front_end::sweep() noexcept {
   for (std::uint32_t i = 0; i < op_slot_count; ++i)
     if (interrupted[i] && ops_.state(i) != op_state::unknown)
       interrupt_op(i, w_.callers.is_being_killed(ops_.cell(i).pid));
+  ops_.for_each_live([this](std::uint32_t i) noexcept {
+    if (is_direct(ops_.cell(i))) watch_caller(i);
+  });
 }
 
 // Reads one request; false when the sweep is over.
@@ -190,9 +193,7 @@ void front_end::revive_op(std::uint32_t index) noexcept {
   }
   settle_op(index, true);
   // Its signal, if there was one, was told to the predecessor.
-  if (ops_.state(index) == op_state::unknown || notes_[index].interrupted) return;
-  notes_[index].interrupted = true;
-  ++interrupted_count_;
+  if (ops_.state(index) != op_state::unknown) watch_caller(index);
 }
 
 // Without RESEND: every caller still waits, under the id that we know.

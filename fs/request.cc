@@ -201,6 +201,7 @@ request_kind decode_read(decoding& d, bool is_directory, bool with_attributes) n
   cell.handle = in.fh;
   cell.offset = in.offset;
   cell.room = in.size;
+  cell.kernel_flags = in.flags;
   want_payload(d.draft, kind, room);
   // The server knows nothing of open directories: they are opened and closed here.
   const read_call body{d.who, d.header.nodeid, is_directory ? 0 : in.fh, in.offset, room,
@@ -218,6 +219,7 @@ request_kind decode_write(decoding& d) noexcept {
   op_cell& cell = d.draft.cell;
   cell.handle = in.fh;
   cell.offset = in.offset;
+  cell.kernel_flags = in.flags;
   d.draft.write_size = in.size;
   write_call body{d.who, d.header.nodeid, in.fh, in.offset, in.size, 0};
   if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) body.flags |= write_flag::kill_setid;
@@ -367,6 +369,10 @@ request_kind decode_request(byte_span request, op_draft& draft) noexcept {
   if (kind == request_kind::op || kind == request_kind::opening)
     draft.claim_count = claims_of(draft.cell, draft.claims);
   return kind;
+}
+
+bool is_direct(const op_cell& op) noexcept {
+  return (op.op == opcode::read || op.op == opcode::write) && (op.kernel_flags & O_DIRECT) != 0;
 }
 
 }  // namespace tangelo

@@ -43,4 +43,7 @@ bool is_creating(opcode op) noexcept;
 void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept;
 void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept;
 
+// Reads and writes of files opened with O_DIRECT.
+bool is_direct(const op_cell& op) noexcept;
+
 }  // namespace tangelo

@@ -1,6 +1,7 @@
 // front_end: the life of an op between a kernel and a core played by the test.
 #include "fs/front_end.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -287,6 +288,24 @@ TEST_F(FrontEnd, AKillAfterASignalIsFoundByLookingAfterTheCallers) {
   callers.killed.insert(4321);
   fs->look_after_callers();
   EXPECT_EQ(error_of(2), EINTR);
+  EXPECT_FALSE(fs->wants_caller_checks());
+}
+
+// The kernel waits for direct I/O in a way that no signal ends, and says nothing of signals.
+TEST_F(FrontEnd, AKilledCallerOfDirectIoIsFoundByLookingAfterTheCallers) {
+  attach();
+  const std::vector<std::byte> data(4096, std::byte{1});
+  kernel.submit(fuse_request::write(5, 2, 9, 0, data));
+  run();
+  EXPECT_FALSE(fs->wants_caller_checks());
+  kernel.submit(fuse_request::write(5, 4, 9, 4096, data, O_DIRECT));
+  run();
+  EXPECT_TRUE(fs->wants_caller_checks());
+  callers.killed.insert(4321);
+  time.advance(50 * ns_per_ms);
+  fs->look_after_callers();
+  EXPECT_EQ(error_of(2), -1);
+  EXPECT_EQ(error_of(4), EINTR);
   EXPECT_FALSE(fs->wants_caller_checks());
 }
 

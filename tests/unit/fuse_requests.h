@@ -58,8 +58,9 @@ class fuse_request {
     return fuse_request(opcode, node, unique).add(in);
   }
   static fuse_request write(std::uint64_t node, std::uint64_t unique, std::uint64_t fh,
-                            std::uint64_t offset, byte_span data) {
+                            std::uint64_t offset, byte_span data, std::uint32_t flags = 0) {
     fuse_write_in in{};
+    in.flags = flags;
     in.fh = fh;
     in.offset = offset;
     in.size = static_cast<std::uint32_t>(data.size());
