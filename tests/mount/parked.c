@@ -2,8 +2,8 @@
 //
 //   parked once OP DIR GO       prepares OP in DIR, prints "ready", does it once the file GO is
 //                               there, prints its errno. SIGUSR1 is handled and changes nothing.
-//   parked crowd DIR N          N threads, one operation each, on one of FILES files in DIR; prints
-//                               "called" when all are on their way, then how many failed.
+//   parked crowd DIR N GO       N threads that look at names in DIR, and into the files f0 to fN/4
+//                               once GO is there; prints "ready" before, then how many failed.
 //   parked files DIR N GO       N open files without a name; prints "open"; closes them from 64
 //                               threads once GO is there; prints "closed".
 #define _GNU_SOURCE
@@ -97,23 +97,24 @@ static int once(const char *op, const char *dir, const char *go) {
 
 // ---- crowd ---------------------------------------------------------------------------------------
 
-static const char *crowd_dir;
-static atomic_int entered, failed;
+static atomic_int failed;
 
+// Every fourth reads and writes a file of its own, the others ask for names that are not there: no
+// two wait for each other in the kernel.
 static void *crowd_member(void *argument) {
   const long n = (long)argument;
-  char path[4096], data[512];
-  struct stat state;
-  snprintf(path, sizeof path, "%s/f%ld", crowd_dir, n / 4);
-  memset(data, (int)n, sizeof data);
-  int file = n % 4 == 0 ? 0 : open(path, O_RDWR | O_CLOEXEC);
-  atomic_fetch_add(&entered, 1);
-  int bad = file < 0;
-  if (n % 4 == 0) bad = stat(path, &state) != 0;
-  if (n % 4 == 1) bad = bad || pread(file, data, sizeof data, 4096) < 0;
-  if (n % 4 == 2) bad = bad || pwrite(file, data, sizeof data, 0) != (ssize_t)sizeof data;
-  if (n % 4 == 3) bad = bad || fstat(file, &state) != 0;
-  if (file > 0) bad = close(file) != 0 || bad;
+  char path[32], data[512];
+  int bad;
+  snprintf(path, sizeof path, "%c%ld", n % 4 == 0 ? 'f' : 'n', n % 4 == 0 ? n / 4 : n);
+  errno = 0;
+  if (n % 4 == 0) {
+    const int file = open(path, O_RDWR | O_CLOEXEC);
+    memset(data, (int)n, sizeof data);
+    bad = file < 0 || pread(file, data, sizeof data, 4096) != (ssize_t)sizeof data ||
+          pwrite(file, data, sizeof data, 0) != (ssize_t)sizeof data || close(file) != 0;
+  } else {
+    bad = access(path, F_OK) == 0 || errno != ENOENT;
+  }
   if (bad) {
     fprintf(stderr, "%s: %s\n", path, strerror(errno));
     atomic_fetch_add(&failed, 1);
@@ -121,15 +122,16 @@ static void *crowd_member(void *argument) {
   return NULL;
 }
 
-static int crowd(const char *dir, long count) {
+static int crowd(const char *dir, long count, const char *go) {
   pthread_attr_t small;
   pthread_t *threads = calloc((size_t)count, sizeof *threads);
-  crowd_dir = dir;
+  need(chdir(dir) == 0, dir);
+  say("ready");
+  wait_for(go);
   pthread_attr_init(&small);
   pthread_attr_setstacksize(&small, 65536);
   for (long i = 0; i < count; ++i)
     need(pthread_create(&threads[i], &small, crowd_member, (void *)i) == 0, "pthread_create");
-  say("called");
   for (long i = 0; i < count; ++i) pthread_join(threads[i], NULL);
   printf("failed %d\n", atomic_load(&failed));
   return atomic_load(&failed) != 0;
@@ -173,7 +175,7 @@ static int files(const char *dir, long count, const char *go) {
 
 int main(int argc, char **argv) {
   if (argc == 5 && strcmp(argv[1], "once") == 0) return once(argv[2], argv[3], argv[4]);
-  if (argc == 4 && strcmp(argv[1], "crowd") == 0) return crowd(argv[2], atol(argv[3]));
+  if (argc == 5 && strcmp(argv[1], "crowd") == 0) return crowd(argv[2], atol(argv[3]), argv[4]);
   if (argc == 5 && strcmp(argv[1], "files") == 0) return files(argv[2], atol(argv[3]), argv[4]);
   return 2;
 }

@@ -100,11 +100,14 @@ step "$callers callers wait at once"
 mkdir "$mnt/crowd"
 for ((i = 0; i <= callers / 4; ++i)); do printf '%8192d' "$i" > "$mnt/crowd/f$i"; done
 for away in server core; do
+  rm -f "$work/go"
+  "$work/parked" crowd "$mnt/crowd" "$callers" "$work/go" > "$work/crowd.$away" 2>&1 &
+  crowd=$!
+  until_true 30 all_say ready "$work/crowd.$away" || die "the crowd is not ready"
   echo 3 > /proc/sys/vm/drop_caches
   say_memory "before"
   take_away "$away"
-  "$work/parked" crowd "$mnt/crowd" "$callers" > "$work/crowd.$away" 2>&1 &
-  crowd=$!
+  touch "$work/go"
   until_true 60 is_pending $((callers * 9 / 10)) || die "they do not all wait"
   say "without a $away: $(counter_of_mount pending_ops) operations pending"
   say_memory "while they wait"
