@@ -11,7 +11,7 @@ is_over() { ! grep -qF " $mnt " /proc/self/mountinfo && no_own_processes; }
 no_core() { [ "$(core_pid)" = 0 ]; }
 is_pending() { [ "$(counter_of_mount pending_ops)" -ge "$1" ]; }
 
-# ---- the states -----------------------------------------------------------------------------------
+# ---- the states ----------------------------------------------------------------------------------
 
 states=(well core_stopped no_core server_dead server_stopped front_end_stopped callers_parked)
 user=  # a process that uses the mount
@@ -50,7 +50,7 @@ leave() { # what is left of a state
 }
 user_gone() { ! kill -0 "$user" 2> /dev/null; }
 
-# ---- the ways -------------------------------------------------------------------------------------
+# ---- the ways ------------------------------------------------------------------------------------
 
 ways=("tangelo umount" "umount" "umount -f" "tangelo umount -f" "SIGTERM")
 run_way() {
