@@ -112,6 +112,11 @@ unique_fd control_server::answer_and_keep(control_ticket ticket, const control_a
   return socket;
 }
 
+int control_server::socket_of(control_ticket ticket) const noexcept {
+  const client& c = clients_[ticket.index];
+  return c.sequence == ticket.sequence ? c.socket.get() : -1;
+}
+
 void control_server::drop(client& c) noexcept { c.socket.reset(); }
 
 }  // namespace tangelo

@@ -46,6 +46,9 @@ class control_server {
   // The same, but the connection goes on: it is the caller's now. Empty when it is gone.
   unique_fd answer_and_keep(control_ticket ticket, const control_answer& answer,
                             std::span<const int> fds) noexcept;
+  // The descriptors, for a process that is about to become another program; -1: gone.
+  int listener() const noexcept { return listener_.get(); }
+  int socket_of(control_ticket ticket) const noexcept;
 
  private:
   struct client final : completion {

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -107,7 +108,7 @@ outcome<program> program_of(const child_process& process, const char* name, cons
 }
 
 outcome<mount_parts> put_together(watchdog_settings& s, const clock& time, run_dir directory,
-                                  handed_over got, bool by_front_end) {
+                                  handed_over got, bool by_front_end, unique_fd control) {
   if (!is_dev_fuse(got.fuse.get()))
     return failure{cannot_adopt(s, "what was handed over is not /dev/fuse", {})};
   outcome<unique_fd> fs_fd = writable(std::move(got.fs));
@@ -128,8 +129,11 @@ outcome<mount_parts> put_together(watchdog_settings& s, const clock& time, run_d
   if (!front_end_program) return failure{front_end_program.error()};
   outcome<program> core_program = program_of(core, "tangelo-core", "client_core");
   if (!core_program) return failure{core_program.error()};
-  outcome<unique_fd> control = directory.listen_at("control.sock");
-  if (!control) return failure{control.error()};
+  if (!control) {
+    outcome<unique_fd> made = directory.listen_at("control.sock");
+    if (!made) return failure{made.error()};
+    control = *std::move(made);
+  }
   outcome<void> written =
       directory.write_mount_file(mount_file_text(s, read_policy(page.policy)));
   if (!written) return failure{written.error()};
@@ -140,11 +144,11 @@ outcome<mount_parts> put_together(watchdog_settings& s, const clock& time, run_d
              core.pid);
   const std::uint32_t ended_core = core.pid != 0 ? 0 : core_record.pid.load();
   return mount_parts{std::move(directory), std::move(got.fuse), *std::move(fs),
-                     *std::move(shared), *std::move(view), *std::move(control),
+                     *std::move(shared), *std::move(view), std::move(control),
                      there == nullptr ? std::string() : there->device,
                      *std::move(front_end_program), *std::move(core_program), true,
                      by_front_end ? std::move(got.link) : unique_fd(), std::move(front_end),
-                     std::move(core), ended_core};
+                     std::move(core), ended_core, {}};
 }
 
 bool is_in_mount_table(const std::string& mount_point) {
@@ -173,7 +177,30 @@ outcome<mount_parts> adopt_mount(watchdog_settings& s, const clock& time) {
         s, mounted ? "neither its front end nor its core answers" : "nothing to adopt: not mounted",
         mounted ? "end it: tangelo umount -f " + s.mount_point : std::string())};
   }
-  return put_together(s, time, *std::move(directory), std::move(got), by_front_end);
+  return put_together(s, time, *std::move(directory), std::move(got), by_front_end,
+                      {});
+}
+
+outcome<mount_parts> resume_mount(watchdog_settings& s, const clock& time) {
+  // A child that ended meanwhile.
+  while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+  }
+  // Copies, so that the program before this one finds all of them again if we cannot go on.
+  const auto copy = [](int fd) { return unique_fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); };
+  resume_fds& from = s.inherited;
+  handed_over got{copy(from.link), copy(from.fuse), copy(from.arena), copy(from.shared)};
+  unique_fd lock = copy(from.directory);
+  unique_fd control = copy(from.control);
+  if (!got.link || !got.fuse || !got.fs || !got.shared || !lock || !control)
+    return failure{cannot_adopt(s, "--resume: a descriptor is missing", {})};
+  outcome<mount_parts> parts =
+      put_together(s, time, run_dir::inherited(s.run_dir, s.name, std::move(lock)),
+                   std::move(got), true, std::move(control));
+  if (!parts) return parts;
+  parts->asker = copy(from.asker);
+  for (int* fd : from.all())
+    if (*fd > STDERR_FILENO) ::close(std::exchange(*fd, -1));
+  return parts;
 }
 
 }  // namespace tangelo

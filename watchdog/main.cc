@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "base/log.h"
 #include "base/loop.h"
@@ -61,7 +63,35 @@ int fail(const problem& p, int ready_fd) noexcept {
   return static_cast<int>(p.code);
 }
 
-int run(watchdog_settings settings) {
+outcome<mount_parts> prepare(watchdog_settings& settings, const clock& time) {
+  if (settings.resume) return resume_mount(settings, time);
+  return settings.adopt ? adopt_mount(settings, time) : make_mount(settings, time);
+}
+
+// Gives everything back to the program before this one, whose descriptor is the last in the list
+// behind --resume; also when we do not understand the rest of the command line.
+void go_back(std::vector<std::string> arguments) {
+  const auto word = std::find(arguments.begin(), arguments.end(), "--resume");
+  const bool again =
+      std::find(arguments.begin(), arguments.end(), "--resume-failed") != arguments.end();
+  if (again || word == arguments.end() || word + 1 == arguments.end()) return;
+  const std::string list = *(word + 1);
+  log_warning("the program before this one goes on");
+  arguments.push_back("--resume-failed");
+  outcome<program> before = open_program("/proc/self/fd/" + list.substr(list.rfind(',') + 1));
+  if (before) become_program(*before, arguments);
+}
+
+// What the programs of an upgrade are asked first: could it serve this mount?
+int self_test(const char* arena_fd) {
+  outcome<std::unique_ptr<loop>> events = loop::make(64);
+  if (!events) return fail(events.error(), -1);
+  outcome<fs_arena_map> arena =
+      fs_arena_map::map(unique_fd(std::atoi(arena_fd)), arena_access::read_only);
+  return arena ? 0 : fail(arena.error(), -1);
+}
+
+int run(watchdog_settings settings, const std::vector<std::string>& arguments) {
   const int ready_fd = settings.ready_fd;
   const int signals = block_stop_signals();
   if (!settings.foreground) ::setsid();
@@ -70,9 +100,12 @@ int run(watchdog_settings settings) {
   raise_limits();
   outcome<std::unique_ptr<loop>> events = loop::make(64);
   if (!events) return fail(events.error(), ready_fd);
-  outcome<mount_parts> parts =
-      settings.adopt ? adopt_mount(settings, **events) : make_mount(settings, **events);
-  if (!parts) return fail(parts.error(), ready_fd);
+  outcome<mount_parts> parts = prepare(settings, **events);
+  if (!parts) {
+    const int code = fail(parts.error(), ready_fd);
+    go_back(arguments);
+    return code;
+  }
   watchdog dog(std::move(settings), *std::move(parts), **events);
   stop_signals stop(**events, dog);
   stop.watch(signals);
@@ -90,11 +123,17 @@ int run(watchdog_settings settings) {
 int main(int argc, char** argv) {
   using namespace tangelo;
   log_start("watchdog", log_level::info);
+  if (argc == 4 && std::string_view(argv[1]) == "--self-test") return self_test(argv[3]);
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
   int ready_fd = -1;
-  outcome<watchdog_settings> settings = parse_settings({argv + 1, argv + argc}, ready_fd);
-  if (!settings) return fail(settings.error(), ready_fd);
+  outcome<watchdog_settings> settings = parse_settings(arguments, ready_fd);
+  if (!settings) {
+    const int code = fail(settings.error(), ready_fd);
+    go_back(arguments);
+    return code;
+  }
   if (settings->show_help) return std::fputs(watchdog_usage, stdout) < 0 ? 1 : 0;
   if (settings->show_version) return std::puts("tangelo-watchdog " TANGELO_VERSION) < 0 ? 1 : 0;
   if (settings->verbose) log_start("watchdog", log_level::debug);
-  return run(*std::move(settings));
+  return run(*std::move(settings), arguments);
 }

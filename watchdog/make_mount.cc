@@ -104,7 +104,7 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   return mount_parts{*std::move(directory), *std::move(fuse), std::move(arenas->fs),
                      std::move(arenas->shared), std::move(arenas->shared_view),
                      *std::move(control), ours == nullptr ? std::string() : ours->device,
-                     *std::move(front_end), *std::move(core), false, {}, {}, {}, 0};
+                     *std::move(front_end), *std::move(core), false, {}, {}, {}, 0, {}};
 }
 
 }  // namespace tangelo

@@ -37,6 +37,7 @@ pulse_monitor::finding pulse_monitor::look() noexcept {
 
 // Two looks in a row, so that it has been so for a whole period.
 pulse_monitor::finding pulse_monitor::look_at_killed(pid_t pid) noexcept {
+  well_ = false;
   stuck_looks_ = is_out_of_user_mode(pid) ? stuck_looks_ + 1 : 0;
   return stuck_looks_ >= 2 ? finding::stuck : finding::fine;
 }

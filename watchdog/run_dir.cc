@@ -57,6 +57,10 @@ outcome<run_dir> run_dir::take(const std::string& run_root, const std::string& n
   }
 }
 
+run_dir run_dir::inherited(const std::string& run_root, const std::string& name, unique_fd lock) {
+  return {run_root + "/mounts/" + name, std::move(lock)};
+}
+
 outcome<void> run_dir::write_mount_file(const std::string& content) const {
   return replace_file(path_ + "/mount.toml", content, 0644, durability::none);
 }

@@ -20,6 +20,8 @@ class run_dir {
   // `wait_ms` for it.
   static outcome<run_dir> take(const std::string& run_root, const std::string& name,
                                unsigned wait_ms);
+  // What this process had locked before it became another program.
+  static run_dir inherited(const std::string& run_root, const std::string& name, unique_fd lock);
   run_dir(run_dir&&) = default;
   run_dir& operator=(run_dir&&) = default;
 
@@ -31,6 +33,7 @@ class run_dir {
   unique_fd connect_to(const char* socket_name) const;
   // Takes everything in it and the directory away.
   void remove() noexcept;
+  int lock_fd() const noexcept { return lock_.get(); }
   const std::string& path() const noexcept { return path_; }
 
  private:

@@ -46,6 +46,7 @@ struct raw_settings {
   bool take_flag(std::string_view word) {
     if (word == "--foreground") s.foreground = true;
     else if (word == "--adopt") s.adopt = true;
+    else if (word == "--resume-failed") s.resume_failed = true;
     else if (word == "--verbose") s.verbose = true;
     else if (word == "--version") s.show_version = true;
     else if (word == "--help") s.show_help = true;
@@ -59,6 +60,7 @@ struct raw_settings {
     else if (word == "--state-dir") s.state_dir = value;
     else if (word == "--option") options.push_back(value);
     else if (word == "--ready-fd") return take_number(value);
+    else if (word == "--resume") return take_resume(value);
     else return false;
     return true;
   }
@@ -66,6 +68,16 @@ struct raw_settings {
     const char* end = value.data() + value.size();
     const auto [at, error] = std::from_chars(value.data(), end, s.ready_fd);
     return error == std::errc{} && at == end && s.ready_fd > 2;
+  }
+  bool take_resume(std::string_view text) {
+    s.resume = true;
+    for (int* fd : s.inherited.all()) {
+      const auto [at, error] = std::from_chars(text.data(), text.data() + text.size(), *fd);
+      if (error != std::errc{}) return false;
+      text.remove_prefix(static_cast<std::size_t>(at - text.data()));
+      if (!text.empty() && text.front() == ',') text.remove_prefix(1);
+    }
+    return text.empty();
   }
 };
 
@@ -92,15 +104,15 @@ outcome<watchdog_settings> complete_adoption(watchdog_settings s) {
 outcome<watchdog_settings> complete(raw_settings raw) {
   watchdog_settings s = std::move(raw.s);
   s.under_systemd = s.foreground && std::getenv("NOTIFY_SOCKET") != nullptr;
-  if (s.adopt) return complete_adoption(std::move(s));
+  outcome<mount_options> options = parse_mount_options(raw.options);
+  if (!options) return failure{options.error()};
+  s.options = *std::move(options);
+  if (s.adopt || s.resume) return complete_adoption(std::move(s));
   if (s.source.empty()) return usage_failure("--source is missing");
   if (s.mount_point.empty()) return usage_failure("--mount-point is missing");
   outcome<mount_source> source = parse_mount_source(s.source);
   if (!source) return failure{source.error()};
   s.parsed_source = *std::move(source);
-  outcome<mount_options> options = parse_mount_options(raw.options);
-  if (!options) return failure{options.error()};
-  s.options = *std::move(options);
   outcome<std::string> real = resolve(s.mount_point);
   if (!real) return failure{real.error()};
   outcome<void> named = name_mount(s, *std::move(real));
@@ -109,6 +121,12 @@ outcome<watchdog_settings> complete(raw_settings raw) {
 }
 
 }  // namespace
+
+std::string resume_text(resume_fds fds) {
+  std::string text;
+  for (const int* fd : fds.all()) text += (text.empty() ? "" : ",") + std::to_string(*fd);
+  return text;
+}
 
 outcome<watchdog_settings> parse_settings(const std::vector<std::string>& arguments,
                                           int& ready_fd) {

@@ -3,6 +3,7 @@
 // Made once while the process starts; a value, read by everybody afterwards.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,23 @@
 #include "watchdog/mount_options.h"
 
 namespace tangelo {
+
+// The descriptors that one program of the watchdog leaves to the next (upgrade.h), in this order on
+// the command line: --resume F,A,S,D,C,L,Q,P.
+struct resume_fds {
+  int fuse = -1;
+  int arena = -1;
+  int shared = -1;
+  int directory = -1;  // the run directory, locked
+  int control = -1;    // listening control.sock
+  int link = -1;       // to the front end
+  int asker = -1;      // who asked for the upgrade; -1: gone
+  int program = -1;    // the program before this one
+  std::array<int*, 8> all() noexcept {
+    return {&fuse, &arena, &shared, &directory, &control, &link, &asker, &program};
+  }
+};
+std::string resume_text(resume_fds fds);
 
 struct watchdog_settings {
   std::string source;       // as given
@@ -20,6 +38,9 @@ struct watchdog_settings {
   std::string state_dir;
   mount_options options;
   bool adopt = false;          // source and options come from the mount that is there
+  bool resume = false;         // this process was the watchdog before, as another program
+  bool resume_failed = false;  // and is that again
+  resume_fds inherited;
   bool under_systemd = false;  // which keeps our descriptors for us
   bool foreground = false;
   bool verbose = false;

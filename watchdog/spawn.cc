@@ -116,6 +116,14 @@ bool is_at_its_path(const program& p) noexcept {
          kept.st_dev == named.st_dev && kept.st_ino == named.st_ino;
 }
 
+std::vector<char*> words_for_exec(const program& what, const std::vector<std::string>& arguments) {
+  std::vector<char*> words;
+  words.push_back(const_cast<char*>(what.path.c_str()));
+  for (const std::string& a : arguments) words.push_back(const_cast<char*>(a.c_str()));
+  words.push_back(nullptr);
+  return words;
+}
+
 }  // namespace
 
 outcome<program> open_program(std::string path) {
@@ -150,11 +158,7 @@ result<child_process, int> spawn(const program_call& call) {
   const unique_fd file(::fcntl(call.what.file.get(), F_DUPFD_CLOEXEC, spare_fd_min));
   if (!file) return failure{errno};
 
-  std::vector<char*> arguments;
-  arguments.push_back(const_cast<char*>(call.what.path.c_str()));
-  for (const std::string& a : call.arguments) arguments.push_back(const_cast<char*>(a.c_str()));
-  arguments.push_back(nullptr);
-
+  const std::vector<char*> arguments = words_for_exec(call.what, call.arguments);
   int gate[2] = {-1, -1};
   if (::pipe2(gate, O_CLOEXEC) != 0) return failure{errno};
   const unique_fd child_gate(gate[0]);
@@ -174,6 +178,17 @@ result<child_process, int> spawn(const program_call& call) {
     return failure{error_number};
   }
   return child_process{pid, std::move(pidfd), std::move(own_gate)};
+}
+
+int become_program(const program& what, const std::vector<std::string>& arguments) {
+  const std::vector<char*> words = words_for_exec(what, arguments);
+  if (is_at_its_path(what)) ::execve(what.path.c_str(), words.data(), environ);
+  ::syscall(SYS_execveat, what.file.get(), "", words.data(), environ, AT_EMPTY_PATH);
+  return errno;
+}
+
+bool set_inheritable(int fd, bool inheritable) noexcept {
+  return fd >= 0 && ::fcntl(fd, F_SETFD, inheritable ? 0 : FD_CLOEXEC) == 0;
 }
 
 void open_gate(child_process& child) noexcept {

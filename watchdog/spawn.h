@@ -57,6 +57,12 @@ result<child_process, int> spawn(const program_call& call);
 // Lets it run.
 void open_gate(child_process& child) noexcept;
 
+// Replaces this process by `what`; descriptors without close-on-exec go along. Comes back, with an
+// errno, only when that is impossible.
+int become_program(const program& what, const std::vector<std::string>& arguments);
+// Whether a descriptor goes along; false: there is none.
+bool set_inheritable(int fd, bool inheritable) noexcept;
+
 // The living process that has this number and began at these ticks (proc_view.h), whosever child it
 // is; ESRCH when there is none any more.
 result<child_process, int> find_process(pid_t pid, std::uint64_t start_ticks);

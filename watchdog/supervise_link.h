@@ -34,6 +34,8 @@ class supervise_link {
   void drain() noexcept;
   // True when nothing is waiting to be sent.
   bool idle() const noexcept { return queued_ == 0; }
+  // -1: closed.
+  int fd() const noexcept { return socket_.get(); }
 
  private:
   struct outgoing {

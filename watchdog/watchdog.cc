@@ -45,6 +45,7 @@ void watchdog::start() noexcept {
     take_over();
   else
     front_end_.want();
+  answer_resumed();
   look();
 }
 
@@ -63,7 +64,9 @@ void watchdog::take_over() noexcept {
   if (parts_.front_end.pid == 0) return front_end_.want();
   front_end_.adopt(std::move(parts_.front_end));
   expect_ready();
-  if (!has_front_end) front_end_.kill_hung();
+  if (!has_front_end) return front_end_.kill_hung();
+  // This process has heard it say so.
+  if (settings_.resume) on_front_end_ready();
 }
 
 // ---- children ---------------------------------------------------------------------------------
@@ -158,6 +161,7 @@ child_verdict watchdog::on_front_end_ended(const child_end& end) noexcept {
   link_.drain();
   link_.reset();
   const bool was_ready = std::exchange(front_end_ready_, false);
+  upgrade_.ended(process_role::front_end, end.pid);
   core_.dismiss();
   if (mount_is_gone() || leaving_ || finishing_ || !ever_ready_) return child_verdict::finished;
   return restart_policy::has_worked(end.life_ns, was_ready) && was_ready ? child_verdict::worked
@@ -165,6 +169,7 @@ child_verdict watchdog::on_front_end_ended(const child_end& end) noexcept {
 }
 
 child_verdict watchdog::on_core_ended(const child_end& end) noexcept {
+  upgrade_.ended(process_role::core, end.pid);
   // start_core() looks at the queue, so a full one only delays the next core.
   (void)link_.send({supervise_message::core_ended, static_cast<std::uint32_t>(end.pid)});
   if (mount_is_gone()) return child_verdict::finished;
@@ -189,6 +194,7 @@ void watchdog::look() noexcept {
   (void)time_.call_after(look_period_ns, [this] { look(); });
   look_at(front_end_, front_end_pulse_);
   look_at(core_, core_pulse_);
+  if (all_is_well()) upgrade_.serving();
   if (!gone_seen_ && mount_is_gone()) on_mount_gone();
 }
 
@@ -239,10 +245,10 @@ void watchdog::on_packet(const supervise_packet& packet) noexcept {
     case unmounted:
       said_unmounted_ = true;
       return;
+    case drained: return upgrade_.drained();
     case core_started:
     case core_ended:
     case drain:
-    case drained:
     case resume:
     case abort:
     case policy_changed: break;

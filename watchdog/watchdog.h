@@ -5,6 +5,7 @@
 // input from a child or from the command line stops it, none makes it wait.
 //
 //   make()   run directory and lock -> arenas, identity -> /dev/fuse, mount(2), INIT
+//   resume() or: the same process goes on as a newer program (upgrade.h)
 //   adopt()  or: run directory and lock -> all of that from the front end or the core, which live
 //   start()  front end -> (ready) core -> "ok" to --ready-fd and systemd
 //   always   every 200 ms a look at both: what hangs is killed, what has ended is started again; a
@@ -33,6 +34,7 @@
 #include "watchdog/settings.h"
 #include "watchdog/supervise_link.h"
 #include "watchdog/unmounter.h"
+#include "watchdog/upgrade.h"
 
 namespace tangelo {
 
@@ -53,12 +55,16 @@ struct mount_parts {
   child_process front_end;
   child_process core;
   std::uint32_t ended_core_pid = 0;  // one that ended while nobody looked
+  unique_fd asker;                   // of the upgrade that this program came with
 };
 outcome<mount_parts> make_mount(const watchdog_settings& settings, const clock& time);
 // Takes over the mount on settings.mount_point, whose watchdog has ended; completes `settings`.
 outcome<mount_parts> adopt_mount(watchdog_settings& settings, const clock& time);
+// Goes on as the watchdog that this process was before; the descriptors in `settings` are left as
+// they are when that fails.
+outcome<mount_parts> resume_mount(watchdog_settings& settings, const clock& time);
 
-class watchdog final : child_events, link_events, control_events {
+class watchdog final : child_events, link_events, control_events, upgrade_host {
  public:
   watchdog(watchdog_settings settings, mount_parts parts, loop& time);
 
@@ -79,7 +85,17 @@ class watchdog final : child_events, link_events, control_events {
   // control_events
   void on_control(const control_request& request, control_ticket ticket) noexcept override;
 
+  // upgrade_host
+  void drain_front_end() noexcept override;
+  void resume_front_end() noexcept override;
+  replaced_process replace(process_role role, program next) noexcept override;
+  std::string hand_over(program next, control_ticket asker) noexcept override;
+  void answer_upgrade(control_ticket asker, int error, std::string_view text) noexcept override;
+
   void take_over() noexcept;
+  void answer_resumed() noexcept;
+  void upgrade_for(control_ticket ticket, std::uint64_t deadline_ns) noexcept;
+  bool all_is_well() const noexcept;
   result<child_process, int> start_front_end() noexcept;
   void expect_ready() noexcept;
   result<child_process, int> start_core() noexcept;
@@ -116,6 +132,7 @@ class watchdog final : child_events, link_events, control_events {
   supervised_child core_;
   pulse_monitor front_end_pulse_;
   pulse_monitor core_pulse_;
+  upgrade upgrade_{time_, *this};
   std::uint64_t downcalls_at_start_ = 0;
   timer_id ready_timer_ = 0;
   std::uint64_t abort_until_ns_ = 0;  // a front end that becomes ready before is told to abort

@@ -11,6 +11,12 @@
 
 namespace tangelo {
 
+namespace {
+
+constexpr std::uint64_t upgrade_patience_ns = 5 * ns_per_s;
+
+}  // namespace
+
 void watchdog::on_control(const control_request& request, control_ticket ticket) noexcept {
   switch (request.verb) {
     using enum control_verb;
@@ -22,7 +28,7 @@ void watchdog::on_control(const control_request& request, control_ticket ticket)
       abort_callers();
       return control_.answer(ticket, answer_of(0, ""));
     case set: return set_policy(request.policy, ticket);
-    case upgrade:
+    case upgrade: return upgrade_for(ticket, time_.now_ns() + upgrade_patience_ns);
     case adopt: break;
   }
   control_.answer(ticket, answer_of(EINVAL, "not a question for the watchdog"));
