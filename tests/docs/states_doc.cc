@@ -14,6 +14,7 @@
 #include "fs/path_state.h"
 #include "rdma/import.h"
 #include "watchdog/child_state.h"
+#include "watchdog/upgrade_state.h"
 
 namespace {
 
@@ -41,6 +42,7 @@ std::string document() {
               import_rows());
   print_table(out, "Child process", "A process under the watchdog (`watchdog/child_state.h`).",
               child_transitions);
+  print_table(out, "Upgrade", "A live upgrade (`watchdog/upgrade_state.h`).", upgrade_transitions);
   return out.str();
 }
 
