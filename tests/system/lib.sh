@@ -56,9 +56,9 @@ install_programs() { # below $1, as `meson install` does, without debug informat
 programs=(fs/tangelo-fs client_core/tangelo-core watchdog/tangelo-watchdog
   server/tangelo-server cli/tangelo)
 
-# The shared libraries that our programs and the files $@ need, one path a line.
+# The shared libraries that our programs need, one path a line.
 libraries() {
-  (cd "$build" && ldd "${programs[@]}" "$@") | awk '/=> \// { print $3 } /^\t\// { print $1 }' |
+  (cd "$build" && ldd "${programs[@]}") | awk '/=> \// { print $3 } /^\t\// { print $1 }' |
     sort -u
 }
 
