@@ -47,11 +47,13 @@ left_outside() { :; }  # a test may have something to take away after the inside
 
 # ---- what goes into a system --------------------------------------------------------------------
 
-install_programs() { # below $1, as `meson install` does, without debug information
-  meson install -C "$build" --no-rebuild --strip --destdir "$1" > "$work/install.log" 2>&1 ||
-    { cat "$work/install.log"; die "meson install"; }
-  install -D "$build/tests/system/witness" "$1/usr/local/bin/witness"
-  strip "$1/usr/local/bin/witness"
+install_programs() { # in $1/usr/bin, as a package does, without debug information
+  meson install -C "$build" --no-rebuild --strip --destdir "$work/installed" \
+    > "$work/install.log" 2>&1 || { cat "$work/install.log"; die "meson install"; }
+  mkdir -p "$1/usr/bin"
+  find "$work/installed" -path '*/bin/*' -type f -exec mv -t "$1/usr/bin" {} +
+  install "$build/tests/system/witness" "$1/usr/bin/witness"
+  strip "$1/usr/bin/witness"
 }
 programs=(fs/tangelo-fs client_core/tangelo-core watchdog/tangelo-watchdog
   server/tangelo-server cli/tangelo)

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # oldkernel_job.sh: the first process of the guest of oldkernel.sh. Mounts a volume, kills its
 # front end again and again under load, and says in the last line how it went.
-export PATH=/bin:/usr/local/bin
+export PATH=/bin:/usr/bin
 /bin/busybox --install -s /bin
 mount -t devtmpfs devtmpfs /dev
 exec > /dev/ttyS1 2>&1

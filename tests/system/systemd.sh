@@ -62,8 +62,7 @@ put_job() { # below $1: what this run adds to the root
   local top=$1 unit=$1/etc/systemd/system
   install_programs "$top"
   mkdir -p "$unit/multi-user.target.wants"
-  [ -e "$top/usr/local/lib/systemd/system/tangelo@.service" ] ||
-    cp "$source_dir/packaging/systemd/tangelo@.service" "$unit/"
+  cp "$source_dir/packaging/systemd/tangelo@.service" "$unit/"
   install -D -m 755 "$source_dir/tests/system/systemd_job.sh" "$top/root/job"
   cat > "$unit/job.service" << EOF
 [Unit]
@@ -86,8 +85,8 @@ boot() { # the root $1; ends when the job has ended
   mount -t cgroup2 cgroup2 /sys/fs/cgroup
   mkdir -p "/sys/fs/cgroup/$group"
   echo $BASHPID > "/sys/fs/cgroup/$group/cgroup.procs"
-  exec timeout -k 5 "${TANGELO_LIMIT:-900}" systemd-nspawn --quiet --boot --register=no --keep-unit \
-    --private-network --bind="$work/t:/t" --bind=/dev/fuse --machine="$group" -D "$1" \
+  exec timeout -k 5 "${TANGELO_LIMIT:-900}" systemd-nspawn --quiet --boot --register=no \
+    --keep-unit --private-network --bind="$work/t:/t" --bind=/dev/fuse --machine="$group" -D "$1" \
     > "$work/console" 2>&1
 }
 
