@@ -16,6 +16,7 @@
 #include "base/packet_socket.h"
 #include "base/places.h"
 #include "protocol/policy.h"
+#include "watchdog/config.h"
 #include "watchdog/mount_file.h"
 #include "watchdog/own_record.h"
 #include "watchdog/watchdog.h"
@@ -24,15 +25,8 @@ namespace tangelo {
 
 namespace {
 
-struct handed_over {
-  unique_fd link;  // the connection it came by
-  unique_fd fuse;
-  unique_fd fs;
-  unique_fd shared;
-};
-
 // Empty descriptors when nobody answers there within 2 s.
-handed_over ask_for_mount(const run_dir& directory, const char* socket_name) {
+kept_mount ask_for_mount(const run_dir& directory, const char* socket_name) {
   constexpr int patience_ms = 2000;
   unique_fd socket = directory.connect_to(socket_name);
   control_request request;
@@ -84,7 +78,11 @@ std::string text_of(const std::array<char, N>& field) {
 outcome<void> complete_settings(const watchdog_page& page, watchdog_settings& s) {
   if (text_of(page.mount_point) != s.mount_point)
     return failure{cannot_adopt(s, "the arena belongs to " + text_of(page.mount_point), {})};
-  s.source = text_of(page.source);
+  const std::string source_text = text_of(page.source);
+  if (!s.source.empty() && s.source != source_text)
+    log_warning("{} is mounted from {}; {} takes effect when it is mounted anew", s.mount_point,
+                source_text, s.source);
+  s.source = source_text;
   outcome<mount_source> source = parse_mount_source(s.source);
   if (!source) return failure{source.error()};
   s.parsed_source = *std::move(source);
@@ -108,7 +106,7 @@ outcome<program> program_of(const child_process& process, const char* name, cons
 }
 
 outcome<mount_parts> put_together(watchdog_settings& s, const clock& time, run_dir directory,
-                                  handed_over got, bool by_front_end, unique_fd control) {
+                                  kept_mount got, bool by_front_end, unique_fd control) {
   if (!is_dev_fuse(got.fuse.get()))
     return failure{cannot_adopt(s, "what was handed over is not /dev/fuse", {})};
   outcome<unique_fd> fs_fd = writable(std::move(got.fs));
@@ -129,6 +127,10 @@ outcome<mount_parts> put_together(watchdog_settings& s, const clock& time, run_d
   if (!front_end_program) return failure{front_end_program.error()};
   outcome<program> core_program = program_of(core, "tangelo-core", "client_core");
   if (!core_program) return failure{core_program.error()};
+  if (s.options.words.empty()) {
+    outcome<std::string> before = directory.read_mount_file();
+    if (before) s.options.words = options_in(*before);
+  }
   if (!control) {
     outcome<unique_fd> made = directory.listen_at("control.sock");
     if (!made) return failure{made.error()};
@@ -159,26 +161,25 @@ bool is_in_mount_table(const std::string& mount_point) {
 
 }  // namespace
 
-outcome<mount_parts> adopt_mount(watchdog_settings& s, const clock& time) {
+outcome<mount_parts> adopt_mount(watchdog_settings& s, const clock& time, kept_mount kept) {
   constexpr unsigned previous_wait_ms = 500;  // a watchdog that was just killed
   const std::string path = mount_run_dir(s.run_dir, s.name);
-  if (::access(path.c_str(), F_OK) != 0)
+  if (!kept.fuse && ::access(path.c_str(), F_OK) != 0)
     return failure{cannot_adopt(s, "nothing to adopt: " + path + ": " + std::strerror(errno),
                                 "is it mounted, with this run directory?")};
   outcome<run_dir> directory = run_dir::take(s.run_dir, s.name, previous_wait_ms);
   if (!directory) return failure{directory.error()};
-  handed_over got = ask_for_mount(*directory, "fs.sock");
-  const bool by_front_end = static_cast<bool>(got.link);
-  if (!by_front_end) got = ask_for_mount(*directory, "core.sock");
-  if (!got.link) {
+  kept_mount got = ask_for_mount(*directory, "fs.sock");
+  const bool by_front_end = static_cast<bool>(got.fuse);
+  if (!by_front_end) got = kept.fuse ? std::move(kept) : ask_for_mount(*directory, "core.sock");
+  if (!got.fuse) {
     const bool mounted = is_in_mount_table(s.mount_point);
     if (!mounted) directory->remove();
     return failure{cannot_adopt(
         s, mounted ? "neither its front end nor its core answers" : "nothing to adopt: not mounted",
         mounted ? "end it: tangelo umount -f " + s.mount_point : std::string())};
   }
-  return put_together(s, time, *std::move(directory), std::move(got), by_front_end,
-                      {});
+  return put_together(s, time, *std::move(directory), std::move(got), by_front_end, {});
 }
 
 outcome<mount_parts> resume_mount(watchdog_settings& s, const clock& time) {
@@ -188,7 +189,7 @@ outcome<mount_parts> resume_mount(watchdog_settings& s, const clock& time) {
   // Copies, so that the program before this one finds all of them again if we cannot go on.
   const auto copy = [](int fd) { return unique_fd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); };
   resume_fds& from = s.inherited;
-  handed_over got{copy(from.link), copy(from.fuse), copy(from.arena), copy(from.shared)};
+  kept_mount got{copy(from.link), copy(from.fuse), copy(from.arena), copy(from.shared)};
   unique_fd lock = copy(from.directory);
   unique_fd control = copy(from.control);
   if (!got.link || !got.fuse || !got.fs || !got.shared || !lock || !control)

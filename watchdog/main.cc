@@ -65,7 +65,8 @@ int fail(const problem& p, int ready_fd) noexcept {
 
 outcome<mount_parts> prepare(watchdog_settings& settings, const clock& time) {
   if (settings.resume) return resume_mount(settings, time);
-  return settings.adopt ? adopt_mount(settings, time) : make_mount(settings, time);
+  if (settings.adopt) return adopt_mount(settings, time, {});
+  return make_or_adopt_mount(settings, time, take_stored_fds());
 }
 
 // Gives everything back to the program before this one, whose descriptor is the last in the list
@@ -106,6 +107,7 @@ int run(watchdog_settings settings, const std::vector<std::string>& arguments) {
     go_back(arguments);
     return code;
   }
+  if (settings.under_systemd) store_mount(*parts);
   watchdog dog(std::move(settings), *std::move(parts), **events);
   stop_signals stop(**events, dog);
   stop.watch(signals);

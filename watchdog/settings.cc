@@ -8,7 +8,9 @@
 #include <memory>
 
 #include "base/mount_name.h"
+#include "base/mount_table.h"
 #include "base/places.h"
+#include "watchdog/config.h"
 
 namespace tangelo {
 
@@ -16,6 +18,8 @@ const char* const watchdog_usage =
     "usage: tangelo-watchdog --source HOST[:PORT][,HOST...]:/VOLUME --mount-point DIR\n"
     "         [--run-dir DIR] [--state-dir DIR] [--option WORD]... [--foreground] [--verbose]\n"
     "         [--ready-fd N] [--version] [--help]\n"
+    "       tangelo-watchdog --config FILE [--run-dir DIR] [--state-dir DIR] [--foreground]\n"
+    "         [--verbose]\n"
     "       tangelo-watchdog --adopt --mount-point DIR [--run-dir DIR] [--foreground]\n"
     "         [--verbose] [--ready-fd N]\n"
     "Makes one mount and keeps it alive. `tangelo mount` starts it; so does systemd. --adopt\n"
@@ -56,6 +60,7 @@ struct raw_settings {
   bool take_value(std::string_view word, const std::string& value) {
     if (word == "--source") s.source = value;
     else if (word == "--mount-point") s.mount_point = value;
+    else if (word == "--config") s.config = value;
     else if (word == "--run-dir") s.run_dir = value;
     else if (word == "--state-dir") s.state_dir = value;
     else if (word == "--option") options.push_back(value);
@@ -90,6 +95,27 @@ outcome<void> name_mount(watchdog_settings& s, std::string mount_point) {
   return {};
 }
 
+outcome<void> take_config(raw_settings& raw) {
+  if (raw.s.config.empty()) return {};
+  if (!raw.s.source.empty() || !raw.s.mount_point.empty() || !raw.options.empty() || raw.s.adopt)
+    return usage_failure("--config: the file names source, mount point and options");
+  outcome<mount_config> config = read_mount_config(raw.s.config);
+  if (!config) return failure{config.error()};
+  raw.s.source = config->source;
+  raw.s.mount_point = config->mount_point;
+  raw.options = config->options;
+  return {};
+}
+
+// Where a mount of ours is there already, its directory is not touched: it may be without anybody
+// who serves it, and about to be adopted.
+outcome<std::string> resolve_mount_point(const std::string& path) {
+  const std::string plain = path.starts_with('/') ? absolute_path(path, "/") : std::string();
+  const std::vector<mount_entry> table = read_mount_table();
+  const mount_entry* there = find_mount(table, plain);
+  return there != nullptr && there->type == mount_type ? plain : resolve(path);
+}
+
 // The mount is there, and perhaps dead: its directory is not touched.
 outcome<watchdog_settings> complete_adoption(watchdog_settings s) {
   if (!s.source.empty()) return usage_failure("--adopt: the source is that of the mount");
@@ -102,6 +128,8 @@ outcome<watchdog_settings> complete_adoption(watchdog_settings s) {
 }
 
 outcome<watchdog_settings> complete(raw_settings raw) {
+  outcome<void> taken = take_config(raw);
+  if (!taken) return failure{taken.error()};
   watchdog_settings s = std::move(raw.s);
   s.under_systemd = s.foreground && std::getenv("NOTIFY_SOCKET") != nullptr;
   outcome<mount_options> options = parse_mount_options(raw.options);
@@ -113,7 +141,7 @@ outcome<watchdog_settings> complete(raw_settings raw) {
   outcome<mount_source> source = parse_mount_source(s.source);
   if (!source) return failure{source.error()};
   s.parsed_source = *std::move(source);
-  outcome<std::string> real = resolve(s.mount_point);
+  outcome<std::string> real = resolve_mount_point(s.mount_point);
   if (!real) return failure{real.error()};
   outcome<void> named = name_mount(s, *std::move(real));
   if (!named) return failure{named.error()};

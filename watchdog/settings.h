@@ -34,6 +34,7 @@ struct watchdog_settings {
   mount_source parsed_source;
   std::string mount_point;  // absolute, symbolic links resolved
   std::string name;         // NAME
+  std::string config;       // the file that names source, mount point and options; may be empty
   std::string run_dir;
   std::string state_dir;
   mount_options options;

@@ -195,6 +195,7 @@ void watchdog::look() noexcept {
   look_at(front_end_, front_end_pulse_);
   look_at(core_, core_pulse_);
   if (all_is_well()) upgrade_.serving();
+  tell_systemd();
   if (!gone_seen_ && mount_is_gone()) on_mount_gone();
 }
 

@@ -26,6 +26,7 @@
 #include <string_view>
 
 #include "base/loop.h"
+#include "base/notify.h"
 #include "protocol/arena.h"
 #include "protocol/control_server.h"
 #include "watchdog/child.h"
@@ -58,8 +59,22 @@ struct mount_parts {
   unique_fd asker;                   // of the upgrade that this program came with
 };
 outcome<mount_parts> make_mount(const watchdog_settings& settings, const clock& time);
+// Descriptors of a mount, from systemd or from a process that serves it.
+struct kept_mount {
+  unique_fd link;  // the connection they came by, if one
+  unique_fd fuse;
+  unique_fd fs;
+  unique_fd shared;
+};
 // Takes over the mount on settings.mount_point, whose watchdog has ended; completes `settings`.
-outcome<mount_parts> adopt_mount(watchdog_settings& settings, const clock& time);
+// `kept` is used where the front end does not answer, else asked for from the core.
+outcome<mount_parts> adopt_mount(watchdog_settings& settings, const clock& time, kept_mount kept);
+// The two above, whichever is right after systemd handed us `stored`.
+outcome<mount_parts> make_or_adopt_mount(watchdog_settings& settings, const clock& time,
+                                         std::vector<stored_fd> stored);
+// Lets systemd keep what an adopter needs.
+void store_mount(const mount_parts& parts) noexcept;
+void take_back_mount() noexcept;
 // Goes on as the watchdog that this process was before; the descriptors in `settings` are left as
 // they are when that fails.
 outcome<mount_parts> resume_mount(watchdog_settings& settings, const clock& time);
@@ -120,6 +135,8 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   void end_if_quiet() noexcept;
   void end_now() noexcept;
   void report(std::string_view text) noexcept;
+  void tell_systemd() noexcept;
+  std::string status_text() const;
 
   watchdog_settings settings_;
   mount_parts parts_;
@@ -136,6 +153,8 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   std::uint64_t downcalls_at_start_ = 0;
   timer_id ready_timer_ = 0;
   std::uint64_t abort_until_ns_ = 0;  // a front end that becomes ready before is told to abort
+  std::string status_;                // what systemd was told last
+  std::uint64_t alive_told_ns_ = 0;
   bool front_end_ready_ = false;
   bool ever_ready_ = false;     // a front end was: from then on the mount is kept
   bool reported_ = false;       // --ready-fd was answered

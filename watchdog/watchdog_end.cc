@@ -73,6 +73,7 @@ void watchdog::end_now() noexcept {
   core_.kill_now();
   front_end_.kill_now();
   parts_.directory.remove();
+  if (settings_.under_systemd) take_back_mount();
   report("tangelo-watchdog was told to end before the mount was ready\n");
   time_.stop();
 }

@@ -1,0 +1,81 @@
+// The library is built with exceptions; ours has none, so its code is compiled in here.
+#undef TOML_HEADER_ONLY
+#undef TOML_SHARED_LIB
+#define TOML_HEADER_ONLY 1
+#define TOML_EXCEPTIONS 0
+#include "watchdog/config.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+namespace tangelo {
+
+namespace {
+
+problem mistake(const std::string& path, const toml::source_region& where, std::string_view what,
+                std::string hint) {
+  return problem{exit_code::usage, fmt::format("{}:{}: {}", path, where.begin.line, what),
+                 std::move(hint)};
+}
+
+outcome<std::string> text_in(const std::string& path, const toml::node& value,
+                             std::string_view key) {
+  if (const auto text = value.value<std::string>(); text && !text->empty()) return *text;
+  return failure{mistake(path, value.source(), fmt::format("{} must be a text", key),
+                         fmt::format("write: {} = \"...\"", key))};
+}
+
+outcome<std::vector<std::string>> words_in(const std::string& path, const toml::node& value) {
+  const toml::array* array = value.as_array();
+  if (array == nullptr)
+    return failure{mistake(path, value.source(), "options must be a list",
+                           "write: options = [\"ro\", \"noatime\"]")};
+  std::vector<std::string> words;
+  for (const toml::node& node : *array) {
+    outcome<std::string> word = text_in(path, node, "each of options");
+    if (!word) return failure{word.error()};
+    words.push_back(*std::move(word));
+  }
+  return words;
+}
+
+}  // namespace
+
+outcome<mount_config> read_mount_config(const std::string& path) {
+  const toml::parse_result parsed = toml::parse_file(path);
+  if (!parsed)
+    return failure{mistake(path, parsed.error().source(), parsed.error().description(),
+                           "it needs: source = \"HOST:/VOLUME\" and mount_point = \"/DIR\"")};
+  mount_config c;
+  for (const auto& [key, value] : parsed.table()) {
+    if (key.str() == "options") {
+      outcome<std::vector<std::string>> words = words_in(path, value);
+      if (!words) return failure{words.error()};
+      c.options = *std::move(words);
+      continue;
+    }
+    std::string* to = key.str() == "source"        ? &c.source
+                      : key.str() == "mount_point" ? &c.mount_point
+                                                   : nullptr;
+    if (to == nullptr)
+      return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
+                             "known are: source, mount_point, options")};
+    outcome<std::string> text = text_in(path, value, key.str());
+    if (!text) return failure{text.error()};
+    *to = *std::move(text);
+  }
+  if (c.source.empty() || c.mount_point.empty())
+    return failure{problem{exit_code::usage, path + ": source or mount_point is missing",
+                           "it needs: source = \"HOST:/VOLUME\" and mount_point = \"/DIR\""}};
+  return c;
+}
+
+std::vector<std::string> options_in(const std::string& mount_file) {
+  const toml::parse_result parsed = toml::parse(mount_file);
+  const toml::node* value = parsed ? parsed.table().get("options") : nullptr;
+  if (value == nullptr) return {};
+  outcome<std::vector<std::string>> words = words_in("mount.toml", *value);
+  return words ? *std::move(words) : std::vector<std::string>{};
+}
+
+}  // namespace tangelo

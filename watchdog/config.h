@@ -1,0 +1,29 @@
+// config: /etc/tangelo/mounts/NAME.toml, one mount as systemd starts it.
+//
+//   source = "host[:port][,host...]:/VOLUME"
+//   mount_point = "/mnt/tangelo"
+//   options = ["ro", "reconnect_delay=10"]     # optional
+//
+// Read once while the watchdog starts. The only place of this folder that includes toml++.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/problem.h"
+
+namespace tangelo {
+
+struct mount_config {
+  std::string source;
+  std::string mount_point;
+  std::vector<std::string> options;
+};
+
+// A file that is not there, is no TOML, lacks one of the first two or has a key that nobody knows
+// is a problem that names file and line.
+outcome<mount_config> read_mount_config(const std::string& path);
+// The words in the `options` of a mount.toml; none when it is not to be understood.
+std::vector<std::string> options_in(const std::string& mount_file);
+
+}  // namespace tangelo
