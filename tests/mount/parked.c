@@ -41,7 +41,9 @@ static char block[65536] __attribute__((aligned(4096)));
 static int fd, directory_fd;
 
 static int do_read(void) { return pread(fd, block, 4096, 0) < 0 ? -1 : 0; }
-static int do_write(void) { return pwrite(fd, block, sizeof block, 4096) < 0 ? -1 : 0; }
+static int do_write(void) { return pwrite(fd, block, sizeof block, 0) < 0 ? -1 : 0; }
+// One that fails makes the kernel cut the file again: a second operation.
+static int do_append(void) { return pwrite(fd, block, sizeof block, 4096) < 0 ? -1 : 0; }
 static int do_fsync(void) { return fsync(fd); }
 static int do_truncate(void) { return ftruncate(fd, 5); }
 static int do_lookup(void) { return access("file2", F_OK); }
@@ -69,7 +71,7 @@ static const struct {
     {"read", do_read},       {"write", do_write},   {"fsync", do_fsync},   {"truncate", do_truncate},
     {"lookup", do_lookup},   {"open", do_open},     {"create", do_create}, {"mkdir", do_mkdir},
     {"symlink", do_symlink}, {"unlink", do_unlink}, {"rename", do_rename}, {"chmod", do_chmod},
-    {"xattr", do_xattr},     {"statfs", do_statfs}, {"readdir", do_readdir},
+    {"xattr", do_xattr},     {"statfs", do_statfs}, {"readdir", do_readdir}, {"append", do_append},
 };
 
 static void handled(int number) { (void)number; }

@@ -41,12 +41,12 @@ give_back() {
 # ---- callers that are killed --------------------------------------------------------------------
 
 ops=(read write fsync truncate lookup open create mkdir symlink unlink rename chmod xattr statfs
-  readdir)
+  readdir append)
 declare -A caller
 is_gone() { ! kill -0 "$1" 2> /dev/null; }
 start_callers() { # of round $1; they are ready, and wait for the file go
   local op
-  rm -f "$work/go"
+  rm -f "$work/go" "$work"/said.*
   caller=()
   for op in "${ops[@]}"; do
     "$work/parked" once "$op" "$mnt/$1-$op" "$work/go" > "$work/said.$op" &
