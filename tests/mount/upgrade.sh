@@ -54,7 +54,9 @@ begin_writing() {
   rm -f "$mnt/lines"
   python3 "$work/writer.py" "$mnt/lines" > "$work/written" &
   writer=$!
-  sleep 0.3
+  local i
+  for ((i = 0; i < 200; ++i)); do [ -s "$mnt/lines" ] && return 0; sleep 0.02; done
+  die "the writer does not begin"
 }
 end_writing() {
   kill -TERM "$writer"
