@@ -48,9 +48,9 @@ int main(int argc, char** argv) {
     const tangelo::outcome<void> fit = tangelo::fs_process::self_test(fds.arena);
     return fit ? 0 : fail(fit.error());
   }
-  if (fds.fuse < 0 || fds.arena < 0 || fds.shared < 0 || fds.watchdog < 0 || fds.listener < 0) {
+  if (fds.fuse < 0 || fds.arena < 0 || fds.shared < 0 || fds.watchdog < 0) {
     tangelo::log_error("usage: tangelo-fs --fuse-fd N --arena-fd N --shared-fd N --watchdog-fd N "
-                       "--listen-fd N; it is started by tangelo-watchdog: use `tangelo mount`");
+                       "[--listen-fd N]; it is started by tangelo-watchdog: use `tangelo mount`");
     return static_cast<int>(tangelo::exit_code::usage);
   }
   // The watchdog decides when a mount ends; a terminal or a session must not.

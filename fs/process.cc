@@ -75,7 +75,7 @@ fs_process::fs_process(std::unique_ptr<loop> l, unique_fd fuse, fs_arena_map are
       kernel_(fuse_.get()),
       front_end_({kernel_, callers_, *loop_, core_bell_, *arena_, *shared_,
                   kernel_resends(arena_->watchdog)}) {
-  control_.open(std::move(listener));
+  if (listener) control_.open(std::move(listener));
 }
 
 int fs_process::run() {

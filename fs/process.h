@@ -26,7 +26,7 @@ struct fs_fds {
   int arena = -1;
   int shared = -1;
   int watchdog = -1;
-  int listener = -1;  // fs.sock
+  int listener = -1;  // fs.sock; -1: nobody can ask
 };
 
 class fs_process final : control_events {
