@@ -18,7 +18,8 @@
 //   5. Ops are offered only while the core says that its server is there, so an op that waits for
 //      the server was not executed, and may be answered EINTR or EIO truthfully.
 //   6. Two large write slots stay free, for the requests that only a successor's sweep brings to
-//      light.
+//      light. What it has no room for it holds in its own memory: recorded, it would leave less
+//      room to the next one.
 #pragma once
 
 #include <array>
@@ -31,6 +32,7 @@
 #include "fs/barriers.h"
 #include "fs/cache_hints.h"
 #include "fs/handle_table.h"
+#include "fs/held_requests.h"
 #include "fs/inode_numbers.h"
 #include "fs/kernel_port.h"
 #include "fs/op_table.h"
@@ -105,6 +107,11 @@ class front_end {
   void look_after_callers() noexcept;
 
  private:
+  // Op slots that requests leave free: creating ops wait for numbers that an own op has to bring.
+  static constexpr std::size_t own_op_reserve = 16;
+  // Large write slots that stay free for a successor: one for a request that only the kernel and
+  // the receive cell know of, one to read the next into.
+  static constexpr std::size_t sweep_slot_reserve = 2;
   struct op_notes {
     bool interrupted = false;  // a SIGKILL is not told: a signal came before, or it is direct I/O
     bool offered = false;      // counted in offered_count_
@@ -112,11 +119,12 @@ class front_end {
 
   // taking over from a predecessor
   void take_over_ops() noexcept;
+  void give_answers() noexcept;
   void sweep() noexcept;
   bool sweep_one(std::vector<bool>& returned, std::vector<bool>& interrupted) noexcept;
   void settle(const std::vector<bool>& returned, std::uint64_t last_xid) noexcept;
   void settle_op(std::uint32_t index, bool returned) noexcept;
-  void settle_answered(std::uint32_t index, bool returned) noexcept;
+  void settle_unanswered(std::uint32_t index, bool returned) noexcept;
   void revive_all() noexcept;
   void revive_op(std::uint32_t index) noexcept;
   void close_unused_handles() noexcept;
@@ -127,6 +135,8 @@ class front_end {
   bool reserve_receive_slot(std::size_t spare) noexcept;
   ssize_t read_request() noexcept;
   void take_request(std::size_t size) noexcept;
+  void hold_request(std::size_t size) noexcept;
+  void take_held_request() noexcept;
   void queue_op(op_draft& draft, bool opening) noexcept;
   bool place_payload(op_draft& draft) noexcept;
   void take_interrupt(std::uint64_t kernel_id) noexcept;
@@ -182,6 +192,7 @@ class front_end {
   std::vector<std::uint32_t> order_;  // scratch of relist_by_arrival()
   std::array<std::vector<std::uint32_t>, slot_class_count> populated_;  // bytes of each slot
   std::vector<std::byte> request_;    // scratch: a request that is not a WRITE, in one piece
+  held_requests held_;
   std::optional<slot_ref> receive_slot_;
   std::uint64_t generation_ = 0;
   std::size_t offered_count_ = 0;

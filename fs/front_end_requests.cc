@@ -13,20 +13,15 @@ namespace tangelo {
 namespace {
 
 constexpr std::size_t requests_per_turn = 64;
-// Op slots that requests leave free: creating ops wait for numbers that an own op has to bring.
-constexpr std::size_t own_op_reserve = 16;
 constexpr auto write_large = static_cast<std::size_t>(slot_class::write_large);
 constexpr auto write_small = static_cast<std::size_t>(slot_class::write_small);
-
-// Large write slots that stay free for a successor: one for a request that only the kernel and the
-// receive cell know of, one to read the next into.
-constexpr std::size_t sweep_slot_reserve = 2;
 
 }  // namespace
 
 bool front_end::reserve_receive_slot(std::size_t spare) noexcept {
+  const std::size_t free = slots_.free_count(slot_class::write_large) + (receive_slot_ ? 1 : 0);
+  if (free <= spare) return false;
   if (receive_slot_) return true;
-  if (slots_.free_count(slot_class::write_large) <= spare) return false;
   receive_slot_ = slots_.take(slot_class::write_large, 0);
   slot_ref whole = *receive_slot_;
   whole.size = slot_shapes[write_large].stride;
@@ -61,6 +56,10 @@ bool front_end::read_requests() noexcept {
       return false;
     }
     deaf_ = false;
+    if (!held_.empty()) {
+      take_held_request();
+      continue;
+    }
     const ssize_t size = read_request();
     if (size == -EAGAIN) return false;
     if (size == -EINTR || size == -ENOENT) continue;
@@ -74,6 +73,27 @@ bool front_end::read_requests() noexcept {
     take_request(static_cast<std::size_t>(size));
   }
   return !unmounted_ && !draining_;
+}
+
+// The request in the receive cell and slot goes into our own memory, which frees both.
+void front_end::hold_request(std::size_t size) noexcept {
+  const byte_span head(w_.arena.receive.head);
+  const std::size_t head_size = size < receive_head_size ? size : receive_head_size;
+  const slot_ref tail{slot_class::write_large, 0, receive_slot_->index,
+                      static_cast<std::uint32_t>(size - head_size)};
+  held_.add(head.first(head_size), slot_bytes(w_.shared, tail));
+  w_.arena.receive.head.fill(std::byte{0});
+}
+
+void front_end::take_held_request() noexcept {
+  const held_requests::request r = held_.take();
+  const std::size_t head_size = copy_bytes(w_.arena.receive.head, r.bytes);
+  const byte_span rest = byte_span(r.bytes).subspan(head_size);
+  const slot_ref tail{slot_class::write_large, 0, receive_slot_->index,
+                      static_cast<std::uint32_t>(rest.size())};
+  copy_bytes(slot_bytes(w_.shared, tail), rest);
+  take_request(r.bytes.size());
+  if (r.interrupted) take_interrupt(r.header.unique);
 }
 
 void front_end::take_request(std::size_t size) noexcept {
@@ -186,7 +206,10 @@ void front_end::want_inode_range() noexcept {
 void front_end::take_interrupt(std::uint64_t kernel_id) noexcept {
   count(w_.arena.counters.interrupts);
   const std::optional<std::uint32_t> index = ops_.find(kernel_id);
-  if (!index) return;  // answered meanwhile
+  if (!index) {
+    (void)held_.interrupt(kernel_id);  // or it was answered meanwhile
+    return;
+  }
   interrupt_op(*index, w_.callers.is_being_killed(ops_.cell(*index).pid));
 }
 
@@ -296,6 +319,11 @@ void front_end::look_after_callers() noexcept {
     if (!deaf_ && !notes_[i].interrupted) return;
     if (is_direct(op) && now < op.arrived_ns + direct_patience_ns) return;
     if (w_.callers.is_being_killed(op.pid)) interrupt_op(i, true);
+  });
+  held_.drop_if([this](const fuse_in_header& request) noexcept {
+    if (request.pid == 0 || !w_.callers.is_being_killed(request.pid)) return false;
+    answer_error(request.unique, error_code::interrupted);
+    return true;
   });
 }
 

@@ -61,6 +61,7 @@ void front_end::start() noexcept {
   pulse.beats.fetch_add(1, std::memory_order_relaxed);
   set_draining(false);
   if (is_first) return;
+  give_answers();
   if (w_.kernel_resends)
     sweep();
   else
@@ -68,6 +69,20 @@ void front_end::start() noexcept {
   close_unused_handles();
   relist_by_arrival();
   log_notice("took over {} ops and {} open files", ops_.live_count(), handles_.open_count());
+}
+
+// The predecessor had taken these answers, and had given them or not: the kernel, which still knows
+// the requests by the ids that we know, takes what it does not have. Before RESEND no caller can
+// have gone, so nobody is left with a file open that he does not know of.
+void front_end::give_answers() noexcept {
+  ops_.for_each_live([this](std::uint32_t i) noexcept {
+    if (ops_.state(i) != op_state::serviced) return;
+    const std::optional<downcall_cell> d = downcall_of(i);
+    if (!d) return;
+    CHECK(ops_.apply(i, op_event::came_back_answered, static_cast<std::uint32_t>(generation_)) ==
+          op_action::reply);
+    finish_serviced(i, *d);
+  });
 }
 
 void front_end::sweep() noexcept {
@@ -106,7 +121,10 @@ bool front_end::sweep_one(std::vector<bool>& returned, std::vector<bool>& interr
   if (header.opcode == FUSE_INTERRUPT) {
     fuse_interrupt_in in{};
     std::memcpy(&in, w_.arena.receive.head.data() + sizeof header, sizeof in);
-    if (const std::optional<std::uint32_t> index = ops_.find(in.unique)) interrupted[*index] = true;
+    if (const std::optional<std::uint32_t> index = ops_.find(in.unique))
+      interrupted[*index] = true;
+    else
+      (void)held_.interrupt(in.unique);
     return true;
   }
   const bool is_repeated = (header.unique & kernel_id_resent_bit) != 0;
@@ -117,8 +135,11 @@ bool front_end::sweep_one(std::vector<bool>& returned, std::vector<bool>& interr
     ops_.slot(*index).resent.store(1, std::memory_order_relaxed);
     returned[*index] = true;
     w_.arena.receive.head.fill(std::byte{0});
-  } else {
+  } else if (slots_.free_count(slot_class::write_large) >= sweep_slot_reserve &&
+             ops_.free_count() > own_op_reserve) {
     take_request(static_cast<std::size_t>(size));
+  } else {
+    hold_request(static_cast<std::size_t>(size));
   }
   return is_repeated;
 }
@@ -134,7 +155,7 @@ void front_end::settle(const std::vector<bool>& returned, std::uint64_t last_xid
 
 // `returned`: somebody waits for its answer; for an op of our own that is ourselves.
 void front_end::settle_op(std::uint32_t index, bool returned) noexcept {
-  if (ops_.state(index) == op_state::serviced) return settle_answered(index, returned);
+  if (ops_.state(index) == op_state::serviced) return settle_unanswered(index, returned);
   const bool was_given_up = ops_.state(index) == op_state::given_up;
   const bool is_change = is_mutation(ops_.cell(index).op);
   if (!returned && !was_given_up) count(w_.arena.counters.callers_lost);
@@ -147,24 +168,17 @@ void front_end::settle_op(std::uint32_t index, bool returned) noexcept {
   ops_.append(index);
 }
 
-// The predecessor had the answer, or had decided on EINTR or EIO, and was about to give it or had
-// just given it.
-void front_end::settle_answered(std::uint32_t index, bool returned) noexcept {
+// The predecessor had decided on EINTR or EIO for an op that was never offered, and may have told
+// it; or the downcall is damaged.
+void front_end::settle_unanswered(std::uint32_t index, bool returned) noexcept {
   const auto generation = static_cast<std::uint32_t>(generation_);
-  const std::optional<downcall_cell> d = downcall_of(index);
-  if (returned && d) {
-    CHECK(ops_.apply(index, op_event::came_back_answered, generation) == op_action::reply);
-    return finish_serviced(index, *d);
-  }
   if (returned) {
     (void)ops_.apply(index, op_event::came_back, generation);
     ops_.append(index);
     return;
   }
   CHECK(ops_.apply(index, op_event::caller_lost, generation) == op_action::forget);
-  if (!d) return end_unexecuted(index, std::nullopt);
-  note_result(ops_.cell(index), build_answer(index, *d));
-  end_op(index);
+  end_unexecuted(index, std::nullopt);
 }
 
 // The downcall for the op as it is now, if the dead core has left one and it is intact.

@@ -84,8 +84,8 @@ class fake_kernel final : public kernel_port {
     return it == answers_.end() ? std::nullopt : std::optional(it->second);
   }
   std::size_t answer_count() const { return answers_.size(); }
-  // Answers to what had an answer already. Without RESEND a front end may repeat the answers of
-  // the one before it (note_successor), since nothing tells it which of them arrived.
+  // Answers to what had an answer already. A front end may repeat those of the one before it
+  // (note_successor): only so does it learn which of them arrived.
   std::size_t repeated() const { return repeated_; }
   // Answers under ids that were not sent.
   std::size_t refused() const { return refused_; }
@@ -304,8 +304,7 @@ inline int fake_kernel::take_reply(const iovec* parts, int count) {
 
 inline int fake_kernel::refuse(const request* r) {
   ++refused_;
-  if (r != nullptr && r->at == place::done && (resends_ || r->answered_by == successors_))
-    ++repeated_;
+  if (r != nullptr && r->at == place::done && r->answered_by == successors_) ++repeated_;
   return -ENOENT;
 }
 
