@@ -1,8 +1,8 @@
 // held_requests: what a successor's sweep has read and found no room for in the arena.
 //
 // In the process's own memory: should this front end die, the kernel repeats them to the next one.
-// They are taken into the arena, the oldest first, as soon as there is room. Front end's loop thread
-// only; allocates only in add().
+// They are taken into the arena, the oldest first, as soon as there is room. Front end's loop
+// thread only; allocates only in add().
 #pragma once
 
 #include <cstdint>
