@@ -53,6 +53,16 @@ TEST(UpgradeTable, IsDoneOnlyAfterBothWereTestedDrainedReplacedAndServed) {
   EXPECT_GT(finished, 0);
 }
 
+TEST(UpgradeTable, GoesOnFromATrialOnlyWhenEverythingServes) {
+  for (const auto& row : upgrade_transitions.rows()) {
+    const bool trial = row.from == upgrade_state::core_starting ||
+                       row.from == upgrade_state::front_end_starting;
+    if (!trial || row.to == row.from) continue;
+    EXPECT_EQ(row.on == upgrade_event::serving, row.to != upgrade_state::idle)
+        << name_of(row.from) << " " << name_of(row.on);
+  }
+}
+
 TEST(UpgradeTable, LeavesEveryStateWhenItsTimeIsOver) {
   for (std::size_t s = 1; s + 1 < count_of<upgrade_state>; ++s) {
     const auto& row = upgrade_transitions.at(static_cast<upgrade_state>(s), upgrade_event::late);
