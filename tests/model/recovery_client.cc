@@ -19,10 +19,28 @@ bool recovery_turn::can_issue(std::size_t id) const {
 
 void recovery_turn::issue(std::size_t id) {
   client_state& c = w.clients[owner_of(id)];
+  if (can_fail_fsync(id)) {
+    w.ops[id].phase = op_phase::failed;
+    return tell_losses(id);
+  }
   w.ops[id].phase = op_phase::sending;
   w.ops[id].call = true;
   if (spec(id).kind == op_kind::unlock) c.holds = false;
   if (spec(id).kind == op_kind::close) c.opened = false;
+}
+
+bool recovery_turn::can_fail_fsync(std::size_t id) const {
+  if (!rule.losses_reported || spec(id).kind != op_kind::fsync) return false;
+  for (std::size_t before = id_of(owner_of(id), 0); before < id; ++before) {
+    if (w.ops[before].lost && !w.ops[before].told) return true;
+  }
+  return false;
+}
+
+void recovery_turn::tell_losses(std::size_t id) {
+  for (std::size_t before = id_of(owner_of(id), 0); before < id; ++before) {
+    w.ops[before].told = w.ops[before].told || w.ops[before].lost;
+  }
 }
 
 void recovery_turn::take_reply(std::size_t id) {
@@ -30,10 +48,11 @@ void recovery_turn::take_reply(std::size_t id) {
   const std::size_t me = owner_of(id);
   client_state& c = w.clients[me];
   op.reply = false;
-  if (op.phase != op_phase::sending) return;
-  op.phase = op_phase::answered;
+  if (!under_way(id)) return;
+  const bool told = op.phase == op_phase::sending;
+  op.phase = told ? op_phase::answered : op_phase::failed;
   if (is_change(id)) {
-    op.listed = spec(id).kind != op_kind::sync_change;
+    op.listed = spec(id).kind != op_kind::sync_change && (told || rule.given_up_replayed);
     const std::size_t end = find(id);
     for (std::size_t i = 0; i < end && end < w.count; ++i) {
       const std::size_t other = w.log[i];
@@ -46,6 +65,7 @@ void recovery_turn::take_reply(std::size_t id) {
   } else if (spec(id).kind == op_kind::fsync) {
     for (std::size_t before = id_of(me, 0); before < id; ++before) {
       op_state& b = w.ops[before];
+      if (b.lost && !b.told) blame(promise::losses_told);
       b.synced = b.synced || (is_change(before) && b.phase == op_phase::answered && !b.lost);
     }
   } else if (spec(id).kind == op_kind::lock) {
@@ -69,8 +89,9 @@ void recovery_turn::take_connect_answer(std::size_t client) {
   const connect_answer said = c.answer;
   c.answer = connect_answer::none;
   if (said == connect_answer::evicted) return forget_session(client);
-  learn_committed(client);
+  if (rule.trims_first) learn_committed(client);
   const bool unexpected = said == connect_answer::resumed && !c.knows_boot;
+  if (unexpected && !rule.unknown_boot_forgiven) return forget_session(client);
   if (said == connect_answer::new_boot || unexpected) {  // nobody waited for what we hold
     bool holding = c.holds || c.opened;
     for (std::size_t id = id_of(client, 0); id < id_of(client + 1, 0); ++id) {
@@ -78,6 +99,7 @@ void recovery_turn::take_connect_answer(std::size_t client) {
     }
     if (holding) return forget_session(client);
   }
+  learn_committed(client);
   const bool cursor_valid = rule.cursor_by_boot ? c.knows_boot : said == connect_answer::rejoined;
   if (said == connect_answer::joined || !cursor_valid) {
     for (std::size_t id = id_of(client, 0); id < id_of(client + 1, 0); ++id) {
@@ -132,7 +154,7 @@ void recovery_turn::resend(std::size_t client) {
   c.trusts = true;
   for (std::size_t id = id_of(client, 0); id < id_of(client + 1, 0); ++id) {
     w.ops[id].covered = false;
-    w.ops[id].call = w.ops[id].phase == op_phase::sending;
+    w.ops[id].call = under_way(id);
   }
 }
 
@@ -162,7 +184,9 @@ void recovery_turn::forget_session(std::size_t client) {
     op.covered = false;
     op.lost = op.lost || op.listed;
     op.listed = false;
-    if (op.phase == op_phase::sending && rule.evicted_forgets) op.phase = op_phase::failed;
+    if (!under_way(id) || !rule.evicted_forgets) continue;
+    op.phase = op_phase::failed;
+    if (spec(id).kind == op_kind::fsync) tell_losses(id);
   }
 }
 

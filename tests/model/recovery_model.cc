@@ -40,7 +40,7 @@ class step_list {
                     from_, natural});
     turn t{plan_, rule_, out_.back().next};
     act(t);
-    t.tidy_transnos();
+    t.tidy();
   }
 
   void steps_of_op(std::size_t id) {
@@ -59,6 +59,13 @@ class step_list {
       add(step_kind::late, c, id, true, [id](turn& t) {
         t.w.ops[id].late = false;
         if (!t.rule.epoch_fence) t.execute(id);
+      });
+    }
+    const bool may_give_up = from_.used.give_ups < plan_.limit.give_ups && probe_.is_change(id);
+    if (op.phase == op_phase::sending && may_give_up) {
+      add(step_kind::give_up, c, id, false, [id](turn& t) {
+        ++t.w.used.give_ups;
+        t.w.ops[id].phase = op_phase::given_up;
       });
     }
     if (op.reply) add(step_kind::reply, c, id, true, [id](turn& t) { t.take_reply(id); });
@@ -82,7 +89,7 @@ class step_list {
 
   void steps_of_client(std::size_t c) {
     const client_state& client = from_.clients[c];
-    const bool may_connect = client.claims || from_.recovering == 0;
+    const bool may_connect = client.claims || client.expected || from_.recovering == 0;
     if (client.import == import_phase::discon && !client.dead && may_connect) {
       add(step_kind::connect, c, 0, true, [c](turn& t) { t.connect(c); });
     }
@@ -116,7 +123,13 @@ class step_list {
     const client_state& client = from_.clients[c];
     const bool spent = from_.used.evictions >= plan_.limit.evictions;
     const bool silent = client.import == import_phase::discon;
-    if (client.trusts && silent && !spent) {
+    if (!spent && !client.dead) commands_of(c);
+    if (client.lingers && from_.recovering == 0 && !client.trusts) {
+      add(step_kind::release_lock, c, 0, true, [c](turn& t) {
+        t.w.clients[c].owner = t.w.clients[c].lingers = false;
+      });
+    }
+    if (client.trusts && silent && (!spent || client.tombstone)) {
       add(step_kind::lease_ends, c, 0, true, [c](turn& t) { t.w.clients[c].trusts = false; });
     }
     if (!silent || (spent && !client.dead) || (client.trusts && rule_.lease_nests)) return;
@@ -127,6 +140,25 @@ class step_list {
       if (!t.w.clients[c].dead) ++t.w.used.evictions;
       t.evict(c);
     });
+  }
+
+  // An administrator evicts it; or it gives its session up by itself (dev_loss_tmo).
+  void commands_of(std::size_t c) {
+    const client_state& client = from_.clients[c];
+    if (from_.recovering == 0 && client.exported != export_phase::none && client.claims) {
+      add(step_kind::evict_by_command, c, 0, false, [c](turn& t) {
+        ++t.w.used.evictions;
+        t.evict_by_command(c);
+      });
+    }
+    if (client.import == import_phase::discon && client.claims) {
+      add(step_kind::forget, c, 0, false, [c](turn& t) {
+        ++t.w.used.evictions;
+        t.mark_old_claims(c);
+        t.w.clients[c].evicted = true;
+        t.forget_session(c);
+      });
+    }
   }
 
   void failures_of(std::size_t c) {
@@ -205,6 +237,7 @@ class promise_check {
     if (!synced_kept()) return promise::synced_kept;
     if (!acknowledged_kept()) return promise::acknowledged_kept;
     if (!order_kept()) return promise::order_kept;
+    if (!foundation_kept()) return promise::foundation_kept;
     if (!seen_kept()) return promise::seen_kept;
     if (holds_and_trusts(0) && holds_and_trusts(1)) return promise::one_holder;
     return files();
@@ -246,6 +279,16 @@ class promise_check {
         if (w_.ops[first].transno > w_.ops[second].transno) return false;
         if (turn::owner_of(first) == turn::owner_of(second) && first > second) return false;
       }
+    }
+    return true;
+  }
+
+  bool foundation_kept() const {
+    if (w_.recovering != 0) return true;
+    unsigned there = 0;
+    for (std::size_t i = 0; i < w_.count; ++i) there |= 1u << w_.log[i];
+    for (std::size_t i = 0; i < w_.count; ++i) {
+      if ((w_.ops[w_.log[i]].stands_on & ~there) != 0) return false;
     }
     return true;
   }
@@ -324,6 +367,9 @@ recovery_state recovery_model::canonical(const state& w) const {
   std::swap(other.clients[0], other.clients[1]);
   for (std::size_t i = 0; i < op_count_max; ++i) {
     std::swap(other.ops[i], other.ops[op_count_max + i]);
+  }
+  for (op_state& op : other.ops) {
+    op.stands_on = static_cast<std::uint8_t>(op.stands_on << op_count_max | op.stands_on >> 4);
   }
   for (std::size_t i = 0; i < w.count; ++i) {
     other.log[i] = static_cast<std::uint8_t>((w.log[i] + op_count_max) % w.ops.size());

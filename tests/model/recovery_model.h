@@ -18,22 +18,38 @@
 // runs out at the client first), stores restored from old copies (I15), batches of commits (the
 // whole log is committed at any moment, which covers each prefix), transnos (only their order).
 //
-// What it found, beyond the text:
-//   F1. last_committed must not be raised by replays inside the window: what B replayed and was
-//       committed may lie above what A has still to replay (rule low_water). Or: replay in one
-//       order over all clients. The low-water mark is durable, since a second crash inside the
-//       window asks for it. A replay above it is judged by its own client's highest transno.
-//   F2. A replay is judged before asking whether the window is open: a client that said "completed"
-//       and lost its core replays again, while the window closes (rule judge_before_window).
-//   F3. A CONNECT that claims nothing starts afresh even if an export or tombstone is there: its
-//       first CONNECT_ACK may have been lost. The verdict table of 7.7 has no line for it.
-//   F4. Client record "awaited" is durable before the first early answer or grant, and is cleared
-//       only when nothing of that client is uncommitted; a client trims by the last_committed of
-//       CONNECT_ACK before it says what it still holds.
-//   F5. A crashing server must take every lease for fresh: a client may be evicted by the window's
-//       expiry only when its own lease has run out (rule lease_nests), so window soft >= lease.
+// What it found, beyond the text; each is a rule below, and dropping it breaks a promise:
+//   F1. last_committed is not raised by replays inside the window: what B replayed and the server
+//       committed may lie above what A has still to replay. (Or: replay in one order over all
+//       clients.) This low-water mark is durable: a second crash inside the window asks for it. A
+//       replay above it is judged by its own client's highest executed transno.
+//   F2. A replay is judged before asking whether the window is open: a client that has said
+//       "completed" and then loses its core replays again, while the window may close. 7.5 answers
+//       STALE_REPLAY before looking at the transno, Lustre evicts.
+//   F3. A CONNECT that claims nothing (no cookie) empties whatever export, record, lock or
+//       tombstone is there, and ends the window's waiting for this client: the client may have
+//       given its session up by itself (dev_loss_tmo), or its first CONNECT_ACK was lost. 7.7 has
+//       no line for it; "RESUMED" leaves locks that nobody will ever give back.
+//   F4. "awaited" is durable before the first early answer or grant, and is cleared only when
+//       nothing of that client is uncommitted. Since it is cleared before the client knows of the
+//       commit, "holds nothing" must be decided after trimming by the last_committed of
+//       CONNECT_ACK: by the client, or by the server from the lowest transno that CONNECT can
+//       replay, not from a "held" bit.
+//   F5. Eviction by command: the client is fenced at once, but its locks are nobody's until its
+//       lease would have ended, or it has come and learned.
+//   F6. RESUMED with a boot generation that the client has not acted upon is no contradiction:
+//       its first CONNECT_ACK of this boot was lost. If it holds nothing it goes on, as with
+//       RESUMED_NEW_BOOT. 7.7 would evict it.
+//   F7. The late answer to a change that was given up goes into the replay list like any other:
+//       only its caller is gone. A later change under the same name stands on it and would be
+//       replayed without it. "A late downcall is dropped" (A3) is true for the reply alone.
+//   F8. F5 across a crash: the tombstone says durably "may still trust until ...", and after a boot
+//       nothing is granted before that is over.
+//   F9. The end of a session (eviction, F3) commits what that session did: nobody will replay it,
+//       and the same client's next session builds upon it without sharing anything. With one WAL
+//       this comes by itself, if tombstone and client record are written there and waited for.
 //
-// A state is 72 bytes. Operations are numbered 0-3 (client 0) and 4-7 (client 1).
+// A state is 80 bytes. Operations are numbered 0-3 (client 0) and 4-7 (client 1).
 #pragma once
 
 #include <array>
@@ -60,14 +76,24 @@ struct rules {
   bool judge_before_window = true;      // F2
   bool low_water = true;                // [I5] F1
   bool commit_on_share = true;          // [I14, A6]
+  bool barrier_kept = true;             // by an operation given up, until its fate is known [A2.11]
+  bool given_up_replayed = true;        // F7
   bool durable_tombstones = true;       // [7.7 window]
   bool window_waits_for_all = true;     // [7.7 window]
   bool quiet_window = true;             // [I7]
+  bool session_end_commits = true;      // F9
   bool lease_nests = true;              // [I16, 7.8]
+  bool evicted_lock_waits = true;       // evicted by command: for the end of the lease. F5
+  bool lease_outlives_crash = true;     // of a client evicted by command. F8
   bool awaited_first = true;            // [7.7 awaited] F4
+  bool awaited_while_volatile = true;   // F4
+  bool trims_first = true;              // then says what it holds. F4
+  bool unknown_boot_forgiven = true;    // F6
+  bool claimless_starts_afresh = true;  // F3
   bool evicted_forgets = true;          // [7.10 EVICTED 2, 4, 5]
   bool locks_reclaimed = true;          // [7.7 stage 2]
   bool fsync_commits = true;            // [A2.10]
+  bool losses_reported = true;          // by the next fsync [I9, A6]
   bool orphans_kept = true;             // through the window [7.7 finish]
   bool removal_after_commit = true;     // [A7]
 };
@@ -98,6 +124,7 @@ struct bounds {
   std::uint8_t evictions = 0;  // of living clients
   std::uint8_t lates = 0;
   std::uint8_t deaths = 0;
+  std::uint8_t give_ups = 0;  // callers killed while their operation is on its way
 };
 
 struct scenario {
@@ -110,8 +137,10 @@ enum class promise : std::uint8_t {
   none,
   once,
   synced_kept,
+  losses_told,
   acknowledged_kept,
   order_kept,
+  foundation_kept,
   seen_kept,
   old_claims_dead,
   one_holder,
@@ -127,8 +156,10 @@ constexpr std::string_view name_of(promise p) noexcept {
     case none: return "";
     case once: return "no effect twice";
     case synced_kept: return "nothing acknowledged and synced is lost";
+    case losses_told: return "what is lost is told at the next fsync";
     case acknowledged_kept: return "nothing acknowledged to a client in good standing is lost";
     case order_kept: return "conflicting effects keep the order of their transnos";
+    case foundation_kept: return "an effect outlives none that it stands on";
     case seen_kept: return "nobody sees what a crash takes back";
     case old_claims_dead: return "old claims of an evicted client have no effect";
     case one_holder: return "a lock has one holder";
@@ -140,7 +171,13 @@ constexpr std::string_view name_of(promise p) noexcept {
   return {};
 }
 
-enum class op_phase : std::uint8_t { idle, sending, answered, failed };
+enum class op_phase : std::uint8_t {
+  idle,
+  sending,   // unanswered
+  given_up,  // its caller is gone; its fate is not known
+  answered,
+  failed,    // without a word to the application, or with an error
+};
 enum class import_phase : std::uint8_t { discon, connecting, replay, wait, full };
 // What the server has of a client in this boot: nothing, an export whose connection is gone, or
 // one of the present epoch.
@@ -152,6 +189,7 @@ enum class connect_answer : std::uint8_t {
 struct op_state {
   op_phase phase;
   std::uint8_t transno;  // its rank among all that count; 0: none
+  std::uint8_t stands_on;  // which of the 8 were there under its key when it took effect
   // The client's, in the arena.
   bool listed : 1;   // in the replay list
   bool covered : 1;  // behind the replay cursor
@@ -159,7 +197,7 @@ struct op_state {
   bool synced : 1;   // a later fsync said that it is safe
   bool old_claim : 1;  // open when its client was evicted: must not take effect any more
   bool late : 1;       // a copy of the call from an older epoch is still on its way
-  bool spare_a : 1;
+  bool told : 1;       // the loss was, by an fsync
   bool spare_b : 1;
   // On the present connection.
   bool call : 1;
@@ -195,7 +233,7 @@ struct client_state {
   bool finished : 1;      // said "replay completed"
   bool owner : 1;         // of the lock
   bool opens : 1;         // the file
-  bool spare_b : 1;
+  bool lingers : 1;       // durable: evicted by command, perhaps still trusting in its lock
   // On the present connection.
   bool reclaim : 1;
   bool done : 1;
@@ -219,14 +257,15 @@ struct recovery_state {
   std::uint8_t recovering;
   std::uint8_t gone;  // the file's bytes are removed
   promise broken;     // by the last step
-  std::uint8_t spare[3];
+  std::uint8_t spare[2];
 };
-static_assert(sizeof(op_state) == 4 && sizeof(client_state) == 8);
+static_assert(sizeof(op_state) == 5 && sizeof(client_state) == 8);
 
 enum class step_kind : std::uint8_t {
   issue, call, reply, late, connect, connect_answer, reclaim, replay, replayed, done, done_answer,
-  learn_committed, commit, close_window, lease_ends, evict, expire, clear_awaited, remove_file,
-  crash, lose_connection, lose_connection_late, core_dies, client_dies,
+  learn_committed, commit, close_window, lease_ends, evict, evict_by_command, release_lock,
+  expire, forget, clear_awaited, remove_file,
+  crash, lose_connection, lose_connection_late, core_dies, client_dies, give_up,
 };
 
 struct recovery_step {

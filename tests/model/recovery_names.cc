@@ -40,6 +40,9 @@ std::string_view name_of(step_kind k) noexcept {
     case close_window: return "server closes the window";
     case lease_ends: return "'s lease ends";
     case evict: return " is evicted";
+    case evict_by_command: return " is evicted by command";
+    case release_lock: return ": server releases its lock";
+    case forget: return " gives its session up";
     case expire: return " is evicted with the end of the window";
     case clear_awaited: return " is not awaited any more";
     case remove_file: return "server removes the file's bytes";
@@ -48,6 +51,7 @@ std::string_view name_of(step_kind k) noexcept {
     case lose_connection_late: return " loses its connection, late on its way: ";
     case core_dies: return "'s core dies";
     case client_dies: return " dies";
+    case give_up: return "'s caller gives up its ";
   }
   return {};
 }

@@ -28,11 +28,24 @@ void recovery_turn::stamp(std::size_t id) {
   w.ops[id].transno = static_cast<std::uint8_t>(newest + 1);
 }
 
-// Those that neither the server nor a client remembers leave the order.
-void recovery_turn::tidy_transnos() {
+// What nobody will ask for is made equal, so that there are fewer states: transnos that neither the
+// server nor a client remembers, notes about effects that are durable, claims that are closed.
+void recovery_turn::tidy() {
+  unsigned durable = 0;
+  for (std::size_t i = 0; i < w.durable; ++i) durable |= 1u << w.log[i];
   for (std::size_t id = 0; id < w.ops.size(); ++id) {
-    if (w.ops[id].transno != 0 && !w.ops[id].listed && !logged(id)) unstamp(id);
+    op_state& op = w.ops[id];
+    op.stands_on = static_cast<std::uint8_t>(op.stands_on & ~durable);
+    if (ended(id) && !op.listed && !op.late) op.old_claim = false;
+    if (op.transno == 0 || op.listed || logged(id)) continue;
+    unstamp(id);
+    op.stands_on = 0;
   }
+  const std::array<unsigned, client_count> others{durable >> op_count_max, durable};
+  for (std::size_t i = 0; i < client_count; ++i) {
+    w.clients[i].seen = static_cast<std::uint8_t>(w.clients[i].seen & ~others[i]);
+  }
+  if (rule.reply_records) w.boot_base = 0;
 }
 
 bool recovery_turn::can_execute(std::size_t id) const {
@@ -116,6 +129,11 @@ void recovery_turn::execute_change(std::size_t id) {
   }
   share(id);
   stamp(id);
+  std::uint8_t below = 0;
+  for (std::size_t i = 0; i < w.count; ++i) {
+    if (same_key(w.log[i], id)) below = static_cast<std::uint8_t>(below | 1u << w.log[i]);
+  }
+  w.ops[id].stands_on = below;
   append(id);
   await(owner_of(id));
   if (!waits) answer(id);
@@ -141,7 +159,7 @@ void recovery_turn::commit() {
     const std::size_t id = w.log[i];
     const op_state& op = w.ops[id];
     if (spec(id).kind != op_kind::sync_change) continue;
-    if (op.phase == op_phase::sending && !op.call) answer(id);
+    if (under_way(id) && !op.call) answer(id);
   }
   w.durable = w.count;
   if (w.recovering == 0 || !rule.low_water) {
@@ -160,8 +178,10 @@ void recovery_turn::connect(std::size_t client) {
   const bool had_export = c.exported != export_phase::none;
   c.import = import_phase::connecting;
   c.exported = export_phase::current;
-  if (!c.claims) {  // F3: afresh, whatever is there
+  if (!c.claims && (rule.claimless_starts_afresh || !had_export)) {  // whatever is there
+    if (rule.session_end_commits) commit();
     c.tombstone = c.awaited = c.finished = c.expected = c.owner = c.opens = false;
+    c.lingers = false;
     c.answer = connect_answer::fresh;
   } else if (c.tombstone || (w.recovering == 0 && !had_export && c.awaited)) {
     c.exported = export_phase::none;
@@ -230,6 +250,7 @@ bool recovery_turn::can_close_window() const {
   for (const client_state& c : w.clients) {
     const bool counts = rule.window_waits_for_all || c.exported != export_phase::none;
     if (c.expected && !c.finished && counts) return false;
+    if (c.lingers && c.trusts && rule.lease_outlives_crash) return false;
   }
   return w.recovering != 0;
 }
@@ -240,7 +261,7 @@ void recovery_turn::close_window() {
   for (client_state& c : w.clients) {
     const bool waiting = c.import == import_phase::wait && !c.reclaim && !c.done;
     c.done_answer = c.done_answer || (c.finished && waiting);
-    c.expected = c.finished = false;
+    c.expected = c.finished = c.lingers = false;
   }
 }
 
@@ -249,21 +270,37 @@ void recovery_turn::evict(std::size_t client) {
   client_state& c = w.clients[client];
   if (c.trusts && rule.lease_nests) blame(promise::cause_for_eviction);
   drop_connection(client);
+  if (rule.session_end_commits) commit();
   c.exported = export_phase::none;
   c.owner = c.opens = c.expected = c.finished = false;
   if (rule.durable_tombstones) c.awaited = false;
   c.tombstone = true;
   c.evicted = true;
+  mark_old_claims(client);
+}
+
+void recovery_turn::mark_old_claims(std::size_t client) {
   for (std::size_t id = id_of(client, 0); id < id_of(client + 1, 0); ++id) {
-    op_state& op = w.ops[id];
-    op.old_claim = op.phase == op_phase::sending || op.listed;
+    w.ops[id].old_claim = w.ops[id].old_claim || under_way(id) || w.ops[id].listed;
   }
+}
+
+// At once and for ever, but the lock is nobody's before the client has stopped trusting in it.
+void recovery_turn::evict_by_command(std::size_t client) {
+  client_state& c = w.clients[client];
+  const bool kept = rule.evicted_lock_waits && c.trusts && c.owner;
+  const bool trusted = c.trusts;
+  c.trusts = false;
+  evict(client);
+  c.trusts = trusted;
+  c.owner = kept;
+  c.lingers = kept;
 }
 
 bool recovery_turn::can_clear_awaited(std::size_t client) const {
   const client_state& c = w.clients[client];
   if (!c.awaited || c.owner || c.opens || w.recovering != 0) return false;
-  for (std::size_t i = w.durable; i < w.count; ++i) {
+  for (std::size_t i = w.durable; i < w.count && rule.awaited_while_volatile; ++i) {
     if (owner_of(w.log[i]) == client) return false;
   }
   return c.exported != export_phase::none;
@@ -293,7 +330,7 @@ void recovery_turn::crash() {
     c.knows_boot = c.owner = c.opens = c.finished = c.awaited_soon = false;
     if (!rule.durable_tombstones) c.tombstone = false;
     c.expected = c.awaited && !c.tombstone;
-    if (c.expected) w.recovering = 1;
+    if (c.expected || (c.lingers && rule.lease_outlives_crash)) w.recovering = 1;
   }
 }
 

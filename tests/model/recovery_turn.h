@@ -26,7 +26,12 @@ struct recovery_turn {
   }
   bool same_key(std::size_t a, std::size_t b) const { return spec(a).key == spec(b).key; }
   bool ended(std::size_t id) const {
-    return w.ops[id].phase == op_phase::answered || w.ops[id].phase == op_phase::failed;
+    const op_phase at = w.ops[id].phase;
+    return at == op_phase::answered || at == op_phase::failed ||
+           (at == op_phase::given_up && !rule.barrier_kept);
+  }
+  bool under_way(std::size_t id) const {
+    return w.ops[id].phase == op_phase::sending || w.ops[id].phase == op_phase::given_up;
   }
   // Where in the log; w.count: nowhere.
   std::size_t find(std::size_t id) const;
@@ -48,6 +53,8 @@ struct recovery_turn {
   void send_replays(std::size_t client);
   void claim_locks(std::size_t client);
   void resend(std::size_t client);
+  bool can_fail_fsync(std::size_t id) const;
+  void tell_losses(std::size_t id);
 
   // The server's half (recovery_server.cc).
   bool can_execute(std::size_t id) const;
@@ -61,6 +68,8 @@ struct recovery_turn {
   bool can_close_window() const;
   void close_window();
   void evict(std::size_t client);
+  void evict_by_command(std::size_t client);
+  void mark_old_claims(std::size_t client);
   bool can_clear_awaited(std::size_t client) const;
   bool can_remove_file() const;
   void remove_file();
@@ -71,7 +80,7 @@ struct recovery_turn {
   void append(std::size_t id);
   void stamp(std::size_t id);
   void unstamp(std::size_t id);
-  void tidy_transnos();
+  void tidy();
   void await(std::size_t client);
   bool was_executed(std::size_t id) const;
   int newest_in_slot(std::size_t id) const;
