@@ -39,8 +39,13 @@ control_server::control_server(loop& time, control_events& owner) noexcept
 }
 
 void control_server::open(unique_fd listener) noexcept {
+  const bool is_watched = static_cast<bool>(listener_);
   listener_ = std::move(listener);
-  watch_listener();
+  if (!is_watched) return watch_listener();
+  // The pending poll ends, and the next one is for the new listener.
+  io_uring_sqe* sqe = time_.entry(nullptr);
+  io_uring_prep_poll_remove(sqe, reinterpret_cast<std::uintptr_t>(&listener_ready_));
+  io_uring_sqe_set_data(sqe, nullptr);
 }
 
 void control_server::watch_listener() noexcept {

@@ -39,6 +39,7 @@ class control_server {
   static constexpr std::uint32_t client_count_max = 16;
 
   control_server(loop& time, control_events& owner) noexcept;
+  // A second call changes to another listener.
   void open(unique_fd listener) noexcept;
   // Sends the answer and ends the connection.
   void answer(control_ticket ticket, const control_answer& answer,

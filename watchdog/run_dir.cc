@@ -52,7 +52,8 @@ outcome<run_dir> run_dir::take(const std::string& run_root, const std::string& n
       return failure{problem{exit_code::failed, path + ": " + std::strerror(errno), {}}};
     if (waited >= wait_ms)
       return failure{problem{exit_code::failed, path + ": another tangelo-watchdog serves it",
-                             "see `tangelo status`; end it with `tangelo umount`"}};
+                             "see `tangelo status`; end it with `tangelo umount`, or if it does "
+                             "not answer kill -9 it (watchdog_pid in " + path + "/mount.toml)"}};
     ::usleep(step_ms * 1000);
   }
 }
@@ -100,6 +101,14 @@ outcome<unique_fd> run_dir::listen_at(const char* socket_name) const {
   if (!bound || ::listen(fd.get(), 16) != 0)
     return failure{problem{exit_code::failed, whole + ": " + std::strerror(errno), {}}};
   return fd;
+}
+
+bool run_dir::has(const char* socket_name) const noexcept {
+  struct stat mine {};
+  struct stat named {};
+  return ::fstat(lock_.get(), &mine) == 0 && ::stat(path_.c_str(), &named) == 0 &&
+         mine.st_ino == named.st_ino && mine.st_dev == named.st_dev &&
+         ::faccessat(lock_.get(), socket_name, F_OK, 0) == 0;
 }
 
 void run_dir::remove() noexcept {

@@ -29,6 +29,8 @@ class run_dir {
   outcome<std::string> read_mount_file() const;
   // A listening SEQPACKET socket, mode 0600, non-blocking.
   outcome<unique_fd> listen_at(const char* socket_name) const;
+  // Whether it is where it was made, with that socket in it: somebody may clear /run under us.
+  bool has(const char* socket_name) const noexcept;
   // A connection that never waits; empty when nobody listens there.
   unique_fd connect_to(const char* socket_name) const;
   // Takes everything in it and the directory away.

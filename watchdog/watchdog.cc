@@ -11,6 +11,8 @@
 #include "base/notify.h"
 #include "base/packet_socket.h"
 #include "base/prng.h"
+#include "protocol/policy.h"
+#include "watchdog/mount_file.h"
 
 namespace tangelo {
 
@@ -197,6 +199,22 @@ void watchdog::look() noexcept {
   if (all_is_well()) upgrade_.serving();
   tell_systemd();
   if (!gone_seen_ && mount_is_gone()) on_mount_gone();
+  if (!leaving_ && !finishing_) keep_reachable();
+}
+
+// Without control.sock nobody can ask us, and without the directory nobody finds it.
+void watchdog::keep_reachable() noexcept {
+  constexpr const char* socket_name = "control.sock";
+  if (parts_.directory.has(socket_name)) return;
+  if (!unreachable_)
+    log_warning("{} was taken away; it is made again", parts_.directory.path());
+  outcome<run_dir> again = run_dir::take(settings_.run_dir, settings_.name, 0);
+  if (again) parts_.directory = *std::move(again);
+  outcome<unique_fd> control = parts_.directory.listen_at(socket_name);
+  outcome<void> written = parts_.directory.write_mount_file(
+      mount_file_text(settings_, read_policy(parts_.fs->watchdog.policy)));
+  unreachable_ = !control || !written;
+  if (control) control_.open(*std::move(control));
 }
 
 void watchdog::look_at(supervised_child& child, pulse_monitor& pulse) noexcept {

@@ -119,6 +119,7 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   bool core_is_wanted() const noexcept;
   void want_core() noexcept;
   void look() noexcept;
+  void keep_reachable() noexcept;
   void look_at(supervised_child& child, pulse_monitor& pulse) noexcept;
   void on_front_end_ready() noexcept;
   void on_front_end_gone(int status) noexcept;
@@ -155,6 +156,7 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   std::uint64_t abort_until_ns_ = 0;  // a front end that becomes ready before is told to abort
   std::string status_;                // what systemd was told last
   std::uint64_t alive_told_ns_ = 0;
+  bool unreachable_ = false;  // and said so
   bool front_end_ready_ = false;
   bool ever_ready_ = false;     // a front end was: from then on the mount is kept
   bool reported_ = false;       // --ready-fd was answered
