@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <ostream>
@@ -20,13 +21,34 @@ std::uint64_t setting(const char* name, std::uint64_t usual) {
   return text == nullptr ? usual : std::strtoull(text, nullptr, 10);
 }
 
-verdict walk(scenario s, const rules& r) {
+constexpr std::size_t step_kind_count = static_cast<std::size_t>(step_kind::give_up) + 1;
+using step_counts = std::array<std::uint64_t, step_kind_count>;
+
+// Counts how often each kind of step was taken: a promise about crashes says nothing if none came.
+class counted_model : public recovery_model {
+ public:
+  counted_model(const scenario& s, const rules& r, step_counts& counts)
+      : recovery_model(s, r), counts_(counts) {}
+
+  template <class F>
+  void each_step(const state& from, F&& f) const {
+    recovery_model::each_step(from, [&](const step& did, const state& next, bool natural) {
+      ++counts_[static_cast<std::size_t>(did.kind)];
+      f(did, next, natural);
+    });
+  }
+
+ private:
+  step_counts& counts_;
+};
+
+verdict walk(scenario s, const rules& r, step_counts& counts) {
   const std::uint64_t more = setting("TANGELO_MODEL_MORE", 0);
   s.limit.crashes = static_cast<std::uint8_t>(s.limit.crashes + more);
   s.limit.breaks = static_cast<std::uint8_t>(s.limit.breaks + more);
-  const recovery_model m(s, r);
+  const counted_model m(s, r, counts);
   const std::uint64_t max = setting("TANGELO_MODEL_STATES_MAX", 20'000'000);
-  const verdict v = checker<recovery_model>(m, max).run();
+  const verdict v = checker<counted_model>(m, max).run();
   std::printf("%-12s crashes %d, lost connections %d, cores %d, evictions %d, late %d, deaths %d, "
               "give-ups %d: "
               "%llu states, %llu steps, depth %u, %llu finished\n",
@@ -44,10 +66,26 @@ std::string told(const verdict& v) {
   return text;
 }
 
-class AllRules : public testing::TestWithParam<std::string_view> {};
+class AllRules : public testing::TestWithParam<std::string_view> {
+ protected:
+  static void SetUpTestSuite() {
+    walked_ = 0;
+    counts_ = {};
+  }
+  static void TearDownTestSuite() {
+    if (walked_ < scenario_names().size()) return;  // a filter left some out
+    for (std::size_t i = 0; i < step_kind_count; ++i) {
+      EXPECT_GT(counts_[i], 0U) << "in no scenario:" << name_of(static_cast<step_kind>(i));
+    }
+  }
+
+  static inline std::size_t walked_ = 0;
+  static inline step_counts counts_{};
+};
 
 TEST_P(AllRules, KeepEveryPromiseInEveryState) {
-  const verdict v = walk(scenario_named(GetParam()), rules{});
+  const verdict v = walk(scenario_named(GetParam()), rules{}, counts_);
+  ++walked_;
   EXPECT_TRUE(v.broken.empty()) << told(v);
   EXPECT_TRUE(v.exhausted) << "TANGELO_MODEL_STATES_MAX is too small";
   EXPECT_GT(v.finished_count, 0U);
@@ -118,7 +156,8 @@ class DroppedRule : public testing::TestWithParam<dropped_rule> {};
 TEST_P(DroppedRule, BreaksItsPromise) {
   rules r;
   r.*GetParam().rule = false;
-  const verdict v = walk(scenario_named(GetParam().where), r);
+  step_counts counts{};
+  const verdict v = walk(scenario_named(GetParam().where), r, counts);
   EXPECT_EQ(v.broken, GetParam().broken) << told(v);
   EXPECT_FALSE(v.history.empty());
   std::printf("without %s: %s", GetParam().name, told(v).c_str());

@@ -268,6 +268,9 @@ enum class step_kind : std::uint8_t {
   crash, lose_connection, lose_connection_late, core_dies, client_dies, give_up,
 };
 
+// What is said behind the name of the client, or alone if the server does it.
+std::string_view name_of(step_kind k) noexcept;
+
 struct recovery_step {
   step_kind kind;
   std::uint8_t client;

@@ -20,7 +20,13 @@ std::string_view name_of(op_kind k) noexcept {
   return {};
 }
 
-// What stands behind the name of the client or of the server.
+bool is_the_servers(step_kind k) {
+  return k == step_kind::commit || k == step_kind::close_window || k == step_kind::crash ||
+         k == step_kind::remove_file;
+}
+
+}  // namespace
+
 std::string_view name_of(step_kind k) noexcept {
   switch (k) {
     using enum step_kind;
@@ -55,13 +61,6 @@ std::string_view name_of(step_kind k) noexcept {
   }
   return {};
 }
-
-bool is_the_servers(step_kind k) {
-  return k == step_kind::commit || k == step_kind::close_window || k == step_kind::crash ||
-         k == step_kind::remove_file;
-}
-
-}  // namespace
 
 std::string recovery_model::name(const step& did) const {
   if (is_the_servers(did.kind)) return std::string(name_of(did.kind));
