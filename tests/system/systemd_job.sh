@@ -27,7 +27,7 @@ finish() {
     timeout 10 tangelo ops | head -20
     journalctl --no-pager -o short-precise -n 60 -u "$service" -u server.service
   fi
-  jobs -p | xargs -r kill -9
+  jobs -p | xargs -r kill -9 2> /dev/null
   echo $code > /t/code
 }
 trap finish EXIT
@@ -142,6 +142,8 @@ change() {
 # ---- the tests ----------------------------------------------------------------------------------
 
 test_start() {
+  systemd-analyze verify --man=no "/etc/systemd/system/tangelo@.service" ||
+    die "systemd does not like the unit"
   tangelo-server init /srv/home --name home > /dev/null || die "no volume"
   start_server
   mkdir -p /etc/tangelo/mounts $mnt
@@ -156,7 +158,17 @@ EOF
   grep -q " $mnt .*fuse.tangelo" /proc/self/mountinfo || die "active, but nothing is mounted"
   timeout 2 mkdir $mnt/first && timeout 2 rmdir $mnt/first || die "active, but it does not work"
   within 5 whole || die "not whole: $(describe)"
-  say "STATUS: $(property StatusText)"
+  [[ $(property StatusText) = serving* ]] || die "systemctl status says $(property StatusText)"
+}
+test_mistake() { # in a configuration: said once, not tried again
+  local wrong=tangelo@mnt-wrong.service
+  printf 'source = "127.0.0.1:7471:/home"\nmount_point = "/mnt/wrong"\ncolour = "red"\n' \
+    > /etc/tangelo/mounts/mnt-wrong.toml
+  ! systemctl start $wrong 2> /dev/null || die "a wrong configuration is accepted"
+  [ "$(systemctl show -P NRestarts $wrong)" = 0 ] || die "a wrong configuration is tried again"
+  journalctl --no-pager -o cat -u $wrong | grep 'mnt-wrong.toml.*colour' > /run/said ||
+    die "the mistake is not named in the journal"
+  say "a mistake in a configuration: $(head -1 /run/said)"
 }
 
 kill_what() { # SIGKILL for the processes of `change`
@@ -177,7 +189,7 @@ test_kills() { # who is killed, and who has to be another one after it
   local i kind order
   local -A worst waits
   mapfile -t order < <(for ((i = 0; i < TANGELO_KILLS; ++i)); do echo $((i % ${#kinds[@]})); done |
-    shuf --random-source=<(yes "$TANGELO_SEED"))
+    shuf --random-source=<(yes "$TANGELO_SEED" 2> /dev/null))
   say "$TANGELO_KILLS kills, seed $TANGELO_SEED"
   for i in "${order[@]}"; do
     kind=${kinds[$i]%:*}
@@ -185,6 +197,8 @@ test_kills() { # who is killed, and who has to be another one after it
     [ "${worst[$kind]:-0}" -ge "$took" ] || worst[$kind]=$took
     [ "${waits[$kind]:-0}" -ge "$longest" ] || waits[$kind]=$longest
   done
+  systemctl daemon-reexec || die "daemon-reexec"
+  change "main front_end core" kill_what "main front_end core"
   for kind in "${!worst[@]}"; do
     say "killed $kind: whole again after ${worst[$kind]} ms at most," \
       "the program waited $((waits[$kind] / 1000)) ms at most"
@@ -238,7 +252,7 @@ break_it() { # before systemctl stop
 }
 nothing_left() {
   ! grep -q fuse.tangelo /proc/self/mountinfo && [ -z "$(processes)" ] &&
-    ! pgrep 'tangelo-(fs|core|watchdo)' > /dev/null
+    ! pgrep '^tangelo-[fcw]' > /dev/null
 }
 stop_while() {
   local start took caller
@@ -246,7 +260,7 @@ stop_while() {
   within 5 whole || die "not whole: $(describe)"
   [ "$(timeout 5 cat $mnt/kept)" = tangelo ] || die "what was written is not there"
   break_it "$1"
-  (cd $mnt && exec mkdir parked) 2> /dev/null &
+  (cd $mnt && exec mkdir "parked.$BASHPID") 2> /dev/null &
   caller=$!
   start=$(now_ms)
   systemctl stop $service || die "systemctl stop"
@@ -259,7 +273,15 @@ stop_while() {
   [ "$(property NFileDescriptorStore)" = 0 ] || die "$1: descriptors are still stored"
   say "systemctl stop while $1: $took ms, nothing left"
   systemctl is-active -q server.service || start_server
-  rmdir $mnt/parked 2> /dev/null
+}
+test_unmount() { # by somebody else: the service ends, and is not started again
+  local restarts
+  restarts=$(property NRestarts)
+  umount $mnt || die "umount"
+  within 2 eval '[ "$(property ActiveState)" = inactive ]' || die "$(describe)"
+  within 1 nothing_left || die "left: $(describe)"
+  [ "$(property Result)" = success ] && [ "$(property NRestarts)" = "$restarts" ] || die "restarted"
+  say "umount: the service has ended"
 }
 test_end() {
   echo tangelo > $mnt/kept
@@ -273,6 +295,7 @@ test_end() {
   within 5 whole || die "not whole: $(describe)"
   [ "$(timeout 5 cat $mnt/kept)" = tangelo ] || die "what was written is not there"
   say "systemctl restart: works"
+  test_unmount
 }
 
 logged() { # a line of the service's journal
@@ -282,18 +305,18 @@ logged() { # a line of the service's journal
 test_journal() {
   logged 'mounted on /mnt/home'
   logged 'core ended, pid [0-9]+: '
-  logged 'front end ended, pid [0-9]+: '
+  logged 'front_end ended, pid [0-9]+: '
   logged 'core started, pid [0-9]+'
   logged 'core [0-9]+ stands still'
-  logged 'front end [0-9]+ stands still'
+  logged 'front_end [0-9]+ stands still'
   logged 'is adopted'
   logged 'Watchdog timeout'
-  [ -n "$(property StatusText)" ] || die "systemctl status has no Status"
   say "the journal has what an administrator looks for; $(wc -l < /run/journal) lines"
   if grep -E 'ERROR|broken invariant' /run/journal; then die "suspicious lines in it"; fi
 }
 
 test_start
+test_mistake
 start_witness
 test_kills
 test_stops
