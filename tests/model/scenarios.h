@@ -1,8 +1,8 @@
 // scenarios: the programs that the model is run with, and how often the adversary may strike.
 //
 // A scenario is small on purpose: all its states are walked. TANGELO_MODEL_MORE=N adds N server
-// crashes and N lost connections to each; TANGELO_MODEL_STATES_MAX bounds the memory (about 100
-// bytes for a state).
+// crashes and N lost connections to each; TANGELO_MODEL_STATES_MAX bounds the memory (130 bytes for
+// a state).
 #pragma once
 
 #include <string_view>
