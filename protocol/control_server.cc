@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/log.h"
@@ -57,7 +58,14 @@ void control_server::watch_listener() noexcept {
 void control_server::on_listener(int, std::uint32_t) noexcept {
   for (std::uint32_t i = 0; i < client_count_max; ++i) {
     unique_fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!socket) break;
+    if (!socket) {
+      // Without a descriptor left, the connection stays and would wake us at once.
+      constexpr std::uint64_t pause_ns = 100 * ns_per_ms;
+      const bool is_empty = errno == EAGAIN || errno == EWOULDBLOCK || errno == ECONNABORTED;
+      if (is_empty) break;
+      (void)time_.call_after(pause_ns, [this] { watch_listener(); });
+      return;
+    }
     admit(std::move(socket));
   }
   watch_listener();
