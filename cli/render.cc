@@ -14,6 +14,8 @@ namespace {
 
 std::string status_word(std::uint32_t status) {
   const int s = static_cast<int>(status);
+  constexpr int unknown = -1;  // it was adopted, so its end is not told
+  if (s == unknown) return "nobody knows what";
   if (WIFEXITED(s)) return fmt::format("exit status {}", WEXITSTATUS(s));
   const char* name = strsignal(WTERMSIG(s));
   return fmt::format("signal {} ({})", WTERMSIG(s), name == nullptr ? "?" : name);
