@@ -36,18 +36,28 @@ constexpr const char* set_notes =
     "reconnect_delay <= fast_io_fail_tmo < dev_loss_tmo. `tangelo mount -o` takes them, too.\n"
     "Without words: shows what is set.\n";
 
-constexpr const char* mount_point_text = "the mount point or NAME";
+constexpr const char* mount_notes =
+    "Options: ro, noexec, noatime, nodiratime, sync, dirsync, suid, dev and their opposites\n"
+    "(nosuid,nodev unless told otherwise), words of fstab, and how long operations wait for a\n"
+    "server: reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo= (see tangelo set --help).\n";
+
+constexpr const char* upgrade_notes =
+    "Install the new programs over the old ones before. What does not come up is rolled back to\n"
+    "what ran; the mount goes on in any case.\n";
+
+// NAME: systemd-escape --path MOUNTPOINT, the name of the mount's run directory.
+constexpr const char* mount_point_text = "mount point, or its name in the run directory";
 
 // The grammar, and the values that parsing fills in.
 class command_line {
  public:
   command_line() {
     app.set_version_flag("--version", "tangelo " TANGELO_VERSION);
-    app.footer(examples);
     app.require_subcommand(1);
     add_mounting();
     add_looking();
     add_changing();
+    app.footer(examples);  // last: a subcommand takes over the footer that it finds
   }
   command_line(const command_line&) = delete;
   command_line& operator=(const command_line&) = delete;
@@ -74,6 +84,7 @@ class command_line {
     mount->add_option("directory", mount_.directory, "where")->required();
     mount->add_option("-o", options_, "mount options: ro,noatime,dev_loss_tmo=60,...")->take_all();
     mount->add_flag("-v,--verbose", mount_.verbose, "let the watchdog log more");
+    mount->footer(mount_notes);
     CLI::App* umount = app.add_subcommand("umount", "end a mount");
     umount->alias("unmount");
     umount->add_option("directory", umount_.directory, mount_point_text)->required();
@@ -88,7 +99,8 @@ class command_line {
     CLI::App* status = app.add_subcommand("status", "processes, server and counters of mounts");
     CLI::App* ops = app.add_subcommand("ops", "operations that have not ended");
     for (CLI::App* look : {status, ops}) {
-      look->add_option("mount", look_.what, "mount point or NAME; every mount if missing");
+      look->add_option("mount", look_.what,
+                       std::string(mount_point_text) + "; every mount if missing");
       look->add_flag("--json", look_.json, "for programs");
     }
   }
@@ -102,6 +114,7 @@ class command_line {
     CLI::App* upgrade =
         app.add_subcommand("upgrade", "replace a mount's programs by those now installed");
     upgrade->add_option("mount", upgrade_.mount, mount_point_text)->required();
+    upgrade->footer(upgrade_notes);
     CLI::App* watchdog = app.add_subcommand("watchdog", "give an UNSUPERVISED mount a watchdog");
     watchdog->add_option("--adopt", adopt_.mount, mount_point_text)->required();
   }
@@ -141,8 +154,10 @@ outcome<arguments> parse_arguments(int argc, char** argv) {
   } catch (const CLI::CallForVersion& version) {
     return arguments(said_arguments{std::string(version.what()) + "\n"});
   } catch (const CLI::Error& error) {
-    if (argc > 1 && argv[1][0] != '-' && !has_subcommand(app, argv[1]))
-      return failure{problem{exit_code::usage, "'" + std::string(argv[1]) + "': no such subcommand",
+    if (argc > 1 && !has_subcommand(app, argv[1]))
+      return failure{problem{exit_code::usage,
+                             "'" + std::string(argv[1]) + "': no such " +
+                                 (argv[1][0] == '-' ? "option" : "subcommand"),
                              "see tangelo --help"}};
     return failure{problem{exit_code::usage, error.what(), "see tangelo --help"}};
   }

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -32,6 +33,12 @@ constexpr std::string_view title_of(asked who) noexcept {
     case front_end: return "front end";
   }
   return {};
+}
+
+failure<problem> not_here(const std::string& run_root, const std::string& name) {
+  return failure{problem{exit_code::unreachable,
+                         name + ": nothing of it in " + run_root + "/mounts",
+                         "was it mounted with another TANGELO_RUN_DIR? Set that"}};
 }
 
 failure<problem> nobody(asked who, const std::string& name, std::string_view why) {
@@ -79,7 +86,11 @@ std::string printable(std::string_view text) {
 outcome<control_reply> ask(asked who, const std::string& run_root, const std::string& name,
                            const control_request& request, int wait_ms) {
   const unique_fd fd = connect_to(who, run_root, name, wait_ms);
-  if (!fd) return nobody(who, name, std::strerror(errno));
+  if (!fd) {
+    const int error = errno;
+    if (::access(mount_run_dir(run_root, name).c_str(), F_OK) != 0) return not_here(run_root, name);
+    return nobody(who, name, std::strerror(error));
+  }
   if (send_packet(fd.get(), request) != packet_status::ok)
     return nobody(who, name, "it does not take the question");
   pollfd p{fd.get(), POLLIN, 0};

@@ -32,12 +32,10 @@ outcome<void> run_look(const look_arguments& words) {
   const system_clock time;
   std::vector<mount_view> views;
   std::vector<mount_ops> pending;
-  bool all_known = true;
-  bool all_supervised = true;
+  std::string silent;  // those of which not even the arenas are known, or no watchdog
   for (const mount_ref& mount : *chosen) {
     outcome<arena_view> arena = arena_view::open(default_run_dir(), mount);
-    all_known = all_known && arena;
-    all_supervised = all_supervised && arena && arena->supervised();
+    if (!arena || (!words.ops && !arena->supervised())) silent += " " + mount.mount_point;
     if (arena && words.ops) pending.push_back({mount, arena->ops(time.now_ns())});
     mount_view view;
     if (arena) view = arena->status(mount, time.now_ns());
@@ -52,8 +50,8 @@ outcome<void> run_look(const look_arguments& words) {
     print(words.json ? ops_json(pending) : ops_text(pending));
   else
     print(words.json ? status_json(views) : status_text(views));
-  if (words.ops ? all_known : all_supervised) return {};
-  return failure{problem{exit_code::unreachable, "a mount is UNSUPERVISED: no watchdog answers",
+  if (silent.empty()) return {};
+  return failure{problem{exit_code::unreachable, "UNSUPERVISED, no watchdog answers:" + silent,
                          "`tangelo watchdog --adopt MOUNT` starts one; or it was mounted with "
                          "another TANGELO_RUN_DIR"}};
 }
