@@ -63,9 +63,9 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   init->add_option("DIR", raw.directory, "an empty or new directory")->required();
   init->add_option("--name", raw.name, "a name to remember it by");
   CLI::App* run = app.add_subcommand("run", "serve volumes");
-  run->add_option("--config", raw.config, "/etc/tangelo/servers/NAME.toml");
+  run->add_option("--config", raw.config, "a file with listen and [[volume]] (docs/OPERATIONS.md)");
   run->add_option("--volume", raw.volumes, "NAME=DIR, may be repeated");
-  run->add_option("--listen", raw.listen, "ADDRESS:PORT (127.0.0.1:7471; port 0: any)");
+  run->add_option("--listen", raw.listen, "ADDRESS:PORT (127.0.0.1:7471; port 0: any free one)");
   run->add_option("--run-dir", raw.run_dir, "write server.json there when ready");
   run->add_option("--user", raw.user, "become this user");
   run->add_flag("-v,--verbose", raw.verbose, "say more");

@@ -18,8 +18,8 @@ namespace {
 
 problem mistake(const std::string& path, const toml::source_region& where, std::string_view what,
                 std::string hint) {
-  return problem{exit_code::usage, fmt::format("{}:{}: {}", path, where.begin.line, what),
-                 std::move(hint)};
+  const std::string line = where.begin.line == 0 ? "" : fmt::format("{}:", where.begin.line);
+  return problem{exit_code::usage, fmt::format("{}:{} {}", path, line, what), std::move(hint)};
 }
 
 outcome<std::string> text_in(const std::string& path, const toml::node& value,

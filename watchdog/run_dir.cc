@@ -52,8 +52,9 @@ outcome<run_dir> run_dir::take(const std::string& run_root, const std::string& n
       return failure{problem{exit_code::failed, path + ": " + std::strerror(errno), {}}};
     if (waited >= wait_ms)
       return failure{problem{exit_code::failed, path + ": another tangelo-watchdog serves it",
-                             "see `tangelo status`; end it with `tangelo umount`, or if it does "
-                             "not answer kill -9 it (watchdog_pid in " + path + "/mount.toml)"}};
+                             "see `tangelo status`; end it with `tangelo umount` (after `umount "
+                             "-l` it ends when nothing uses the mount any more), or if it does not "
+                             "answer kill -9 it (watchdog_pid in " + path + "/mount.toml)"}};
     ::usleep(step_ms * 1000);
   }
 }
