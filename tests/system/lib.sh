@@ -28,11 +28,14 @@ need() { # programs without which there is nothing to test; packaging/packages.t
 go_inside() {
   [ "$(id -u)" = 0 ] || die "needs root"
   if [ -z "${TANGELO_WORK:-}" ]; then
-    local code=0 directory
+    local code=0 directory inside
     directory=$(mktemp -d "${TMPDIR:-/tmp}/tangelo-system.XXXXXX")
     mkdir -p "$cache"
     TANGELO_WORK=$directory TANGELO_BEGAN=$began unshare --mount --propagation private \
-      --pid --fork --kill-child=KILL --mount-proc "$0" "$@" < /dev/null || code=$?
+      --pid --fork --kill-child=KILL --mount-proc "$0" "$@" < /dev/null &
+    inside=$!
+    trap 'kill -KILL $inside' TERM INT HUP  # unshare ignores the others, and takes all along
+    wait $inside || code=$?
     left_outside
     if [ "$code" = 0 ] || [ -z "${TANGELO_KEEP:-}" ]; then
       rm -rf --one-file-system "$directory"

@@ -8,9 +8,13 @@
 
 group=tangelo-test-${TANGELO_WORK:+${TANGELO_WORK##*.}}
 left_outside() { # the control group of the machine; cgroup2 need not be mounted outside
-  unshare --mount --propagation private bash -c 'mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
-    find "/sys/fs/cgroup/$0" -depth -type d -exec rmdir {} +' \
-    "tangelo-test-${directory##*.}" 2> /dev/null || true
+  unshare --mount --propagation private bash -c 'mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    cd "/sys/fs/cgroup/$0" 2> /dev/null || exit 0
+    for ((i = 0; i < 250; ++i)); do # what was killed may take a moment
+      grep -qx "populated 0" cgroup.events && break
+      sleep 0.02
+    done
+    find "$PWD" -depth -type d -exec rmdir {} +' "tangelo-test-${directory##*.}"
 }
 go_inside "$@"
 need meson mmdebstrap systemd-nspawn unshare ldd
