@@ -41,9 +41,12 @@ void front_end::take_over_ops() noexcept {
   });
   for (const std::uint32_t i : order_) {
     const op_cell& op = ops_.cell(i);
-    CHECK(slots_.reserve(op.payload_in));
-    if (ops_.slot(i).prepared.load(std::memory_order_relaxed) != 0)
-      CHECK(slots_.reserve(op.payload_out));
+    const bool has_reply_slot = ops_.slot(i).prepared.load(std::memory_order_relaxed) != 0;
+    if (!is_editable(op) || !slots_.reserve(op.payload_in) ||
+        (has_reply_slot && !slots_.reserve(op.payload_out))) {
+      ops_.leave_out(i);
+      continue;
+    }
     claim claims[claim_count_max];
     barriers_.add(i, claims, claims_of(op, claims));
     if (op.op == opcode::inode_range) range_op_ = i;

@@ -46,6 +46,14 @@ bool op_table::take_over(std::uint32_t index) noexcept {
   return true;
 }
 
+void op_table::leave_out(std::uint32_t index) noexcept {
+  log_error("op {}: its record makes no sense and is left out", index);
+  if (const std::uint64_t id = cell(index).kernel_id; id != 0) unhash(index, id);
+  set_state(arena_.ops[index], static_cast<std::uint8_t>(op_state::unknown), 0);
+  ++damaged_;
+  arena_.pending_ops.store(static_cast<std::uint32_t>(live_count()), std::memory_order_relaxed);
+}
+
 std::optional<std::uint32_t> op_table::take() noexcept {
   if (free_.empty()) return std::nullopt;
   const std::uint32_t index = free_.back();

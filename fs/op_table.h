@@ -38,6 +38,8 @@ class op_table {
   void begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id) noexcept;
   // Writes a changed cell of a waiting op (its inode number, its reply slot).
   void rewrite(std::uint32_t index, op_cell& cell) noexcept;
+  // For an op whose record is intact and makes no sense: as if it were damaged.
+  void leave_out(std::uint32_t index) noexcept;
   // Steps the state table. `generation` is that of the present core.
   op_action apply(std::uint32_t index, op_event event, std::uint32_t generation) noexcept;
 

@@ -41,6 +41,8 @@ request_kind decode_request(byte_span request, op_draft& draft) noexcept;
 // Puts the inode number, and for create the handle, into the body of a creating op.
 bool is_creating(opcode op) noexcept;
 void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept;
+// False for a creating op that set_new_inode() could not edit: no front end has recorded it.
+bool is_editable(const op_cell& cell) noexcept;
 void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept;
 
 // Reads and writes of files opened with O_DIRECT.

@@ -29,6 +29,13 @@ void edit_make_call(op_cell& cell, F edit) noexcept {
 
 }  // namespace
 
+bool is_editable(const op_cell& cell) noexcept {
+  if (!is_creating(cell.op)) return true;
+  const std::optional<make_call> body = decode<make_call>({cell.body, cell.body_size});
+  std::byte again[op_body_size_max];
+  return body && encode(*body, again) == std::size_t{cell.body_size};
+}
+
 void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept {
   edit_make_call(cell, [inode](make_call& c) { c.inode = inode; });
 }

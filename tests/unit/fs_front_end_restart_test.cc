@@ -333,6 +333,57 @@ TEST_F(Restart, ACallerKilledMeanwhileIsAnsweredAtOnce) {
   EXPECT_EQ(state(i), op_state::given_up);
 }
 
+// ---- damage -------------------------------------------------------------------------------------
+
+TEST_F(Restart, WhateverAWildCoreLeftInTheSharedArenaHarmsNobody) {
+  attach_settled();
+  const std::uint32_t i = offered(fuse_request::mkdir(1, 2, "d"));
+  const std::uint64_t number = core->body<make_call>(i).inode;
+  shared_arena& shared = *arenas.shared;
+  const auto scribble = [](auto& where) {
+    for (std::byte& b : mutable_byte_span(reinterpret_cast<std::byte*>(&where), sizeof where))
+      b = std::byte{0xa5};
+  };
+  scribble(shared.core);
+  scribble(shared.up);
+  scribble(shared.down);
+  scribble(shared.downcalls[i]);
+  restart();
+  run();
+  ASSERT_EQ(offered_again(), i);
+  core->answer(i, entry_of(number));
+  run();
+  EXPECT_EQ(error_of(2), 0);
+}
+
+TEST_F(Restart, RecordsThatAreDamagedOrContradictEachOtherAreLeftOutAndTheRestGoesOn) {
+  const std::vector<std::byte> data(100, std::byte{1});
+  for (std::uint64_t id = 2; id <= 8; id += 2)
+    kernel.submit(fuse_request::write(100 + id, id, 9, 0, data));
+  run();
+  op_slot& damaged = arenas.fs->ops[slot_of(2).value()];
+  damaged.cells[control_of(damaged).cell].inode ^= 1;
+  op_slot& twice = arenas.fs->ops[slot_of(6).value()];
+  op_cell cell = twice.cells[control_of(twice).cell];
+  const op_slot& other = arenas.fs->ops[slot_of(4).value()];
+  cell.payload_in = other.cells[control_of(other).cell].payload_in;
+  publish(twice, cell, static_cast<std::uint8_t>(op_state::waiting), 0, cell.slot_seq);
+  restart();
+  attach();
+  run();
+  std::set<std::uint64_t> answered;
+  while (const auto i = core->take_kernel_op()) {
+    write_answer w;
+    w.written = 100;
+    answered.insert(core->op(*i).kernel_id);
+    core->answer(*i, w);
+  }
+  run();
+  // Requests whose record is gone come again, so nobody waits for ever.
+  EXPECT_EQ(answered, (std::set<std::uint64_t>{2, 4, 6, 8}));
+  EXPECT_EQ(kernel.waiting_count(), 0u);
+}
+
 // ---- no room ------------------------------------------------------------------------------------
 
 // The story: each successor took one more large write than its predecessor had left room for, since
