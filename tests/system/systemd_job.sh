@@ -31,6 +31,7 @@ finish() {
   echo $code > /t/code
 }
 trap finish EXIT
+RANDOM=$TANGELO_SEED
 
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 within() { # $1 seconds for the command $2... to succeed; looks every 20 ms
@@ -205,6 +206,22 @@ test_kills() { # who is killed, and who has to be another one after it
   done
 }
 
+test_storm() { # kills before anything is whole again, and in the middle of upgrades
+  local n roles=(main front_end core) victim upgrades=0
+  for ((n = 0; n < TANGELO_KILLS; ++n)); do
+    if [ $((n % 5)) = 0 ] && within 5 eval '[ "$(property ActiveState)" = active ]'; then
+      systemctl --no-block reload $service && upgrades=$((upgrades + 1))
+    fi
+    sleep "0.0$((RANDOM % 90 + 10))"
+    victim=$(pid_of "${roles[RANDOM % 3]}")
+    [ "${victim:-0}" = 0 ] || kill -KILL "$victim" 2> /dev/null
+  done
+  within 30 whole || die "not whole again: $(describe)"
+  mark
+  within 30 went_on || die "the witness does not go on"
+  say "a storm of $TANGELO_KILLS kills in $upgrades upgrades: whole again, the program goes on"
+}
+
 test_stops() {
   change "core" eval 'kill -STOP ${pid[core]}'
   say "core stopped: replaced after $took ms, the program waited $((longest / 1000)) ms"
@@ -319,6 +336,7 @@ test_start
 test_mistake
 start_witness
 test_kills
+test_storm
 test_stops
 test_reload
 end_witness
