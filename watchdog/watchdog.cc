@@ -60,7 +60,8 @@ void watchdog::take_over() noexcept {
   const bool core_attached = parts_.fs->core_attached.load(std::memory_order_acquire) != 0;
   if (parts_.link) link_.open(std::move(parts_.link));
   if (has_core) core_.adopt(std::move(parts_.core));
-  if (has_core && !(has_front_end && core_attached)) core_.dismiss();
+  core_is_orphan_ = has_core && !has_front_end;
+  if (has_core && has_front_end && !core_attached) core_.dismiss();
   if (!has_core && parts_.ended_core_pid != 0)
     (void)link_.send({supervise_message::core_ended, parts_.ended_core_pid});
   if (parts_.front_end.pid == 0) return front_end_.want();
@@ -137,6 +138,7 @@ result<child_process, int> watchdog::start_core() noexcept {
   }
   result<child_process, int> child = spawn(call);
   if (!child) return child;
+  core_is_orphan_ = false;
   const supervise_packet packet{supervise_message::core_started,
                                 static_cast<std::uint32_t>(child->pid)};
   (void)link_.send(packet, std::move(pair.first));  // the queue was empty
@@ -164,8 +166,12 @@ child_verdict watchdog::on_front_end_ended(const child_end& end) noexcept {
   link_.reset();
   const bool was_ready = std::exchange(front_end_ready_, false);
   upgrade_.ended(process_role::front_end, end.pid);
-  core_.dismiss();
-  if (mount_is_gone() || leaving_ || finishing_ || !ever_ready_) return child_verdict::finished;
+  core_is_orphan_ = true;
+  if (!core_.exists()) core_.dismiss();  // nor will there be one before the next front end
+  if (mount_is_gone() || leaving_ || finishing_ || !ever_ready_) {
+    core_.dismiss();
+    return child_verdict::finished;
+  }
   return restart_policy::has_worked(end.life_ns, was_ready) && was_ready ? child_verdict::worked
                                                                          : child_verdict::failed;
 }
@@ -174,7 +180,7 @@ child_verdict watchdog::on_core_ended(const child_end& end) noexcept {
   upgrade_.ended(process_role::core, end.pid);
   // start_core() looks at the queue, so a full one only delays the next core.
   (void)link_.send({supervise_message::core_ended, static_cast<std::uint32_t>(end.pid)});
-  if (mount_is_gone()) return child_verdict::finished;
+  if (mount_is_gone() || core_is_orphan_) return child_verdict::finished;
   const std::uint64_t taken = parts_.fs->counters.downcalls.load(std::memory_order_relaxed);
   return restart_policy::has_worked(end.life_ns, taken != downcalls_at_start_)
              ? child_verdict::worked
@@ -284,6 +290,8 @@ void watchdog::on_front_end_ready() noexcept {
   // Its last watchdog may have died in the middle of an upgrade.
   if (parts_.is_adopted) (void)link_.send({supervise_message::resume, 0});
   if (time_.now_ns() < abort_until_ns_) (void)link_.send({supervise_message::abort, 0});
+  // Until here it was kept, so that somebody but us has the descriptors.
+  if (core_is_orphan_) core_.dismiss();
   want_core();
   report("ok\n");
   notify_ready("serving " + settings_.source);

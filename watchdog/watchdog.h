@@ -9,7 +9,8 @@
 //   adopt()  or: run directory and lock -> all of that from the front end or the core, which live
 //   start()  front end -> (ready) core -> "ok" to --ready-fd and systemd
 //   always   every 200 ms a look at both: what hangs is killed, what has ended is started again; a
-//            front end that ends takes its core along, and the next one gets the next core
+//            front end that ends takes its core along: that one keeps the descriptors until the
+//            next front end is ready, which then gets the next core
 //   the end  somebody unmounts, wherever: front end sends the core home, says `unmounted` and
 //            exits -> everything is taken away -> the loop stops
 //
@@ -152,6 +153,7 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   pulse_monitor core_pulse_;
   upgrade upgrade_{time_, *this};
   std::uint64_t downcalls_at_start_ = 0;
+  bool core_is_orphan_ = false;  // it belongs to a front end that has ended
   timer_id ready_timer_ = 0;
   std::uint64_t abort_until_ns_ = 0;  // a front end that becomes ready before is told to abort
   std::string status_;                // what systemd was told last
