@@ -18,11 +18,13 @@ namespace {
 constexpr int answer_wait_ms = 1'500;  // behind that we do what it would have done
 constexpr int force_wait_ms = 1'000;
 
-failure<problem> umount_failure(const mount_ref& mount, int error, bool gentle) {
+failure<problem> umount_failure(const mount_ref& mount, int error, const std::string& said,
+                                bool gentle) {
   std::string hint;
   if (error == EBUSY && gentle)
     hint = "something uses it (see: fuser -vm " + mount.mount_point + "); -l detaches it anyway";
-  return failure{problem{exit_code::failed, mount.mount_point + ": " + std::strerror(error), hint}};
+  const std::string why = said.empty() ? std::strerror(error) : said;
+  return failure{problem{exit_code::failed, mount.mount_point + ": " + why, hint}};
 }
 
 control_verb verb_of(const umount_arguments& words) {
@@ -73,7 +75,9 @@ outcome<void> run_umount(const umount_arguments& words) {
     std::fprintf(stderr, "tangelo: %s; unmounting without it\n", reply.error().text.c_str());
     error = unmount_alone(*mount, words);
   }
-  if (error != 0) return umount_failure(*mount, error, !words.lazy && !words.force);
+  if (error != 0)
+    return umount_failure(*mount, error, reply ? reply->text : std::string(),
+                          !words.lazy && !words.force);
   if (reply && !words.lazy)
     wait_for_the_end(mount_run_dir(run_root, mount->name), words.force ? 1000 : 3000);
   std::printf("%s unmounted\n", mount->mount_point.c_str());

@@ -133,12 +133,13 @@ outcome<mount_parts> put_together(watchdog_settings& s, const clock& time, run_d
   }
   if (!control) {
     outcome<unique_fd> made = directory.listen_at("control.sock");
-    if (!made) return failure{made.error()};
-    control = *std::move(made);
+    if (made) control = *std::move(made);
+    else log_warning("{}; nobody can ask for now", made.error().text);
   }
+  // A full run directory is no reason to leave the mount alone.
   outcome<void> written =
       directory.write_mount_file(mount_file_text(s, read_policy(page.policy)));
-  if (!written) return failure{written.error()};
+  if (!written) log_warning("{}", written.error().text);
   const std::vector<mount_entry> table = read_mount_table();
   const mount_entry* there = find_mount(table, s.mount_point);
   write_own_record(page, time);

@@ -23,6 +23,12 @@ int unmount_ours(const std::string& mount_point, const std::string& device, int 
 
 }  // namespace
 
+bool unmounter::is_covered() const {
+  const std::vector<mount_entry> table = read_mount_table();
+  const mount_entry* top = find_mount(table, mount_point_);
+  return top != nullptr && top->device != device_;
+}
+
 void unmounter::unmount(int flags, std::function<void(int)> done) noexcept {
   if (threads_ == thread_count_max) return time_.post([done = std::move(done)] { done(EAGAIN); });
   ++threads_;

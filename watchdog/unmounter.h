@@ -23,6 +23,8 @@ class unmounter {
   // any more, EAGAIN too many such calls.
   void unmount(int flags, std::function<void(int)> done) noexcept;
   bool idle() const noexcept { return threads_ == 0; }
+  // Something else is mounted over ours.
+  bool is_covered() const;
 
  private:
   loop& time_;

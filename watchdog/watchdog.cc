@@ -42,7 +42,7 @@ watchdog::watchdog(watchdog_settings settings, mount_parts parts, loop& time)
       core_pulse_(core_, parts_.shared_view->core.beats) {}
 
 void watchdog::start() noexcept {
-  control_.open(std::move(parts_.control));
+  if (parts_.control) control_.open(std::move(parts_.control));
   if (parts_.is_adopted)
     take_over();
   else

@@ -56,6 +56,8 @@ void watchdog::unmount_for(control_ticket ticket, int flags) noexcept {
 // kernel. A mount that is in use is detached, and what uses it loses it.
 void watchdog::force_for(control_ticket ticket) noexcept {
   constexpr std::uint64_t abort_wait_ns = 50 * ns_per_ms;
+  if (unmounter_.is_covered())
+    return control_.answer(ticket, answer_of(EBUSY, "something else is mounted over it"));
   log_notice("unmounting by force, by request");
   abort_callers();
   begin_leaving();

@@ -171,7 +171,8 @@ measure "all $struck kills"
 [ "$fds" = "$fds_half" ] || die "descriptors: at half: $fds_half, now: $fds"
 say "grown since: PSS of all three by $((pss - pss_half)) KiB," \
   "arenas $((arenas - arenas_half)) KiB"
-[ $((pss - pss_half)) -lt 1024 ] && [ $((arenas - arenas_half)) -lt 1024 ] || die "memory grows"
+# Of the arenas' 200 MiB a slot or two may have been used for the first time.
+[ $((pss - pss_half)) -lt 1024 ] && [ $((arenas - arenas_half)) -lt 4096 ] || die "memory grows"
 
 step "the programs come to their end"
 touch "$work/stop"
