@@ -50,16 +50,25 @@ void dev_fuse::populate(mutable_byte_span bytes) noexcept {
 
 namespace {
 
-// The bit of SIGKILL in a "SigPnd:" or "ShdPnd:" line of /proc/TID/status.
-bool line_has_sigkill(std::string_view status, std::string_view key) noexcept {
+// The set of signals in a line like "SigPnd:" of /proc/TID/status.
+std::uint64_t signals_in(std::string_view status, std::string_view key) noexcept {
   const std::size_t at = status.find(key);
-  if (at == std::string_view::npos) return false;
+  if (at == std::string_view::npos) return 0;
   std::size_t begin = at + key.size();
   while (begin < status.size() && (status[begin] == ' ' || status[begin] == '\t')) ++begin;
   std::uint64_t mask = 0;
   std::from_chars(status.data() + begin, status.data() + status.size(), mask, 16);
-  return (mask >> (SIGKILL - 1) & 1) != 0;
+  return mask;
 }
+
+constexpr std::uint64_t bit_of(int number) noexcept { return std::uint64_t{1} << (number - 1); }
+
+// Of signals that end a process the kernel makes a SIGKILL at once, but not of those that also dump
+// its core.
+constexpr std::uint64_t dumping_signals = bit_of(SIGQUIT) | bit_of(SIGILL) | bit_of(SIGTRAP) |
+                                          bit_of(SIGABRT) | bit_of(SIGBUS) | bit_of(SIGFPE) |
+                                          bit_of(SIGSEGV) | bit_of(SIGXCPU) | bit_of(SIGXFSZ) |
+                                          bit_of(SIGSYS);
 
 }  // namespace
 
@@ -72,7 +81,10 @@ bool proc_inspector::is_being_killed(std::uint32_t tid) noexcept {
   const ssize_t n = ::read(fd.get(), text, sizeof text);
   if (n <= 0) return n < 0 && errno == ESRCH;
   const std::string_view status(text, static_cast<std::size_t>(n));
-  return line_has_sigkill(status, "SigPnd:") || line_has_sigkill(status, "ShdPnd:");
+  const std::uint64_t pending = signals_in(status, "SigPnd:") | signals_in(status, "ShdPnd:");
+  const std::uint64_t survived = signals_in(status, "SigBlk:") | signals_in(status, "SigIgn:") |
+                                 signals_in(status, "SigCgt:");
+  return (pending & (bit_of(SIGKILL) | (dumping_signals & ~survived))) != 0;
 }
 
 }  // namespace tangelo

@@ -214,10 +214,7 @@ void front_end::take_interrupt(std::uint64_t kernel_id) noexcept {
 }
 
 void front_end::interrupt_op(std::uint32_t index, bool killed) noexcept {
-  const op_cell& op = ops_.cell(index);
-  const op_event event = killed              ? op_event::caller_killed
-                         : is_mutation(op.op) ? op_event::interrupted_mutation
-                                              : op_event::interrupted;
+  const op_event event = killed ? op_event::caller_killed : op_event::interrupted;
   const std::uint64_t reply_id = ops_.reply_id(index);
   switch (ops_.apply(index, event, static_cast<std::uint32_t>(generation_))) {
     case op_action::reply_eintr: end_unexecuted(index, error_code::interrupted); return;
@@ -226,7 +223,7 @@ void front_end::interrupt_op(std::uint32_t index, bool killed) noexcept {
       answer_error(reply_id, error_code::interrupted);
       return;
     case op_action::none:
-      if (event == op_event::interrupted_mutation) watch_caller(index);
+      if (!killed) watch_caller(index);
       return;
     case op_action::enqueue:
     case op_action::hand_over:

@@ -34,7 +34,7 @@ class kernel_port {
 class caller_inspector {
  public:
   virtual ~caller_inspector() = default;
-  // True if thread `tid` has a SIGKILL pending or is gone.
+  // True if a signal that ends thread `tid` is pending, or it is gone.
   virtual bool is_being_killed(std::uint32_t tid) noexcept = 0;
 };
 

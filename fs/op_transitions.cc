@@ -15,7 +15,6 @@ consteval op_transition_table make_op_transitions() {
       {unknown,     downcall,             unknown,     drop},  // late, after the op ended
       {unknown,     core_lost,            unknown,     none},
       {unknown,     interrupted,          unknown,     none},
-      {unknown,     interrupted_mutation, unknown,     none},
       {unknown,     caller_killed,        unknown,     none},
       {unknown,     refused,              unknown,     none},
       {unknown,     came_back,            unknown,     never},  // it is queued
@@ -27,8 +26,7 @@ consteval op_transition_table make_op_transitions() {
       {waiting,     offered,              in_progress, hand_over},
       {waiting,     downcall,             waiting,     drop},  // a mad core: it was not offered
       {waiting,     core_lost,            waiting,     none},
-      {waiting,     interrupted,          serviced,    reply_eintr},
-      {waiting,     interrupted_mutation, serviced,    reply_eintr},  // never offered: not done
+      {waiting,     interrupted,          waiting,     none},
       {waiting,     caller_killed,        serviced,    reply_eintr},
       {waiting,     refused,              serviced,    reply_eio},
       {waiting,     came_back,            waiting,     requeue},
@@ -40,8 +38,7 @@ consteval op_transition_table make_op_transitions() {
       {in_progress, offered,              in_progress, never},
       {in_progress, downcall,             serviced,    reply},
       {in_progress, core_lost,            purged,      requeue},
-      {in_progress, interrupted,          given_up,    abandon},
-      {in_progress, interrupted_mutation, in_progress, none},  // its fate is waited for
+      {in_progress, interrupted,          in_progress, none},
       {in_progress, caller_killed,        given_up,    abandon},
       {in_progress, refused,              given_up,    abandon_eio},
       {in_progress, came_back,            in_progress, never},  // its core was lost before
@@ -54,7 +51,6 @@ consteval op_transition_table make_op_transitions() {
       {serviced,    downcall,             serviced,    drop},  // a mad core: said it twice
       {serviced,    core_lost,            serviced,    none},
       {serviced,    interrupted,          serviced,    none},
-      {serviced,    interrupted_mutation, serviced,    none},
       {serviced,    caller_killed,        serviced,    none},
       {serviced,    refused,              serviced,    none},
       {serviced,    came_back,            purged,      requeue},
@@ -66,8 +62,7 @@ consteval op_transition_table make_op_transitions() {
       {purged,      offered,              in_progress, hand_over},
       {purged,      downcall,             purged,      drop},
       {purged,      core_lost,            purged,      none},
-      {purged,      interrupted,          given_up,    abandon},
-      {purged,      interrupted_mutation, purged,      none},  // it may have been done
+      {purged,      interrupted,          purged,      none},
       {purged,      caller_killed,        given_up,    abandon},
       {purged,      refused,              given_up,    abandon_eio},
       {purged,      came_back,            purged,      requeue},
@@ -80,7 +75,6 @@ consteval op_transition_table make_op_transitions() {
       {given_up,    downcall,             given_up,    release},
       {given_up,    core_lost,            given_up,    requeue},
       {given_up,    interrupted,          given_up,    none},
-      {given_up,    interrupted_mutation, given_up,    none},
       {given_up,    caller_killed,        given_up,    none},
       {given_up,    refused,              given_up,    none},
       {given_up,    came_back,            purged,      requeue},  // its caller was not told

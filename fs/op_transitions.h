@@ -1,8 +1,7 @@
 // op_transitions: the life of an op as one table of (state, event) -> (state, action).
 //
-// Pure data; only op_table::apply() steps it. What would be a guard is an event of its own: a
-// signal for an op that may be answered EINTR is `interrupted`, for one that may have changed the
-// volume it is `interrupted_mutation`.
+// Pure data; only op_table::apply() steps it. What would be a guard is an event of its own: a signal
+// that the caller survives is `interrupted`, one that ends it `caller_killed`.
 //
 // Invariants, tested over the whole table:
 //   1. The kernel is answered exactly once: reply_* and abandon_* occur exactly on rows that leave
@@ -10,8 +9,8 @@
 //      state that never answers again. Only a new front end, to which the kernel has sent the
 //      request again, knows that the answer its predecessor was about to give was not given: then
 //      came_back_* leads out of serviced and given_up.
-//   2. EINTR is told only of ops that were never offered, of ops that change nothing, and to
-//      callers that are being killed.
+//   2. EINTR is told only to callers that are being killed. An application that handles a signal
+//      (a timer, a child's end, Ctrl-Z) sees nothing of it, as on a local disk.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +27,8 @@ enum class op_event : std::uint8_t {
   offered,               // about to be put on the up ring for the present core
   downcall,              // a valid downcall of the present core for this op
   core_lost,             // the core ended or broke the protocol
-  interrupted,           // signal; the op changes nothing on the server
-  interrupted_mutation,  // signal; the op may have changed the volume
-  caller_killed,         // SIGKILL is pending for the caller
+  interrupted,           // a signal that the caller survives: as on a local disk, it waits on
+  caller_killed,         // a signal that ends the caller is pending
   refused,               // the mount's policy, or an administrator, lets nobody wait any longer
   came_back,             // new front end: the kernel has sent the request again
   came_back_answered,    // the same, and the downcall is there
@@ -64,7 +62,6 @@ constexpr std::string_view name_of(op_event e) noexcept {
     case downcall: return "downcall";
     case core_lost: return "core_lost";
     case interrupted: return "interrupted";
-    case interrupted_mutation: return "interrupted_mutation";
     case caller_killed: return "caller_killed";
     case refused: return "refused";
     case came_back: return "came_back";

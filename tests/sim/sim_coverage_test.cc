@@ -54,15 +54,11 @@ constexpr gap op_gaps[] = {
     {"*", "downcall", "dropped before the table, not offered: fs_front_end_hostile_test"},
     {"serviced", "*", "serviced lasts for one call: nothing but its end can come in between"},
     {"*", "interrupted", "an op of our own has no caller", "own"},
-    {"*", "interrupted_mutation", "an op of our own has no caller", "own"},
     {"*", "caller_killed", "an op of our own has no caller", "own"},
     {"*", "caller_lost", "an op of our own has no caller", "own"},
     {"*", "refused", "an op of our own has no caller", "own"},
     {"given_up", "*", "an op of our own has no caller", "own"},
-    {"*", "interrupted", "for ops that change something it is interrupted_mutation", "changing"},
-    {"*", "interrupted_mutation", "for ops that change nothing it is interrupted", "reading"},
     {"given_up", "interrupted", "the kernel does not interrupt what it has an answer to"},
-    {"given_up", "interrupted_mutation", "the kernel does not interrupt what it has an answer to"},
     {"given_up", "caller_killed", "the kernel does not interrupt what it has an answer to"},
 };
 

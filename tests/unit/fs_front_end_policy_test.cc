@@ -53,11 +53,12 @@ TEST_F(Policy, ANewCoreHasNoPathUntilItSaysSo) {
   EXPECT_EQ(where(), path_state::blocked);
 }
 
-TEST_F(Policy, WhatWaitsForTheServerIsInterruptedTruthfully) {
+TEST_F(Policy, WhoIsKilledWhileHeWaitsForTheServerHasDoneNothing) {
   attach_settled();
   path(false);
   kernel.submit(fuse_request::mkdir(1, 2, "d"));
   run();
+  callers.killed.insert(4321);
   kernel.interrupt(2);
   run();
   EXPECT_EQ(error_of(2), EINTR);

@@ -303,6 +303,9 @@ TEST_F(Restart, ASignalThatCameMeanwhileIsHeard) {
   kernel.interrupt(2);
   kernel.interrupt(4);
   start();
+  EXPECT_EQ(kernel.answer_count(), 0u);
+  callers.killed.insert(4321);
+  fs->look_after_callers();
   EXPECT_EQ(error_of(2), EINTR);
   EXPECT_EQ(error_of(4), EINTR);
 }
@@ -456,6 +459,10 @@ TEST_F(Restart, ASignalForARequestThatItHasNoRoomForIsHeardWhenThereIs) {
   arenas.shared->core.path_up.store(0);
   core->answer(i, w);
   run();
+  EXPECT_EQ(error_of(held), -1);
+  EXPECT_TRUE(fs->wants_caller_checks());
+  callers.killed.insert(4321);
+  fs->look_after_callers();
   EXPECT_EQ(error_of(held), EINTR);
 }
 

@@ -156,22 +156,27 @@ TEST_F(FrontEnd, SurvivesManyCoresInARowWithoutLosingOrRepeatingAnything) {
 
 // ---- interrupts ------------------------------------------------------------------------------
 
-TEST_F(FrontEnd, AnInterruptedOpThatWasNeverOfferedIsEintrWhateverItIs) {
+TEST_F(FrontEnd, ASignalThatItsCallerSurvivesIsNoReasonToAnswerAnyOp) {
   kernel.submit(fuse_request::getattr(5, 2));
   kernel.submit(fuse_request::mkdir(1, 4, "d"));
   kernel.submit(fuse_request::interrupt(2));
   kernel.submit(fuse_request::interrupt(4));
   run();
+  EXPECT_EQ(kernel.answer_count(), 0u);
+  EXPECT_TRUE(fs->wants_caller_checks());
+  callers.killed.insert(4321);
+  fs->look_after_callers();
   EXPECT_EQ(error_of(2), EINTR);
   EXPECT_EQ(error_of(4), EINTR);
   EXPECT_EQ(fs->pending_count(), 0u);
 }
 
-TEST_F(FrontEnd, AnInterruptedReadIsEintrAndKeepsItsSlotUntilItsFateIsKnown) {
+TEST_F(FrontEnd, AReadWhoseCallerIsKilledKeepsItsSlotUntilItsFateIsKnown) {
   attach();
   kernel.submit(fuse_request::read(5, 2, 0, 0, 4096));
   run();
   const std::uint32_t i = core->take_kernel_op().value();
+  callers.killed.insert(4321);
   kernel.submit(fuse_request::interrupt(2));
   run();
   EXPECT_EQ(error_of(2), EINTR);
@@ -315,6 +320,7 @@ TEST_F(FrontEnd, AnOpenWhoseCallerHasGoneIsClosedByAnOpOfOurOwn) {
   run();
   const std::uint32_t i = core->take_kernel_op().value();
   const std::uint64_t handle = core->body<open_call>(i).handle;
+  callers.killed.insert(4321);
   kernel.submit(fuse_request::interrupt(2));
   run();
   EXPECT_EQ(error_of(2), EINTR);

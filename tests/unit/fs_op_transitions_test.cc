@@ -52,13 +52,14 @@ TEST(OpTransitions, StayWhereTheyAreOnNeverNoneAndDrop) {
     }
 }
 
-TEST(OpTransitions, TellEintrOnlyOfWhatWasNeverOfferedChangesNothingOrIsBeingKilled) {
+TEST(OpTransitions, TellEintrOnlyToCallersThatAreBeingKilled) {
   for (const auto& r : op_transitions.rows()) {
     if (r.act == op_action::reply_eintr) {
       EXPECT_EQ(r.from, op_state::waiting);
+      EXPECT_EQ(r.on, op_event::caller_killed);
     }
     if (r.act == op_action::abandon) {
-      EXPECT_TRUE(r.on == op_event::interrupted || r.on == op_event::caller_killed);
+      EXPECT_EQ(r.on, op_event::caller_killed);
     }
   }
 }

@@ -180,7 +180,7 @@ TEST(OpTable, ATagNamesOneOpForEverAndZeroIsNoSequence) {
   EXPECT_EQ(ops.sequence(i), 1u);
   EXPECT_EQ(cell.xid, 1u);
   EXPECT_EQ(ops.find(2), i);
-  EXPECT_EQ(ops.apply(i, op_event::interrupted, 1), op_action::reply_eintr);
+  EXPECT_EQ(ops.apply(i, op_event::caller_killed, 1), op_action::reply_eintr);
   EXPECT_EQ(ops.apply(i, op_event::ended, 1), op_action::free_slot);
   EXPECT_FALSE(ops.find(2).has_value());
   EXPECT_EQ(ops.live_count(), 0u);
@@ -203,7 +203,7 @@ TEST(OpTable, FindsOpsWhoseKernelIdsShareABucket) {
     cell.kernel_id = 2 + n * 2 * 16384;
     ops.begin(at.back(), cell, cell.kernel_id);
   }
-  EXPECT_EQ(ops.apply(at[2], op_event::interrupted, 1), op_action::reply_eintr);
+  EXPECT_EQ(ops.apply(at[2], op_event::caller_killed, 1), op_action::reply_eintr);
   EXPECT_EQ(ops.apply(at[2], op_event::ended, 1), op_action::free_slot);
   for (std::uint64_t n = 0; n < 5; ++n) {
     const auto found = ops.find(2 + n * 2 * 16384);
