@@ -1,7 +1,7 @@
 // op_transitions: the life of an op as one table of (state, event) -> (state, action).
 //
-// Pure data; only op_table::apply() steps it. What would be a guard is an event of its own: a signal
-// that the caller survives is `interrupted`, one that ends it `caller_killed`.
+// Pure data; only op_table::apply() steps it. What would be a guard is an event of its own: a
+// signal that the caller survives is `interrupted`, one that ends it `caller_killed`.
 //
 // Invariants, tested over the whole table:
 //   1. The kernel is answered exactly once: reply_* and abandon_* occur exactly on rows that leave
