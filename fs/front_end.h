@@ -16,7 +16,7 @@
 //   4. What a core writes is copied, checked, and only then used. A core that breaks the protocol
 //      is reported through bad_core(); nothing of ours depends on its memory.
 //   5. Ops are offered only while the core says that its server is there, so an op that waits for
-//      the server was not executed, and may be answered EINTR or EIO truthfully.
+//      the server was not executed, and may be answered EIO truthfully.
 //   6. Two large write slots stay free, for the requests that only a successor's sweep brings to
 //      light. What it has no room for it holds in its own memory: recorded, it would leave less
 //      room to the next one.
