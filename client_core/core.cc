@@ -148,7 +148,11 @@ void core::on_import_state(import_state state) noexcept {
 }
 
 // Everything not answered is over: its fate is unknown, the application is told EIO.
-void core::on_evicted() noexcept {
+void core::on_committed(std::uint64_t) noexcept {}
+void core::on_replay_failed(const replay_entry&, error_code) noexcept {}
+bool core::settled() const { return true; }
+
+void core::on_evicted(std::uint64_t) noexcept {
   std::size_t count = 0;
   for (std::uint32_t i = 0; i < op_slot_count; ++i) {
     if (!running_[i]) continue;
@@ -159,6 +163,7 @@ void core::on_evicted() noexcept {
     ++count;
   }
   log_error("evicted by the server: {} operations end with EIO", count);
+  w_.time.post([this] { session_->invalidated(); });
 }
 
 void core::tell_status() noexcept {
@@ -197,7 +202,7 @@ bool core::next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& 
   return false;
 }
 
-std::uint32_t core::held() const {
+std::uint32_t core::held(std::uint64_t) const {
   const std::uint32_t end = handles_end();
   for (std::uint32_t i = 0; i < end; ++i)
     if (control_of(w_.arena.handles[i]).state == static_cast<std::uint8_t>(handle_state::open))

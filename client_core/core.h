@@ -50,12 +50,15 @@ class core final : public session_events, public replay_source {
 
   void on_reply(const inbound_reply& reply) noexcept override;
   void on_import_state(import_state state) noexcept override;
-  void on_evicted() noexcept override;
+  void on_committed(std::uint64_t transno) noexcept override;
+  void on_evicted(std::uint64_t kept_through) noexcept override;
+  void on_replay_failed(const replay_entry& entry, error_code status) noexcept override;
 
+  bool settled() const override;
   bool next_replay(std::uint64_t after, replay_entry& out) override;
   bool next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& inode,
                  std::uint32_t& open_flags) override;
-  std::uint32_t held() const override;
+  std::uint32_t held(std::uint64_t last_committed) const override;
 
  private:
   bool is_mine(std::uint32_t index, std::uint32_t sequence) const noexcept;

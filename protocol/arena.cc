@@ -31,7 +31,7 @@ arena_header header_of(std::size_t total_size) noexcept {
   h.total_size = total_size;
   h.ops_offset = offsetof(fs_arena, ops);
   h.handles_offset = offsetof(fs_arena, handles);
-  h.replay_offset = offsetof(fs_arena, replay_log);
+  h.replay_offset = offsetof(fs_arena, replays);
   h.replay_size = sizeof(fs_arena::replay_log);
   h.op_count = op_slot_count;
   h.handle_count = handle_count;

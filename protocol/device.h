@@ -36,8 +36,8 @@
 //   6. What a front end knows is in here before it acts on it, so that its successor goes on where
 //      it stood; what is behind ops_used_end and handles_used_end was never used.
 //
-// Layout version 2 (1: without what a front end's successor needs). A process that finds another
-// version in the header refuses the arena.
+// Layout version 3 (1: without what a front end's successor needs; 2: without the replay log). A
+// process that finds another version in the header refuses the arena.
 #pragma once
 
 #include <array>
@@ -55,13 +55,16 @@
 namespace tangelo {
 
 inline constexpr std::uint64_t arena_magic = 0x414f474e41540a1au;
-inline constexpr std::uint32_t arena_layout_version = 2;
+inline constexpr std::uint32_t arena_layout_version = 3;
 
 inline constexpr std::uint32_t op_slot_count = 16384;    // = session slots
 inline constexpr std::uint32_t op_offered_count_max = 1024;
 inline constexpr std::uint32_t handle_count = 65536;
 inline constexpr std::uint32_t ring_entry_count = 4096;  // a power of two, > offered + controls
-
+inline constexpr std::uint32_t replay_count = 16384;
+inline constexpr std::uint32_t replay_page_size = 4096;
+inline constexpr std::uint32_t replay_page_count = 65536;
+inline constexpr std::uint32_t lost_directory_count = 256;
 
 // ---- data slots (shared arena) ------------------------------------------------------------
 
@@ -139,6 +142,8 @@ struct op_cell {
   std::uint32_t kernel_flags = 0;
   slot_ref payload_in;
   slot_ref payload_out;
+  std::uint16_t call_flags = 0;  // message_flag::need_commit, commit_soon: as the call goes out
+  std::uint16_t reserved[3]{};
   std::byte body[op_body_size_max];
 };
 static_assert(std::is_trivially_copyable_v<op_cell>);
@@ -175,7 +180,9 @@ struct handle_cell {
   std::uint64_t handle = 0;  // the number the kernel and the server know: sequence << 16 | index
   std::uint64_t inode = 0;
   std::uint32_t open_flags = 0;
-  std::uint32_t reserved_flags = 0;
+  // 1: changes of the file were lost and this open file has not been told; its next fsync or close
+  // says EIO, once.
+  std::uint32_t loss_untold = 0;
   std::uint64_t reserved[2]{};
 };
 struct alignas(64) handle_slot {
@@ -184,7 +191,57 @@ struct alignas(64) handle_slot {
   handle_cell cells[2];
 };
 
+// ---- the replay log (fs arena, written by the front end) -------------------------------------
+
+// Where the bytes that go with a replay are: in pages of the log, or, if they are more than a small
+// slot holds, in the data slot that they came in, which stays taken.
+struct replay_payload {
+  slot_ref slot;                 // kind none: in the log
+  std::uint32_t first_page = 0;  // of the log
+  std::uint32_t size = 0;        // bytes; 0: there are none
+};
+
+// A mutation that was answered before it was durable: the call as it is to be made again. It is
+// written before the kernel hears the answer, and goes when last_committed has passed it. `body` is
+// the call's, with the server's choices in it (the offset of an append).
+struct replay_cell {
+  std::uint32_t crc = 0;  // over everything behind it, up to body_size bytes of body
+  std::uint32_t index = 0;
+  std::uint64_t transno = 0;
+  std::int64_t time_ns = 0;  // of the change, by the server's clock
+  std::uint64_t xid = 0;
+  std::uint32_t slot = 0;
+  std::uint32_t slot_seq = 0;
+  opcode op = opcode::none;
+  std::uint16_t body_size = 0;
+  std::uint32_t reserved = 0;
+  std::uint64_t inode = 0;   // what it changed: the file or, of a change of names, the directory
+  std::uint64_t inode2 = 0;  // the other directory of a rename, or what was made; 0: none
+  replay_payload payload;
+  std::byte body[op_body_size_max];
+};
+static_assert(std::is_trivially_copyable_v<replay_cell>);
+inline constexpr std::size_t replay_cell_fixed_size = offsetof(replay_cell, body);
+
+enum class replay_state : std::uint8_t { free = 0, kept = 1 };
+struct alignas(64) replay_slot {
+  atomic_u64 control{0};  // state: replay_state
+  std::byte pad[56];
+  replay_cell cells[2];
+};
+
+// True for a payload that lies within the log or names an existing slot.
+constexpr bool is_valid(const slot_ref& ref) noexcept;
+constexpr bool is_valid(const replay_payload& p) noexcept;
+
 // ---- the rest of the fs arena ---------------------------------------------------------------
+
+// What the kernel has cached is to be dropped: `wanted` grows with every reason (an eviction, the
+// end of the lease), `done` follows when every inode of the handle table has been invalidated.
+struct alignas(64) invalidation_record {
+  atomic_u64 wanted{0};
+  atomic_u64 done{0};
+};
 
 // A range of inode numbers reserved for this client; `next` is stored before a number is used.
 struct alignas(64) inode_range_record {
@@ -221,6 +278,11 @@ struct alignas(64) fs_counters {
   atomic_u64 resent{0};              // requests that the kernel repeated to a new front end
   atomic_u64 callers_lost{0};        // ops whose request did not come back to a new front end
   atomic_u64 refused{0};             // ops answered EIO by the mount's policy or `tangelo abort`
+  atomic_u64 lost_changes{0};        // answered, not durable, and gone with an eviction
+  atomic_u64 losses_told{0};         // EIO said for them by fsync or close
+  atomic_u64 replays_kept{0};        // gauges of the replay log: records,
+  atomic_u64 replay_bytes{0};        // and the bytes of their payloads
+  atomic_u64 commits_demanded{0};    // calls that had to wait for their commit because it was full
 };
 
 // Whether the way to the server is open, as the front end sees it (fs/path_state.h).
@@ -254,8 +316,8 @@ struct arena_header {
   std::uint64_t total_size = 0;
   std::uint64_t ops_offset = 0;
   std::uint64_t handles_offset = 0;
-  std::uint64_t replay_offset = 0;  // room for the replay log of asynchronous commit
-  std::uint64_t replay_size = 0;
+  std::uint64_t replay_offset = 0;  // of the replay records
+  std::uint64_t replay_size = 0;    // of the replay log's pages
   std::uint32_t op_count = 0;
   std::uint32_t handle_count = 0;
 };
@@ -273,9 +335,15 @@ struct fs_arena {
   inode_range_record inode_ranges[2];
   receive_cell receive;
   fs_counters counters;
+  invalidation_record invalidation;
+  atomic_u64 evictions_done;  // sequence of the last eviction_cell that was acted upon
+  atomic_u32 replays_used_end;  // replay records from here on were never used
+  // Directories of which changes were lost: their next fsync says EIO, once. 0: free.
+  std::array<atomic_u64, lost_directory_count> lost_directories;
   alignas(4096) op_slot ops[op_slot_count];
   alignas(4096) handle_slot handles[handle_count];
-  alignas(4096) std::byte replay_log[std::size_t{256} << 20];
+  alignas(4096) replay_slot replays[replay_count];
+  alignas(4096) std::byte replay_log[std::size_t{replay_page_count} * replay_page_size];
 };
 
 // ---- the shared arena -----------------------------------------------------------------------
@@ -322,8 +390,25 @@ struct alignas(64) downcall_slot {
   downcall_cell cells[2];
 };
 
+// Written by the core: the server has forgotten this mount. The front end drops the replay records,
+// notes what was lost, stores `sequence` in fs_arena::evictions_done and rings; until then no core
+// begins a new session.
+struct eviction_cell {
+  std::uint32_t crc = 0;  // over everything behind it
+  std::uint32_t index = 0;
+  std::uint64_t sequence = 0;  // 1 more than the one before, in the life of the arena
+  std::uint64_t kept_through = 0;  // changes up to this transno are not lost
+  std::array<char, 128> text{};    // why, zero-terminated
+};
+struct alignas(64) eviction_slot {
+  atomic_u64 control{0};  // state: 1 once written
+  std::byte pad[56];
+  eviction_cell cells[2];
+};
+
 // What the core tells about itself. Written by the core; the front end resets `path_up` while no
-// core is attached. Lies harm only the mount's speed and what `tangelo status` says.
+// core is attached. What it says of the server is believed: a too high last_committed would empty
+// the replay log.
 struct alignas(4096) core_page {
   atomic_u32 import_state{0};
   atomic_u32 connection_count{0};
@@ -336,6 +421,8 @@ struct alignas(4096) core_page {
   atomic_u32 last_down_reason{0};
   std::array<atomic_u64, 8> address{};    // text, zero-padded
   std::array<atomic_u64, 16> last_text{};  // what the server said last, zero-padded
+  atomic_u64 lease_until_ns{0};  // CLOCK_BOOTTIME; 0: there was none yet
+  eviction_slot eviction;
 };
 
 inline constexpr std::size_t data_slots_size = [] {
@@ -366,6 +453,12 @@ constexpr bool is_valid(const slot_ref& ref) noexcept {
   if (kind >= slot_class_count) return false;
   if (ref.kind == slot_class::none) return ref.size == 0;
   return ref.index < slot_shapes[kind].count && ref.size <= slot_shapes[kind].size;
+}
+constexpr bool is_valid(const replay_payload& p) noexcept {
+  if (p.slot.kind != slot_class::none) return is_valid(p.slot) && p.slot.size == p.size;
+  const std::uint32_t pages = (p.size + replay_page_size - 1) / replay_page_size;
+  return p.size <= slot_shapes[static_cast<std::size_t>(slot_class::write_small)].size &&
+         p.first_page < replay_page_count && pages <= replay_page_count - p.first_page;
 }
 
 // ---- the attach dialogue ----------------------------------------------------------------------

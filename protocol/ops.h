@@ -29,6 +29,17 @@ inline constexpr std::size_t op_body_size_max = 1024;
 inline constexpr std::size_t answer_size_max = 384;
 inline constexpr std::uint64_t root_inode = 1;
 
+// Behind the body of every successful answer to an op that changes something: the server's time of
+// the change (8 bytes, wall clock ns). A replay carries it back, so that the change is the same.
+inline constexpr std::size_t answer_time_size = 8;
+inline std::int64_t time_of_answer(byte_span body) noexcept {
+  if (body.size() < answer_time_size) return 0;
+  wire_reader r(body.last(answer_time_size));
+  std::int64_t time_ns = 0;
+  r(time_ns);
+  return time_ns;
+}
+
 // Who asks. `groups` are supplementary; a body with more than group_count_max is malformed.
 struct credential {
   std::uint32_t uid = 0;

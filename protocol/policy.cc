@@ -32,11 +32,33 @@ std::uint32_t from_record(const atomic_u32& field) noexcept {
 
 bool is_on(std::uint32_t value) noexcept { return value != policy_off; }
 
+// What is none of ours, from a newer or a damaged peer, is the safe one.
+commit_mode commit_of(std::uint32_t number) noexcept {
+  switch (static_cast<commit_mode>(number)) {
+    case commit_mode::async: return commit_mode::async;
+    case commit_mode::names: return commit_mode::names;
+    case commit_mode::sync: break;
+  }
+  return commit_mode::sync;
+}
+
+outcome<void> parse_commit(std::string_view word, policy_change& change) {
+  const std::string_view value = word.substr(word.find('=') + 1);
+  for (const commit_mode m : {commit_mode::async, commit_mode::sync, commit_mode::names}) {
+    if (value != name_of(m)) continue;
+    change.commit = static_cast<std::uint32_t>(m);
+    return {};
+  }
+  return failure{problem{exit_code::usage, std::string(word) + ": not a way to commit",
+                         "write commit=async, commit=sync or commit=names"}};
+}
+
 }  // namespace
 
 std::optional<outcome<void>> parse_policy_word(std::string_view word, policy_change& change) {
   const std::size_t equals = word.find('=');
   if (equals == std::string_view::npos) return std::nullopt;
+  if (word.substr(0, equals) == "commit") return parse_commit(word, change);
   for (const field& f : fields) {
     if (word.substr(0, equals) != f.name) continue;
     const std::string_view value = word.substr(equals + 1);
@@ -62,6 +84,7 @@ std::optional<outcome<void>> parse_policy_word(std::string_view word, policy_cha
 mount_policy changed(mount_policy policy, const policy_change& change) noexcept {
   for (const field& f : fields)
     if (change.*f.change != policy_unchanged) policy.*f.value = change.*f.change;
+  if (change.commit != policy_unchanged) policy.commit = commit_of(change.commit);
   return policy;
 }
 
@@ -86,13 +109,15 @@ outcome<void> check_policy(const mount_policy& p) {
 
 mount_policy read_policy(const policy_record& r) noexcept {
   return {from_record(r.reconnect_delay), from_record(r.fast_io_fail_tmo),
-          from_record(r.dev_loss_tmo)};
+          from_record(r.dev_loss_tmo),
+          commit_of(r.commit.load(std::memory_order_relaxed))};
 }
 
 void write_policy(policy_record& r, const mount_policy& p) noexcept {
   r.reconnect_delay.store(to_record(p.reconnect_delay), std::memory_order_relaxed);
   r.fast_io_fail_tmo.store(to_record(p.fast_io_fail_tmo), std::memory_order_relaxed);
   r.dev_loss_tmo.store(to_record(p.dev_loss_tmo), std::memory_order_relaxed);
+  r.commit.store(static_cast<std::uint32_t>(p.commit), std::memory_order_relaxed);
 }
 
 std::string policy_text(std::uint32_t value) {

@@ -7,6 +7,10 @@
 //   dev_loss_tmo       until all are, whatever became of them
 // Each is a number of seconds or off. By default all are off: the mount waits for ever (callers can
 // be killed), and the pauses between rounds grow from 0.2 s to 5 s.
+//
+// The commit mode says when a change is answered: as soon as the server has made it (async, the
+// default: fsync and O_SYNC wait until it is durable), or when it is durable (sync). With names,
+// changes of names (dirsync) are answered when they are durable, data as in async.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +24,22 @@
 
 namespace tangelo {
 
+enum class commit_mode : std::uint8_t { async = 0, sync = 1, names = 2 };
+constexpr std::string_view name_of(commit_mode m) noexcept {
+  switch (m) {
+    using enum commit_mode;
+    case async: return "async";
+    case sync: return "sync";
+    case names: return "names";
+  }
+  return {};
+}
+
 struct mount_policy {
   std::uint32_t reconnect_delay = policy_off;
   std::uint32_t fast_io_fail_tmo = policy_off;
   std::uint32_t dev_loss_tmo = policy_off;
+  commit_mode commit = commit_mode::async;
   bool operator==(const mount_policy&) const = default;
 };
 

@@ -22,13 +22,21 @@ inline byte_span covered_bytes(const op_cell& c) noexcept {
 inline byte_span covered_bytes(const downcall_cell& c) noexcept {
   return object_bytes(c).subspan(4, downcall_cell_fixed_size - 4 + c.body_size);
 }
+inline byte_span covered_bytes(const replay_cell& c) noexcept {
+  return object_bytes(c).subspan(4, replay_cell_fixed_size - 4 + c.body_size);
+}
 inline byte_span covered_bytes(const handle_cell& c) noexcept { return object_bytes(c).subspan(4); }
+inline byte_span covered_bytes(const eviction_cell& c) noexcept {
+  return object_bytes(c).subspan(4);
+}
 
 inline bool has_sane_size(const op_cell& c) noexcept { return c.body_size <= op_body_size_max; }
 inline bool has_sane_size(const downcall_cell& c) noexcept {
   return c.body_size <= answer_size_max;
 }
-inline bool has_sane_size(const handle_cell&) noexcept { return true; }
+inline bool has_sane_size(const replay_cell& c) noexcept {
+  return c.body_size <= op_body_size_max;
+}
 
 // Bytes of a cell worth copying: the fixed part and what of the body is used.
 template <class Cell>
@@ -68,18 +76,13 @@ bool copy_record(const Slot& slot, control_word& word, Cell& out) noexcept {
   const std::uint64_t before = slot.control.load(std::memory_order_acquire);
   word = control_word::unpack(before);
   const Cell& cell = slot.cells[word.cell];
-  std::memcpy(static_cast<void*>(&out), &cell, sizeof(Cell) - sizeof(out.body));
-  if (!has_sane_size(out)) return false;
-  std::memcpy(out.body, cell.body, out.body_size);
-  std::atomic_thread_fence(std::memory_order_acquire);
-  if (slot.control.load(std::memory_order_relaxed) != before) return false;
-  return crc32c(covered_bytes(out)) == out.crc;
-}
-
-inline bool copy_record(const handle_slot& slot, control_word& word, handle_cell& out) noexcept {
-  const std::uint64_t before = slot.control.load(std::memory_order_acquire);
-  word = control_word::unpack(before);
-  std::memcpy(static_cast<void*>(&out), &slot.cells[word.cell], sizeof out);
+  if constexpr (requires { out.body; }) {
+    std::memcpy(static_cast<void*>(&out), &cell, sizeof(Cell) - sizeof(out.body));
+    if (!has_sane_size(out)) return false;
+    std::memcpy(out.body, cell.body, out.body_size);
+  } else {
+    std::memcpy(static_cast<void*>(&out), &cell, sizeof out);
+  }
   std::atomic_thread_fence(std::memory_order_acquire);
   if (slot.control.load(std::memory_order_relaxed) != before) return false;
   return crc32c(covered_bytes(out)) == out.crc;

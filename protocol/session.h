@@ -16,9 +16,9 @@ namespace tangelo {
 
 namespace feature {
 inline constexpr std::uint64_t eager_payload = 1;  // payload in may follow a CALL unasked
-inline constexpr std::uint64_t async_commit = 2;   // reserved: answers before commit
+inline constexpr std::uint64_t async_commit = 2;   // changes may be answered before their commit
 inline constexpr std::uint64_t protection = 4;     // reserved: protection information
-inline constexpr std::uint64_t known = eager_payload;
+inline constexpr std::uint64_t known = eager_payload | async_commit;
 }  // namespace feature
 
 using nonce256 = std::array<std::byte, 32>;
@@ -126,12 +126,25 @@ struct connect_ack_body {
   std::uint32_t lease_ms = 0;
   std::uint32_t window_left_ms = 0;
   std::string_view text;  // for a person, when denied
+  // evicted: this client's changes up to this transno are in the store for good; 0: none that the
+  // server knows of
+  std::uint64_t kept_through = 0;
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
     v(s.verdict), v(s.credits), v(s.retry_ms), v(s.cookie), v(s.boot_generation);
     v(s.last_committed), v(s.features), v(s.slots), v(s.lease_ms), v(s.window_left_ms);
-    v.text(s.text);
+    v.text(s.text), v(s.kept_through);
+  }
+};
+
+// ADVICE: the volume that was asked for in HELLO is served here from now on.
+struct advice_body {
+  std::uint64_t boot_generation = 0;
+
+  template <class Self, class V>
+  static void fields(Self& s, V& v) {
+    v(s.boot_generation);
   }
 };
 

@@ -86,7 +86,7 @@ struct policy_change {
   std::uint32_t reconnect_delay = policy_unchanged;
   std::uint32_t fast_io_fail_tmo = policy_unchanged;
   std::uint32_t dev_loss_tmo = policy_unchanged;
-  std::uint32_t reserved = 0;
+  std::uint32_t commit = policy_unchanged;  // or a commit_mode (policy.h)
 };
 
 struct control_request {

@@ -41,12 +41,14 @@ struct alignas(64) process_record {
   atomic_u64 start_ticks{0}; // field 22 of /proc/PID/stat: with the pid it names one process
 };
 
-// How long callers wait while the path to the server is down. Read and written by protocol/policy.h
-// only. Each is 0 for off, or seconds + 1: memory that nobody has written says off.
+// How long callers wait while the path to the server is down, and when changes are answered. Read
+// and written by protocol/policy.h only. Each time is 0 for off, or seconds + 1: memory that nobody
+// has written says off, and commit = async.
 struct alignas(64) policy_record {
   atomic_u32 reconnect_delay{0};
   atomic_u32 fast_io_fail_tmo{0};
   atomic_u32 dev_loss_tmo{0};
+  atomic_u32 commit{0};  // commit_mode
 };
 
 struct alignas(4096) watchdog_page {

@@ -9,6 +9,9 @@
 //   CALL            ->           one operation in a session slot
 //                   <- DATA ...  payload of a read, placed by transfer tag (TCP)
 //                   <- REPLY
+//                   <- EARLY_REPLY  a call still runs: its deadline begins anew
+//                   <- COMMIT_NOTE  last_committed has moved, and nothing else is to be said
+//                   <- ADVICE       the volume is served here now: connect at once
 //   PING            <->  PONG    lease, last_committed
 //   GOODBYE         <->          orderly close
 //
@@ -191,7 +194,9 @@ struct wire_header {
   std::uint16_t slot = 0;                // 44
   opcode op = opcode::none;              // 46
   std::uint64_t transno = 0;             // 48  call: 0, or that of a replay; reply: assigned
-  std::uint64_t ack = 0;                 // 56  reply, pong: last_committed
+  // 56  reply, pong, commit_note: last_committed; call: the highest the client has seen; call with
+  // REPLAY: transno of the replay before it in this pass, 0 for the first
+  std::uint64_t ack = 0;
   std::uint16_t credits = 0;             // 64  call: wanted; reply: granted, absolute
   std::uint8_t read_chunk_count = 0;     // 66  chunks the server reads from (payload in)
   std::uint8_t write_chunk_count = 0;    // 67  chunks the server writes to (payload out)
@@ -213,12 +218,12 @@ struct call_extension {
   std::uint32_t credential_ref = 0;  // 0: the credential leads the body
   std::uint32_t body_size = 0;
   std::uint64_t trace_id = 0;
-  std::uint64_t reserved = 0;
+  std::int64_t replay_time_ns = 0;  // of a REPLAY: when the change was made, by its first answer
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
     v(s.relative_deadline_ms), v(s.attempt), v(s.protection_type), v(s.key_id);
-    v(s.credential_ref), v(s.body_size), v(s.trace_id), v(s.reserved);
+    v(s.credential_ref), v(s.body_size), v(s.trace_id), v(s.replay_time_ns);
   }
 };
 
@@ -227,7 +232,7 @@ struct reply_extension {
   std::uint32_t service_us = 0;
   std::uint32_t estimate_ms = 0;
   std::uint32_t body_size = 0;
-  std::uint32_t retry_after_ms = 0;
+  std::uint32_t retry_after_ms = 0;  // early_reply: the new deadline, from its arrival
   std::uint32_t payload_size = 0;  // bytes of payload out, inline or placed
   std::uint64_t boot_generation = 0;
 

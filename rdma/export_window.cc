@@ -108,7 +108,7 @@ void export_core::check_leaving(const client_ref& c) {
     }
     check_window(*c->volume);
   };
-  c->volume->fs->forget_client(c->key, forgotten);
+  c->volume->fs->forget_client(c->key, false, forgotten);
 }
 
 }  // namespace tangelo

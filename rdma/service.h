@@ -42,6 +42,9 @@ struct reply_record {
 struct client_record {
   client_key key;
   bool awaited = false;  // held opens, locks or uncommitted answers: a recovery window waits for it
+  // Written off: it may come back only without claims. `highest_transno` of its changes are kept.
+  bool tombstone = false;
+  std::uint64_t highest_transno = 0;  // of all its changes that are in the store
   std::vector<reply_record> replies;
 };
 
@@ -63,6 +66,9 @@ class inbound_call {
   opcode op = opcode::none;
   std::uint16_t flags = 0;        // message_flag bits of the call
   std::uint64_t transno = 0;      // of a replay: the one it was first answered with
+  std::int64_t replay_time_ns = 0;  // of a replay: the time it was first made at
+  // A change may be completed as soon as it is written, before it is durable. Else after commit.
+  bool early_answer = false;
   byte_span body;                 // valid until complete()
   mutable_byte_span payload_in;   // page-aligned, complete; valid until complete()
   mutable_byte_span payload_out;  // page-aligned room for the answer's payload; until complete()
@@ -75,8 +81,16 @@ class service {
   virtual ~service() = default;
   virtual id128 target_id() const = 0;
   virtual std::uint64_t boot_generation() const = 0;
+  // The low-water mark: every change answered with a transno up to it is durable. It stands still
+  // while the recovery window is open: replays of one client may lie above what another has still
+  // to replay. After it has moved, and it moves within 50 ms of an early answer, the watcher is
+  // called (never from inside execute()).
   virtual std::uint64_t last_committed() const = 0;
-  // Executes a call; an M op's complete() comes after its commit (commit = sync).
+  virtual void watch_commits(std::function<void()> watcher) = 0;
+  // Executes a call. A replay (message_flag::replay) is executed under its old transno, with its
+  // old time, and opens no handle: opens are claimed afterwards. Its transno is above all of this
+  // client's that were executed before. Whatever is uncommitted of other clients and shows in an
+  // answer is committed before complete().
   virtual void execute(inbound_call& call) = 0;
   // `call` was answered from its reply record, with `answer`: what it did to volatile state (create
   // opens a handle) may have been forgotten in a restart and is done again.
@@ -86,9 +100,19 @@ class service {
   // Makes the client known durably, before its first mutation is executed; `done` after commit.
   // Older incarnations of the same client_id are forgotten with it: records, opens, claims.
   virtual void remember_client(const client_key& key, std::function<void(error_code)> done) = 0;
-  // Forgets it durably: its handles are released, its reply records removed.
-  virtual void forget_client(const client_key& key, std::function<void(error_code)> done) = 0;
-  // The recovery window has closed: orphans that nobody re-claimed may be removed.
+  // Forgets it durably: its handles are released, its reply records removed, and what it changed is
+  // committed (`done` comes after that). With `tombstone` the store remembers that it was written
+  // off, and up to where its changes are kept, until remember_client() or the next forget_client().
+  virtual void forget_client(const client_key& key, bool tombstone,
+                             std::function<void(error_code)> done) = 0;
+  // Durably: may it hold anything that a recovery window has to wait for? Set before the first open
+  // or early answer, cleared when it holds nothing and nothing of it is uncommitted.
+  virtual void set_awaited(const client_key& key, bool awaited,
+                           std::function<void(error_code)> done) = 0;
+  // Has it files open here?
+  virtual bool has_opens(const client_key& key) const = 0;
+  // The recovery window has closed: last_committed passes all transnos of earlier boots (durably
+  // with the next commit), and orphans that nobody re-claimed may be removed.
   virtual void recovery_ended() = 0;
 };
 

@@ -41,6 +41,10 @@ session_core::~session_core() {
   for (timer_id t : {attempt_timer_, retry_timer_, health_timer_, stop_timer_}) time_.cancel(t);
 }
 
+void session_core::invalidated() {
+  if (machine_.state() == import_state::evicted) step(import_event::invalidated);
+}
+
 void session_core::start() { step(import_event::start); }
 
 void session_core::stop(std::function<void()> done) {
@@ -182,8 +186,7 @@ void session_core::fulfil(flush_wish wish) {
       return;
     case flush_wish::evict:
       drop_everything();
-      events_.on_evicted();
-      if (machine_.state() == import_state::evicted) step(import_event::invalidated);
+      events_.on_evicted(0);
       return;
     case flush_wish::end:
       if (stop_done_ != nullptr) time_.post(std::exchange(stop_done_, nullptr));

@@ -39,9 +39,17 @@ struct outbound_call {
   std::uint64_t xid = 0;
   opcode op = opcode::none;
   std::uint16_t attempt = 1;       // > 1: an earlier core may have sent it: RESENT
+  std::uint16_t flags = 0;         // message_flag::need_commit, commit_soon
   byte_span body;                  // the encoded call body
   mutable_byte_span payload_in;    // what the server is to read (a write's bytes); not changed
   mutable_byte_span payload_out;   // where the server may write (a read's bytes)
+};
+
+// An answered mutation that is to be made again, as it was.
+struct replay_entry {
+  outbound_call call;
+  std::uint64_t transno = 0;
+  std::int64_t time_ns = 0;  // of the change, by the server's clock
 };
 
 struct inbound_reply {
@@ -59,25 +67,31 @@ class session_events {
   virtual ~session_events() = default;
   virtual void on_reply(const inbound_reply& reply) noexcept = 0;
   virtual void on_import_state(import_state state) noexcept = 0;
-  // The server has forgotten us: every call not answered yet is over, its fate unknown.
-  virtual void on_evicted() noexcept = 0;
+  // Answered changes up to `transno` are durable: they need no replay any more.
+  virtual void on_committed(std::uint64_t transno) noexcept = 0;
+  // The server has forgotten us: every call not answered yet is over, its fate unknown. What was
+  // answered with a transno above `kept_through` is lost. The session stays EVICTED until
+  // client_session::invalidated() says that nothing of it will be claimed again.
+  virtual void on_evicted(std::uint64_t kept_through) noexcept = 0;
+  // A replay was refused: what it changed is lost. The recovery goes on.
+  virtual void on_replay_failed(const replay_entry& entry, error_code status) noexcept = 0;
 };
 
 // Reads the replay records and open handles of the arena; an empty source is a client that answers
 // nothing before it is committed and holds nothing.
-struct replay_entry {
-  outbound_call call;
-  std::uint64_t transno = 0;
-};
 class replay_source {
  public:
   virtual ~replay_source() = default;
-  // The uncommitted answered mutation with the lowest transno above `after`; false: none left.
+  // False while an answer that was given to the owner may not be in the records yet. Recovery waits
+  // for it, asking again every millisecond.
+  virtual bool settled() const = 0;
+  // The answered mutation with the lowest transno above `after`; false: none left.
   virtual bool next_replay(std::uint64_t after, replay_entry& out) = 0;
   // The open handle with the lowest handle number above `after`; false: none left.
   virtual bool next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& inode,
                          std::uint32_t& open_flags) = 0;
-  virtual std::uint32_t held() const = 0;  // held_state bits
+  // held_state bits; uncommitted: there is a replay with a transno above `last_committed`.
+  virtual std::uint32_t held(std::uint64_t last_committed) const = 0;
 };
 
 // Every time the session waits for; tests make them small.
@@ -121,6 +135,9 @@ struct session_status {
   std::size_t delayed = 0;
   std::uint32_t credits = 0;
   std::uint64_t epoch = 0;
+  // CLOCK_BOOTTIME: until when the server gives away nothing that we rely on; counted from the
+  // sending of the newest call or PING that was answered.
+  std::uint64_t lease_until_ns = 0;
   std::uint64_t resent = 0;         // calls sent again on another connection
   std::uint64_t stale_replies = 0;  // replies nobody waited for
   std::uint64_t evictions = 0;
@@ -137,6 +154,8 @@ class client_session {
   // Begins to connect; calls may be submitted before.
   virtual void start() = 0;
   virtual void submit(const outbound_call& call) = 0;
+  // After on_evicted(): records of the lost session are gone, a new one may begin.
+  virtual void invalidated() = 0;
   // Says GOODBYE (the server forgets this client) if connected and ends; `done` within 1 s.
   virtual void stop(std::function<void()> done) = 0;
   virtual session_status status() const = 0;

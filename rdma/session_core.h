@@ -47,6 +47,7 @@ class session_core final : public client_session {
 
   void start() override;
   void submit(const outbound_call& call) override;
+  void invalidated() override;
   void stop(std::function<void()> done) override;
   session_status status() const override;
   void set_back_off_max_ns(std::uint64_t ns) override { options_.timings.back_off_max_ns = ns; }
@@ -116,7 +117,7 @@ class session_core final : public client_session {
   import_event judge_later(const connect_ack_body& ack);
   bool contradicts(const connect_ack_body& ack);
   bool mutation_was_sent() const noexcept;
-  std::uint32_t held() const { return forget_held_ ? 0 : replay_.held(); }
+  std::uint32_t held() const { return forget_held_ ? 0 : replay_.held(last_committed_); }
 
   // session_calls.cc
   wire_header call_header(const outbound_call& call) const;

@@ -105,7 +105,12 @@ class volume final : public service {
   void answered_again(const inbound_call& call, byte_span answer) override;
   std::vector<client_record> load_clients() override;
   void remember_client(const client_key& key, std::function<void(error_code)> done) override;
-  void forget_client(const client_key& key, std::function<void(error_code)> done) override;
+  void watch_commits(std::function<void()> watcher) override { watcher_ = std::move(watcher); }
+  void forget_client(const client_key& key, bool tombstone,
+                     std::function<void(error_code)> done) override;
+  void set_awaited(const client_key& key, bool awaited,
+                   std::function<void(error_code)> done) override;
+  bool has_opens(const client_key& key) const override;
   void recovery_ended() override;
 
   // Flushes the objects and removes the redo records; `done` when no work is left. No calls may
@@ -232,6 +237,7 @@ class volume final : public service {
   sharing sharing_;
   std::set<client_key, client_less> known_;
   std::unordered_set<std::uint64_t> orphans_;
+  std::function<void()> watcher_;
   bool recovered_ = false;  // no client can re-claim anything any more
 
   std::multimap<std::uint64_t, operation*> waiting_;  // by the transno they wait for

@@ -150,7 +150,13 @@ void volume::remember_client(const client_key& key, std::function<void(error_cod
       std::move(done));
 }
 
-void volume::forget_client(const client_key& key, std::function<void(error_code)> done) {
+void volume::set_awaited(const client_key&, bool, std::function<void(error_code)> done) {
+  done(error_code::ok);
+}
+
+bool volume::has_opens(const client_key&) const { return true; }
+
+void volume::forget_client(const client_key& key, bool, std::function<void(error_code)> done) {
   begin_own(
       [this, key](operation& o, transaction& t) {
         const std::string name = client_record_key(key.client_id);

@@ -92,13 +92,19 @@ class counter_service final : public service {
     ++remembered;
     time_.call_after(delay_ns, [done] { done(error_code::ok); });
   }
-  void forget_client(const client_key& key, std::function<void(error_code)> done) override {
+  void watch_commits(std::function<void()> watcher) override { watch = std::move(watcher); }
+  void set_awaited(const client_key&, bool, std::function<void(error_code)> done) override {
+    done(error_code::ok);
+  }
+  bool has_opens(const client_key&) const override { return true; }
+  void forget_client(const client_key& key, bool, std::function<void(error_code)> done) override {
     std::erase_if(store_.clients, [&](const client_record& r) { return r.key == key; });
     ++forgotten;
     time_.call_after(delay_ns, [done] { done(error_code::ok); });
   }
   void recovery_ended() override { ++windows_ended; }
 
+  std::function<void()> watch;  // called by tests
   std::uint64_t delay_ns = 50 * ns_per_us;
   bool awaited = false;
   bool hold_all = false;
@@ -201,7 +207,13 @@ class test_client final : public session_events, public replay_source {
     if (after_reply) after_reply(*c);
   }
   void on_import_state(import_state state) noexcept override { states.push_back(state); }
-  void on_evicted() noexcept override { ++evictions; }
+  void on_committed(std::uint64_t) noexcept override {}
+  void on_replay_failed(const replay_entry&, error_code) noexcept override {}
+  void on_evicted(std::uint64_t) noexcept override {
+    ++evictions;
+    session->invalidated();
+  }
+  bool settled() const override { return true; }
   bool next_replay(std::uint64_t after, replay_entry& out) override {
     for (const replay_entry& e : replays) {
       if (e.transno <= after) continue;
@@ -219,7 +231,7 @@ class test_client final : public session_events, public replay_source {
     open_flags = 0;
     return true;
   }
-  std::uint32_t held() const override {
+  std::uint32_t held(std::uint64_t) const override {
     return (opens.empty() ? 0 : held_state::opens) |
            (replays.empty() ? 0 : held_state::uncommitted);
   }

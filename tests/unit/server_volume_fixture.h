@@ -98,7 +98,7 @@ class volume_fixture : public ::testing::Test {
   }
   void forget(const client_key& c) {
     std::optional<error_code> done;
-    volume_->forget_client(c, [&done](error_code e) { done = e; });
+    volume_->forget_client(c, false, [&done](error_code e) { done = e; });
     settle();
     EXPECT_EQ(done, error_code::ok);
   }
