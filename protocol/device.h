@@ -45,10 +45,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <string_view>
 #include <type_traits>
 
+#include "protocol/core_page.h"
+#include "protocol/data_slots.h"
 #include "protocol/ops.h"
+#include "protocol/replay_records.h"
 #include "protocol/watchdog_page.h"
 #include "protocol/wire.h"
 
@@ -61,45 +63,7 @@ inline constexpr std::uint32_t op_slot_count = 16384;    // = session slots
 inline constexpr std::uint32_t op_offered_count_max = 1024;
 inline constexpr std::uint32_t handle_count = 65536;
 inline constexpr std::uint32_t ring_entry_count = 4096;  // a power of two, > offered + controls
-inline constexpr std::uint32_t replay_count = 16384;
-inline constexpr std::uint32_t replay_page_size = 4096;
-inline constexpr std::uint32_t replay_page_count = 65536;
 inline constexpr std::uint32_t lost_directory_count = 256;
-
-// ---- data slots (shared arena) ------------------------------------------------------------
-
-enum class slot_class : std::uint8_t {
-  none = 0,
-  write_large = 1,  // 1 MiB, read from the kernel straight into it
-  read_large = 2,   // 1 MiB
-  directory = 3,    // 128 KiB
-  write_small = 4,  // 64 KiB
-  read_small = 5,   // 64 KiB
-};
-inline constexpr std::size_t slot_class_count = 6;
-
-struct slot_class_shape {
-  std::uint32_t count;
-  std::uint32_t size;    // bytes that hold payload
-  std::uint32_t stride;  // bytes from one slot to the next
-};
-// A large write slot has one page more than its payload: the tail of a request that is not a
-// write may be longer than 1 MiB by its header.
-inline constexpr std::array<slot_class_shape, slot_class_count> slot_shapes{{
-    {0, 0, 0},
-    {64, 1u << 20, (1u << 20) + 4096},
-    {64, 1u << 20, 1u << 20},
-    {16, 128u << 10, 128u << 10},
-    {512, 64u << 10, 64u << 10},
-    {512, 64u << 10, 64u << 10},
-}};
-
-struct slot_ref {
-  slot_class kind = slot_class::none;
-  std::uint8_t reserved = 0;
-  std::uint16_t index = 0;
-  std::uint32_t size = 0;  // of the payload, or the room for it
-};
 
 // ---- control words ------------------------------------------------------------------------
 
@@ -190,49 +154,6 @@ struct alignas(64) handle_slot {
   std::byte pad[56];
   handle_cell cells[2];
 };
-
-// ---- the replay log (fs arena, written by the front end) -------------------------------------
-
-// Where the bytes that go with a replay are: in pages of the log, or, if they are more than a small
-// slot holds, in the data slot that they came in, which stays taken.
-struct replay_payload {
-  slot_ref slot;                 // kind none: in the log
-  std::uint32_t first_page = 0;  // of the log
-  std::uint32_t size = 0;        // bytes; 0: there are none
-};
-
-// A mutation that was answered before it was durable: the call as it is to be made again. It is
-// written before the kernel hears the answer, and goes when last_committed has passed it. `body` is
-// the call's, with the server's choices in it (the offset of an append).
-struct replay_cell {
-  std::uint32_t crc = 0;  // over everything behind it, up to body_size bytes of body
-  std::uint32_t index = 0;
-  std::uint64_t transno = 0;
-  std::int64_t time_ns = 0;  // of the change, by the server's clock
-  std::uint64_t xid = 0;
-  std::uint32_t slot = 0;
-  std::uint32_t slot_seq = 0;
-  opcode op = opcode::none;
-  std::uint16_t body_size = 0;
-  std::uint32_t reserved = 0;
-  std::uint64_t inode = 0;   // what it changed: the file or, of a change of names, the directory
-  std::uint64_t inode2 = 0;  // the other directory of a rename, or what was made; 0: none
-  replay_payload payload;
-  std::byte body[op_body_size_max];
-};
-static_assert(std::is_trivially_copyable_v<replay_cell>);
-inline constexpr std::size_t replay_cell_fixed_size = offsetof(replay_cell, body);
-
-enum class replay_state : std::uint8_t { free = 0, kept = 1 };
-struct alignas(64) replay_slot {
-  atomic_u64 control{0};  // state: replay_state
-  std::byte pad[56];
-  replay_cell cells[2];
-};
-
-// True for a payload that lies within the log or names an existing slot.
-constexpr bool is_valid(const slot_ref& ref) noexcept;
-constexpr bool is_valid(const replay_payload& p) noexcept;
 
 // ---- the rest of the fs arena ---------------------------------------------------------------
 
@@ -337,6 +258,7 @@ struct fs_arena {
   fs_counters counters;
   invalidation_record invalidation;
   atomic_u64 evictions_done;  // sequence of the last eviction_cell that was acted upon
+  atomic_u64 replay_failures_done;  // of the last replay_failure_cell
   atomic_u32 replays_used_end;  // replay records from here on were never used
   // Directories of which changes were lost: their next fsync says EIO, once. 0: free.
   std::array<atomic_u64, lost_directory_count> lost_directories;
@@ -390,47 +312,6 @@ struct alignas(64) downcall_slot {
   downcall_cell cells[2];
 };
 
-// Written by the core: the server has forgotten this mount. The front end drops the replay records,
-// notes what was lost, stores `sequence` in fs_arena::evictions_done and rings; until then no core
-// begins a new session.
-struct eviction_cell {
-  std::uint32_t crc = 0;  // over everything behind it
-  std::uint32_t index = 0;
-  std::uint64_t sequence = 0;  // 1 more than the one before, in the life of the arena
-  std::uint64_t kept_through = 0;  // changes up to this transno are not lost
-  std::array<char, 128> text{};    // why, zero-terminated
-};
-struct alignas(64) eviction_slot {
-  atomic_u64 control{0};  // state: 1 once written
-  std::byte pad[56];
-  eviction_cell cells[2];
-};
-
-// What the core tells about itself. Written by the core; the front end resets `path_up` while no
-// core is attached. What it says of the server is believed: a too high last_committed would empty
-// the replay log.
-struct alignas(4096) core_page {
-  atomic_u32 import_state{0};
-  atomic_u32 connection_count{0};
-  atomic_u64 boot_generation{0};
-  atomic_u64 last_committed{0};
-  atomic_u64 beats{0};     // as in fs_pulse
-  atomic_u32 path_up{0};   // 1: the import is FULL, ops are wanted
-  atomic_u32 sending{0};
-  atomic_u32 delayed{0};
-  atomic_u32 last_down_reason{0};
-  std::array<atomic_u64, 8> address{};    // text, zero-padded
-  std::array<atomic_u64, 16> last_text{};  // what the server said last, zero-padded
-  atomic_u64 lease_until_ns{0};  // CLOCK_BOOTTIME; 0: there was none yet
-  eviction_slot eviction;
-};
-
-inline constexpr std::size_t data_slots_size = [] {
-  std::size_t n = 0;
-  for (const slot_class_shape& s : slot_shapes) n += std::size_t{s.count} * s.stride;
-  return n;
-}();
-
 struct shared_arena {
   alignas(4096) arena_header header;
   core_page core;
@@ -439,27 +320,6 @@ struct shared_arena {
   alignas(4096) downcall_slot downcalls[op_slot_count];
   alignas(4096) std::byte slots[data_slots_size];
 };
-
-// Where slot `index` of `kind` begins in shared_arena::slots; the caller has checked both.
-constexpr std::size_t slot_offset(slot_class kind, std::uint32_t index) noexcept {
-  std::size_t n = 0;
-  for (std::size_t k = 0; k < static_cast<std::size_t>(kind); ++k)
-    n += std::size_t{slot_shapes[k].count} * slot_shapes[k].stride;
-  return n + std::size_t{index} * slot_shapes[static_cast<std::size_t>(kind)].stride;
-}
-// True for a reference that names an existing slot and no more bytes than it has.
-constexpr bool is_valid(const slot_ref& ref) noexcept {
-  const auto kind = static_cast<std::size_t>(ref.kind);
-  if (kind >= slot_class_count) return false;
-  if (ref.kind == slot_class::none) return ref.size == 0;
-  return ref.index < slot_shapes[kind].count && ref.size <= slot_shapes[kind].size;
-}
-constexpr bool is_valid(const replay_payload& p) noexcept {
-  if (p.slot.kind != slot_class::none) return is_valid(p.slot) && p.slot.size == p.size;
-  const std::uint32_t pages = (p.size + replay_page_size - 1) / replay_page_size;
-  return p.size <= slot_shapes[static_cast<std::size_t>(slot_class::write_small)].size &&
-         p.first_page < replay_page_count && pages <= replay_page_count - p.first_page;
-}
 
 // ---- the attach dialogue ----------------------------------------------------------------------
 

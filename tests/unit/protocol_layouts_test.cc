@@ -70,6 +70,12 @@ TEST(Layouts, TheFirstIsRefusedAndLeftAsItIs) {
   expect_refused<shared_arena_map>("layout1_shared.bin", 1);
 }
 
+// Before changes were answered ahead of their commit: it has no replay log.
+TEST(Layouts, TheSecondIsRefusedAndLeftAsItIs) {
+  expect_refused<fs_arena_map>("layout2_front_end.bin", 2);
+  expect_refused<shared_arena_map>("layout2_shared.bin", 2);
+}
+
 TEST(Layouts, EveryOlderOneHasAnImage) {
   for (std::uint32_t version = 1; version < arena_layout_version; ++version)
     EXPECT_FALSE(bytes_of_file("layout" + std::to_string(version) + "_front_end.bin").empty());
