@@ -32,13 +32,14 @@ session_core::session_core(session_options options, provider& fabric, scheduler&
       replay_(replay),
       random_(options_.seed),
       boot_generation_(options_.last_boot_generation),
-      last_committed_(options_.last_committed) {
+      last_committed_(boot_generation_ != 0 ? options_.last_committed : 0),
+      forget_held_(boot_generation_ == 0) {
   CHECK(!options_.addresses.empty());
   for (const std::string& a : options_.addresses) addresses_.push_back({a});
 }
 
 session_core::~session_core() {
-  for (timer_id t : {attempt_timer_, retry_timer_, health_timer_, stop_timer_}) time_.cancel(t);
+  for (timer_id t : {attempt_timer_, retry_timer_, health_timer_, settle_timer_, stop_timer_}) time_.cancel(t);
 }
 
 void session_core::invalidated() {
@@ -65,7 +66,10 @@ session_status session_core::status() const {
   s.delayed = call_count_ - sent_before_count_;
   s.credits = current_ != nullptr ? current_->wire().granted() : 0;
   s.epoch = current_ != nullptr ? current_->epoch() : 0;
+  s.lease_until_ns = lease_until_ns_;
   s.resent = resent_;
+  s.replayed = replayed_;
+  s.replays_refused = replays_refused_;
   s.stale_replies = stale_replies_;
   s.evictions = evictions_;
   s.history = machine_.history();
@@ -97,15 +101,17 @@ void session_core::perform(import_action action) {
     using enum import_action;
     case none:
     case never: return;
-    case connect: when_flushed(flush_wish::attempt); return;
+    case connect:
+      drop_link(last_reason_);  // one that waited for ADVICE
+      when_flushed(flush_wish::attempt);
+      return;
     case say_hello: send_hello(); return;
     case start_replay:
-      replay_cursor_ = 0;
-      replay_resumed_ = false;
-      [[fallthrough]];
     case resume_replay:
       replays_.clear();
-      replay_sent_ = replay_cursor_;
+      replay_resumed_ = action == resume_replay;
+      replay_sent_ = std::max(replay_cursor_, last_committed_);
+      replay_before_ = 0;
       fill_replays();
       return;
     case reclaim_opens:
@@ -124,8 +130,11 @@ void session_core::perform(import_action action) {
       when_flushed(flush_wish::evict);
       return;
     case schedule_retry: retry_later(); return;
-    case say_goodbye: send_goodbye(); return;
-    case close_link: drop_link(down_reason::admin); return;
+    case say_goodbye: end_session(); return;
+    case close_link:
+      send_goodbye(true);
+      drop_link(down_reason::admin);
+      return;
   }
 }
 
@@ -186,7 +195,7 @@ void session_core::fulfil(flush_wish wish) {
       return;
     case flush_wish::evict:
       drop_everything();
-      events_.on_evicted(0);
+      events_.on_evicted(kept_through_);
       return;
     case flush_wish::end:
       if (stop_done_ != nullptr) time_.post(std::exchange(stop_done_, nullptr));
@@ -197,6 +206,7 @@ void session_core::fulfil(flush_wish wish) {
 void session_core::drop_link(down_reason reason) {
   time_.cancel(std::exchange(attempt_timer_, 0));
   time_.cancel(std::exchange(health_timer_, 0));
+  time_.cancel(std::exchange(settle_timer_, 0));
   if (current_ == nullptr) return;
   last_reason_ = reason;
   current_->wire().close(reason);
@@ -248,9 +258,13 @@ void session_core::link_message(session_link& link, const message_view& message)
     case goodbye: return lose_link(down_reason::admin);
     case error: return take_error(message);
     case early_reply:
+      if (attached()) return take_early_reply(message);
+      break;
     case commit_note:
+      if (attached()) return take_commit_note(message);
+      break;
+    case advice: return take_advice(message);
     case credit:
-    case advice:
     case callback: return;  // of a newer server, or not used yet
     case hello:
     case auth:
@@ -265,13 +279,6 @@ void session_core::link_message(session_link& link, const message_view& message)
   lose_link(down_reason::protocol);
 }
 
-void session_core::take_pong(const message_view& message) {
-  ping_pending_ = false;
-  rounds_failed_ = 0;
-  tried_in_round_ = 0;
-  last_committed_ = std::max(last_committed_, message.header.ack);
-}
-
 void session_core::take_error(const message_view& message) {
   const std::optional<close_body> body = decode<close_body>(message.body);
   const error_code code = body ? error_of_wire(body->code) : error_code::protocol;
@@ -279,44 +286,35 @@ void session_core::take_error(const message_view& message) {
   if (text != last_text_)
     log_warning("import {}: {} says: {}", options_.volume, addresses_[address_index_].text, text);
   last_text_ = text;
-  if (code == error_code::evicted && attached()) return step(import_event::verdict_evicted);
+  // Evicted: the next CONNECT is told how much of what we did is kept.
   lose_link(code == error_code::denied ? down_reason::auth : down_reason::protocol);
 }
 
-void session_core::check_health() {
-  health_timer_ = 0;
-  if (!attached()) return;
-  const session_timings& t = options_.timings;
-  const std::uint64_t now = time_.now_ns();
-  const bool waiting = sent_first_ != no_slot || !replays_.empty() || !claims_.empty();
-  const std::uint64_t quiet_max = waiting ? t.ping_busy_ns : t.ping_idle_ns;
-  if (ping_pending_ && now - ping_sent_ns_ >= t.pong_wait_ns)
-    return lose_link(down_reason::timeout);
-  const bool in_service = machine_.state() == import_state::full && sent_first_ != no_slot;
-  if (in_service && now - calls_[sent_first_].sent_at_ns >= t.reply_wait_ns)
-    return lose_link(down_reason::timeout);
-  // Replays and claims are answered at once, so one that is not was lost; the window runs.
-  const import_state state = machine_.state();
-  const bool claiming = state == import_state::replay || state == import_state::replay_locks;
-  if (claiming && now - machine_.entered_ns() >= t.reply_wait_ns)
-    return lose_link(down_reason::timeout);
-  if (!ping_pending_ && now - last_heard_ns_ >= quiet_max) {
-    // So might be this, whose answer may take as long as the window; saying it twice is harmless.
-    if (state == import_state::replay_wait) send_control(message_type::replay_done, {}, 0);
-    ping_pending_ = true;
-    ping_sent_ns_ = now;
-    send_control(message_type::ping, {}, ++ping_count_);
-  }
-  health_timer_ = time_.call_after(t.health_ns, [this] { check_health(); });
+// The volume is served here from now on: the server that said `wait` has taken it over.
+void session_core::take_advice(const message_view& message) {
+  const std::optional<advice_body> body = decode<advice_body>(message.body);
+  if (!body) return lose_link(down_reason::protocol);
+  if (machine_.state() != import_state::discon) return;
+  log_info("import {}: {} serves it now, boot {}", options_.volume,
+           addresses_[address_index_].text, body->boot_generation);
+  same_address_ = true;
+  rounds_failed_ = 0;
+  time_.cancel(std::exchange(retry_timer_, 0));
+  step(import_event::retry_due);
 }
 
-void session_core::send_goodbye() {
+void session_core::send_goodbye(bool resume_ok) {
+  close_body body;
+  body.resume_ok = resume_ok ? 1 : 0;
+  std::array<std::byte, 64> bytes;
+  const std::size_t size = encode(body, bytes).value_or(0);
+  send_control(message_type::goodbye, {bytes.data(), size}, 0);
+}
+
+void session_core::end_session() {
   time_.cancel(std::exchange(retry_timer_, 0));
   if (current_ != nullptr && cookie_ != 0 && current_->wire().up()) {
-    close_body body;
-    std::array<std::byte, 64> bytes;
-    const std::size_t size = encode(body, bytes).value_or(0);
-    send_control(message_type::goodbye, {bytes.data(), size}, 0);
+    send_goodbye(false);
     stop_timer_ = time_.call_after(options_.timings.goodbye_ns, [this] {
       stop_timer_ = 0;
       lose_link(down_reason::admin);

@@ -11,6 +11,12 @@
 //   2. Events of an older epoch are dropped (conn_cnt rule).
 //   3. A reply's payload is complete in `payload_out` before on_reply.
 //   4. A call's memory is not touched after on_reply or on_evicted.
+//   5. What is replayed is replayed in the order of transnos. The cursor, below which every replay
+//      is answered, is reset by a change of the server's boot generation and by nothing else.
+//   6. last_committed is believed only of the connection, the cookie and the boot it belongs to; it
+//      is taken over before the session decides whether it holds anything uncommitted.
+//   7. A call that is neither answered nor said to be alive by its deadline ends the connection,
+//      never the call.
 #pragma once
 
 #include <cstdint>
@@ -69,11 +75,12 @@ class session_events {
   virtual void on_import_state(import_state state) noexcept = 0;
   // Answered changes up to `transno` are durable: they need no replay any more.
   virtual void on_committed(std::uint64_t transno) noexcept = 0;
-  // The server has forgotten us: every call not answered yet is over, its fate unknown. What was
-  // answered with a transno above `kept_through` is lost. The session stays EVICTED until
-  // client_session::invalidated() says that nothing of it will be claimed again.
+  // The server has forgotten us (status().last_text says why): every call not answered yet is over,
+  // its fate unknown. What was answered with a transno above `kept_through` is lost. The session
+  // stays EVICTED until client_session::invalidated() says that nothing of it will be claimed again.
   virtual void on_evicted(std::uint64_t kept_through) noexcept = 0;
-  // A replay was refused: what it changed is lost. The recovery goes on.
+  // The replay of a write was refused: those bytes are lost. The recovery goes on as soon as
+  // replay_source::settled() says that this is noted.
   virtual void on_replay_failed(const replay_entry& entry, error_code status) noexcept = 0;
 };
 
@@ -82,8 +89,9 @@ class session_events {
 class replay_source {
  public:
   virtual ~replay_source() = default;
-  // False while an answer that was given to the owner may not be in the records yet. Recovery waits
-  // for it, asking again every millisecond.
+  // False while an answer that was given to the owner may not be in the records yet, or a loss it
+  // was told of is not noted. CONNECT and every step of the replay wait for it, asking again every
+  // millisecond.
   virtual bool settled() const = 0;
   // The answered mutation with the lowest transno above `after`; false: none left.
   virtual bool next_replay(std::uint64_t after, replay_entry& out) = 0;
@@ -101,11 +109,14 @@ struct session_timings {
   std::uint64_t back_off_min_ns = 200 * ns_per_ms;  // between rounds, doubled, +-25 %
   std::uint64_t back_off_max_ns = 5 * ns_per_s;
   std::uint64_t denied_ns = 5 * ns_per_s;
-  std::uint64_t health_ns = ns_per_s;          // how often the connection is looked at
+  std::uint64_t health_ns = 500 * ns_per_ms;   // how often the connection is looked at, at least
   std::uint64_t ping_idle_ns = 5 * ns_per_s;   // silence that asks for a PING, without calls
-  std::uint64_t ping_busy_ns = 2 * ns_per_s;   // and with calls pending
-  std::uint64_t pong_wait_ns = 5 * ns_per_s;   // an unanswered PING ends the connection
-  std::uint64_t reply_wait_ns = 30 * ns_per_s; // a call without a reply although PONGs arrive
+  std::uint64_t ping_busy_ns = ns_per_s;       // and with calls pending
+  std::uint64_t pong_wait_ns = 2500 * ns_per_ms;  // an unanswered PING ends the connection
+  std::uint64_t deadline_min_ns = 5 * ns_per_s;   // of a call without payload
+  std::uint64_t deadline_max_ns = 600 * ns_per_s;
+  std::uint64_t idle_ns = 60 * ns_per_s;       // nothing to do and nothing held: IDLE
+  std::uint64_t settle_ns = ns_per_ms;         // between two questions of replay_source::settled()
   std::uint64_t goodbye_ns = 800 * ns_per_ms;  // stop() waits for the server's GOODBYE
 };
 
@@ -117,8 +128,8 @@ struct session_options {
   std::vector<std::string> addresses;  // "host:port", at least one
   std::uint64_t seed = 1;              // of the back-off jitter
   session_timings timings{};
-  // What an earlier core of this arena saw of the server; 0: it never got that far. Lets the
-  // verdicts be checked across cores, and a fresh session be told from a forgotten one.
+  // What an earlier core of this arena saw of the server; boot generation 0: it never got that far,
+  // or was evicted: then nothing is claimed, and the server empties what it still has of us.
   std::uint64_t last_boot_generation = 0;
   std::uint64_t last_committed = 0;
 };
@@ -139,6 +150,8 @@ struct session_status {
   // sending of the newest call or PING that was answered.
   std::uint64_t lease_until_ns = 0;
   std::uint64_t resent = 0;         // calls sent again on another connection
+  std::uint64_t replayed = 0;       // replays that were answered
+  std::uint64_t replays_refused = 0;
   std::uint64_t stale_replies = 0;  // replies nobody waited for
   std::uint64_t evictions = 0;
   import_machine::history_ring history{};  // the last states, oldest first
@@ -159,6 +172,8 @@ class client_session {
   // Says GOODBYE (the server forgets this client) if connected and ends; `done` within 1 s.
   virtual void stop(std::function<void()> done) = 0;
   virtual session_status status() const = 0;
+  // As in status(), for every answer.
+  virtual std::uint64_t lease_until_ns() const noexcept = 0;
   // The longest pause between rounds of connecting, from the next pause on.
   virtual void set_back_off_max_ns(std::uint64_t ns) = 0;
 };

@@ -1,5 +1,5 @@
-// The three lists. A call is queued (delayed, or to be sent again), sent, or parked (the server
-// said: later); replays and claims of open handles have their own windows while recovering.
+// The sending and the delayed list. A call is queued (delayed, or to be sent again), sent, or parked
+// (the server said: later).
 #include <algorithm>
 
 #include "base/check.h"
@@ -17,6 +17,7 @@ void session_core::submit(const outbound_call& call) {
   p.call = call;
   p.where = pending_call::phase::queued;
   ++call_count_;
+  last_work_ns_ = time_.now_ns();
   queue_.push_back(call.slot);
   if (machine_.state() == import_state::full) {
     pump();
@@ -35,7 +36,16 @@ wire_header session_core::call_header(const outbound_call& call) const {
   h.slot = call.slot;
   h.op = call.op;
   h.ack = last_committed_;
+  h.flags = call.flags & (message_flag::need_commit | message_flag::commit_soon);
   return h;
+}
+
+call_extension session_core::call_extension_of(const outbound_call& call) const {
+  call_extension e;
+  e.relative_deadline_ms = static_cast<std::uint32_t>(allowed_ns(call) / ns_per_ms);
+  e.attempt = call.attempt;
+  e.body_size = static_cast<std::uint32_t>(call.body.size());
+  return e;
 }
 
 void session_core::pump() {
@@ -58,12 +68,11 @@ void session_core::transmit(std::uint16_t slot) {
     p.sent_before = true;
     ++sent_before_count_;
   }
-  call_extension e;
-  e.attempt = p.call.attempt;
-  e.body_size = static_cast<std::uint32_t>(p.call.body.size());
+  const call_extension e = call_extension_of(p.call);
   p.tags = current_->wire().send_call(h, encode_extension(e), p.call.body, p.call.payload_in,
                                       p.call.payload_out, eager_max_);
   p.sent_at_ns = time_.now_ns();
+  p.deadline_ns = p.sent_at_ns + allowed_ns(p.call);
   p.where = pending_call::phase::sent;
   list_add(slot);
 }
@@ -74,12 +83,15 @@ void session_core::list_add(std::uint32_t slot) {
   p.next = no_slot;
   (sent_last_ == no_slot ? sent_first_ : calls_[sent_last_].next) = slot;
   sent_last_ = slot;
+  payload_in_flight_ += p.call.payload_in.size() + p.call.payload_out.size();
 }
 
 void session_core::list_remove(std::uint32_t slot) {
   const pending_call& p = calls_[slot];
   (p.previous == no_slot ? sent_first_ : calls_[p.previous].next) = p.next;
   (p.next == no_slot ? sent_last_ : calls_[p.next].previous) = p.previous;
+  payload_in_flight_ -= p.call.payload_in.size() + p.call.payload_out.size();
+  if (sent_first_ == no_slot) patience_ = 1;
 }
 
 // The sending list goes in front of the delayed one, in the order it was sent.
@@ -89,6 +101,7 @@ void session_core::requeue_sent() {
     queue_.push_front(static_cast<std::uint16_t>(slot));
   }
   sent_first_ = sent_last_ = no_slot;
+  payload_in_flight_ = 0;
 }
 
 void session_core::take_reply(const message_view& message) {
@@ -99,9 +112,8 @@ void session_core::take_reply(const message_view& message) {
     return;
   }
   if (ext->boot_generation != boot_generation_) return lose_link(down_reason::protocol);
-  rounds_failed_ = 0;
-  tried_in_round_ = 0;
-  last_committed_ = std::max(last_committed_, h.ack);
+  connection_works();
+  note_committed(h.ack);
   if (h.credits != 0) current_->wire().grant(h.credits);
   switch (machine_.state()) {
     using enum import_state;
@@ -127,15 +139,10 @@ bool session_core::session_status_handled(error_code status, const reply_extensi
     pump();
     return true;
   }
-  if (status == error_code::not_connected || status == error_code::stale_replay) {
-    lose_link(down_reason::protocol);
-    return true;
-  }
-  if (status == error_code::evicted) {
-    step(import_event::verdict_evicted);
-    return true;
-  }
-  return false;
+  const bool connect_tells = status == error_code::not_connected ||
+                             status == error_code::stale_replay || status == error_code::evicted;
+  if (connect_tells) lose_link(down_reason::protocol);
+  return connect_tells;
 }
 
 bool session_core::payload_arrived(const message_view& message, const reply_extension& ext,
@@ -159,9 +166,12 @@ void session_core::take_call_reply(const message_view& message, const reply_exte
   if (!payload_arrived(message, ext, *p)) return lose_link(down_reason::protocol);
   current_->wire().retract(p->tags);
   current_->wire().call_answered();
+  renew_lease(p->sent_at_ns);
+  estimate_ms_[is_mutation(p->call.op) ? 1 : 0] = ext.estimate_ms;
   const error_code status = error_of_wire(static_cast<std::uint16_t>(ext.status));
   if (session_status_handled(status, ext, *p)) return;
   list_remove(h.slot);
+  last_work_ns_ = time_.now_ns();
   p->where = pending_call::phase::free;
   p->call = outbound_call{};
   --call_count_;
@@ -194,110 +204,10 @@ void session_core::park(pending_call& p, std::uint32_t delay_ms) {
   });
 }
 
-void session_core::fill_replays() {
-  bool drained = false;
-  while (replays_.size() < window_size && current_->wire().may_call()) {
-    replay_in_flight r;
-    if (forget_held_ || !replay_.next_replay(replay_sent_, r.entry)) {
-      drained = true;
-      break;
-    }
-    wire_header h = call_header(r.entry.call);
-    h.flags |= message_flag::replay;
-    if (replay_resumed_ || r.entry.call.attempt > 1) h.flags |= message_flag::resent;
-    h.transno = r.entry.transno;
-    call_extension e;
-    e.attempt = r.entry.call.attempt;
-    e.body_size = static_cast<std::uint32_t>(r.entry.call.body.size());
-    r.tags = current_->wire().send_call(h, encode_extension(e), r.entry.call.body,
-                                        r.entry.call.payload_in, {}, eager_max_);
-    replay_sent_ = r.entry.transno;
-    replays_.push_back(r);
-  }
-  if (drained && replays_.empty()) step(import_event::replay_drained);
-}
-
-void session_core::take_replay_reply(const message_view& message, const reply_extension& ext) {
-  const auto r = std::find_if(replays_.begin(), replays_.end(), [&](const replay_in_flight& x) {
-    return x.entry.call.xid == message.header.xid && !x.answered;
-  });
-  if (r == replays_.end()) {
-    ++stale_replies_;
-    return;
-  }
-  current_->wire().retract(r->tags);
-  current_->wire().call_answered();
-  const error_code status = error_of_wire(static_cast<std::uint16_t>(ext.status));
-  if (status == error_code::stale_replay || status == error_code::not_connected)
-    return lose_link(down_reason::protocol);
-  if (status == error_code::evicted) return step(import_event::verdict_evicted);
-  if (status != error_code::ok)
-    log_error("import {}: replay of {} (transno {}) failed: {}", options_.volume,
-              name_of(r->entry.call.op), r->entry.transno, name_of_error(status));
-  r->answered = true;
-  while (!replays_.empty() && replays_.front().answered) {
-    replay_cursor_ = replays_.front().entry.transno;
-    replays_.pop_front();
-  }
-  fill_replays();
-}
-
-void session_core::fill_claims() {
-  bool drained = false;
-  while (claims_.size() < window_size && current_->wire().may_call()) {
-    open_call body;
-    if (forget_held_ ||
-        !replay_.next_open(claim_sent_, body.handle, body.inode, body.open_flags)) {
-      drained = true;
-      break;
-    }
-    std::array<std::byte, 256> bytes;
-    const std::optional<std::size_t> size = encode(body, bytes);
-    CHECK(size.has_value());
-    outbound_call call;
-    call.slot = unslotted;
-    call.op = opcode::reclaim_open;
-    call.xid = claim_xid_bit | ++claim_xid_;
-    call_extension e;
-    e.attempt = 1;
-    e.body_size = static_cast<std::uint32_t>(*size);
-    (void)current_->wire().send_call(call_header(call), encode_extension(e),
-                                     {bytes.data(), *size}, {}, {}, 0);
-    claim_sent_ = body.handle;
-    claims_.push_back({call.xid, body.handle});
-  }
-  if (drained && claims_.empty()) step(import_event::opens_reclaimed);
-}
-
-void session_core::take_claim_reply(const message_view& message, const reply_extension& ext) {
-  const auto c = std::find_if(claims_.begin(), claims_.end(), [&](const claim_in_flight& x) {
-    return x.xid == message.header.xid;
-  });
-  if (c == claims_.end()) {
-    ++stale_replies_;
-    return;
-  }
-  current_->wire().call_answered();
-  const error_code status = error_of_wire(static_cast<std::uint16_t>(ext.status));
-  // A refused claim loses that file only: the server answers STALE when the handle is used.
-  if (status != error_code::ok)
-    log_error("import {}: open handle {} is lost: {}", options_.volume, c->handle,
-              name_of_error(status));
-  claims_.erase(c);
-  fill_claims();
-}
-
-void session_core::take_replay_done_ack(const message_view& message) {
-  const std::optional<reply_extension> ext = decode<reply_extension>(message.extension);
-  if (!ext) return lose_link(down_reason::protocol);
-  last_committed_ = std::max(last_committed_, message.header.ack);
-  step(ext->status == 0 ? import_event::replay_done_acked : import_event::verdict_evicted);
-}
-
 // Eviction: nothing we knew holds any more.
 void session_core::drop_everything() {
-  log_error("import {}: EVICTED: {} calls dropped, their fate unknown", options_.volume,
-            call_count_);
+  log_error("import {}: EVICTED ({}): {} calls dropped, their fate unknown; changes up to transno "
+            "{} are kept", options_.volume, last_text_, call_count_, kept_through_);
   ++evictions_;
   for (pending_call& p : calls_) p = pending_call{};
   queue_.clear();
@@ -305,9 +215,12 @@ void session_core::drop_everything() {
   claims_.clear();
   sent_first_ = sent_last_ = no_slot;
   call_count_ = sent_before_count_ = 0;
+  payload_in_flight_ = 0;
+  patience_ = 1;
   cookie_ = boot_generation_ = last_committed_ = 0;
   target_id_ = {};
   replay_cursor_ = 0;
+  lease_until_ns_ = std::min(lease_until_ns_, time_.now_ns());
   forget_held_ = true;
 }
 

@@ -50,7 +50,6 @@ std::uint64_t session_core::retry_delay_ns() {
 }
 
 void session_core::retry_later() {
-  drop_link(last_reason_);
   time_.cancel(retry_timer_);
   retry_timer_ = time_.call_after(retry_delay_ns(), [this] {
     retry_timer_ = 0;
@@ -80,23 +79,35 @@ void session_core::take_hello_ack(const message_view& message) {
   send_connect();
 }
 
+// What is held can be said only when every answer has found its way into the records.
 void session_core::send_connect() {
+  if (!replay_.settled()) return ask_again_when_settled();
   connect_body body;
   body.client_id = options_.client_id;
   body.incarnation = options_.incarnation;
   body.last_boot_generation = boot_generation_;
   body.last_committed = last_committed_;
   body.last_cookie = cookie_;
-  body.held = held();
+  body.held = held(last_committed_);
   replay_entry first;
-  if (!forget_held_ && replay_.next_replay(0, first)) body.replay_from = first.transno;
+  if (!forget_held_ && replay_.next_replay(last_committed_, first)) body.replay_from = first.transno;
   body.slots = 0x4000;
   body.features = features_;
   body.reason = static_cast<std::uint32_t>(last_reason_);
   std::array<std::byte, 256> bytes;
   const std::optional<std::size_t> size = encode(body, bytes);
   if (!size) return lose_link(down_reason::local_error);
+  connect_sent_ns_ = time_.now_ns();
   send_control(message_type::connect, {bytes.data(), *size}, 0);
+}
+
+void session_core::ask_again_when_settled() {
+  time_.cancel(settle_timer_);
+  settle_timer_ = time_.call_after(options_.timings.settle_ns, [this] {
+    settle_timer_ = 0;
+    if (machine_.state() == import_state::connecting) send_connect();
+    if (machine_.state() == import_state::replay) fill_replays();
+  });
 }
 
 void session_core::take_connect_ack(const message_view& message) {
@@ -104,20 +115,34 @@ void session_core::take_connect_ack(const message_view& message) {
   if (!ack || message.header.epoch != current_->epoch()) return lose_link(down_reason::protocol);
   const import_event event = judge(*ack);
   if (event == import_event::verdict_later) {
-    drop_link(down_reason::admin);
-  } else if (event != import_event::verdict_evicted) {
     time_.cancel(std::exchange(attempt_timer_, 0));
-    cookie_ = ack->cookie;
-    boot_generation_ = ack->boot_generation;
-    last_committed_ = std::max(last_committed_, ack->last_committed);
-    if (ack->credits != 0) current_->wire().grant(ack->credits);
-    last_text_.clear();
-    log_info("import {}: {} says {}, epoch {:#x}, boot {}", options_.volume,
-             addresses_[address_index_].text, name_of(ack->verdict), current_->epoch(),
-             boot_generation_);
-    health_timer_ = time_.call_after(options_.timings.health_ns, [this] { check_health(); });
+    if (ack->verdict != connect_verdict::wait) drop_link(down_reason::admin);
+  } else if (event != import_event::verdict_evicted) {
+    accept_session(*ack);
   }
   step(event);
+}
+
+void session_core::accept_session(const connect_ack_body& ack) {
+  time_.cancel(std::exchange(attempt_timer_, 0));
+  if (ack.boot_generation != boot_generation_) {
+    replay_cursor_ = 0;
+    lease_until_ns_ = 0;
+    estimate_ms_ = {};
+  }
+  cookie_ = ack.cookie;
+  boot_generation_ = ack.boot_generation;
+  lease_ns_ = ack.lease_ms * ns_per_ms;
+  renew_lease(connect_sent_ns_);
+  note_committed(ack.last_committed);
+  if (ack.credits != 0) current_->wire().grant(ack.credits);
+  last_text_.clear();
+  rounds_failed_ = std::min(rounds_failed_, 1u);
+  last_work_ns_ = time_.now_ns();
+  log_info("import {}: {} says {}, epoch {:#x}, boot {}", options_.volume,
+           addresses_[address_index_].text, name_of(ack.verdict), current_->epoch(),
+           boot_generation_);
+  watch_health();
 }
 
 // recovery.md §7.7: what cannot be true of the server we knew.
@@ -127,13 +152,14 @@ bool session_core::contradicts(const connect_ack_body& ack) {
   if (ack.boot_generation < boot_generation_) why = "its boot generation went back";
   if (ack.last_committed < last_committed_) why = "its last committed transaction went back";
   if ((ack.features & ~features_) != 0) why = "it wants features that we did not offer";
-  if (ack.verdict == connect_verdict::resumed && boot_generation_ != 0) {
-    if (ack.boot_generation != boot_generation_) why = "it resumes a session of another boot";
-    if (cookie_ != 0 && ack.cookie != cookie_) why = "it resumes a session with another cookie";
-  }
+  const bool same_boot = ack.boot_generation == boot_generation_;
+  if (ack.verdict == connect_verdict::resumed && same_boot && cookie_ != 0 && ack.cookie != cookie_)
+    why = "it resumes a session with another cookie";
   if (why.empty()) return false;
-  log_error("import {}: {} says {}, but {}: treated as EVICTED", options_.volume,
-            addresses_[address_index_].text, name_of(ack.verdict), why);
+  log_error("import {}: {} says {}, but {} (boot {}, was {}; committed {}, was {}): treated as "
+            "EVICTED", options_.volume, addresses_[address_index_].text, name_of(ack.verdict), why,
+            ack.boot_generation, boot_generation_, ack.last_committed, last_committed_);
+  last_text_ = why;
   return true;
 }
 
@@ -148,23 +174,33 @@ import_event session_core::judge(const connect_ack_body& ack) {
   using enum connect_verdict;
   const import_event later = judge_later(ack);
   if (later == import_event::verdict_later) return later;
+  kept_through_ = 0;
   if (contradicts(ack)) return import_event::verdict_evicted;
+  const bool known_boot = ack.boot_generation == boot_generation_ || boot_generation_ == 0;
+  // What is committed by now is not held any more.
+  const bool holding = held(std::max(last_committed_, ack.last_committed)) != 0;
   switch (ack.verdict) {
     case fresh:
       // Never attached to this server: nothing can have been executed there.
-      if (held() != 0 || (boot_generation_ != 0 && mutation_was_sent()))
-        return import_event::verdict_evicted;
-      return import_event::verdict_fresh;
-    case resumed: return import_event::verdict_resumed;
+      if (held(last_committed_) == 0 && (boot_generation_ == 0 || !mutation_was_sent()))
+        return import_event::verdict_fresh;
+      last_text_ = "the server does not know this client any more";
+      return import_event::verdict_evicted;
+    case resumed:
     case resumed_new_boot:
-      return held() != 0 ? import_event::verdict_evicted : import_event::verdict_resumed;
+      // The first answer of this boot may have been lost: nobody knows then what we hold.
+      if ((ack.verdict == resumed && known_boot) || !holding) return import_event::verdict_resumed;
+      if (ack.window_left_ms != 0) return import_event::verdict_new_boot;
+      last_text_ = "the server has restarted and did not wait for this client";
+      return import_event::verdict_evicted;
     case recovering_new_boot: return import_event::verdict_new_boot;
     case recovering_resumed:
-      // I13: the cursor goes on only in the boot that we ourselves last acted on.
-      if (ack.boot_generation != boot_generation_) return import_event::verdict_new_boot;
-      replay_resumed_ = true;
-      return import_event::verdict_rejoined;
+      return ack.boot_generation == boot_generation_ ? import_event::verdict_rejoined
+                                                     : import_event::verdict_new_boot;
     case evicted:
+      kept_through_ = ack.kept_through;
+      last_text_ = ack.text.empty() ? "evicted by the server" : ack.text;
+      return import_event::verdict_evicted;
     case busy:
     case try_other:
     case wait:
@@ -179,7 +215,8 @@ import_event session_core::judge_later(const connect_ack_body& ack) {
     using enum connect_verdict;
     case busy:
     case wait:
-      same_address_ = true;
+      // A standby knows no boot generation: the volume may be at another address.
+      same_address_ = ack.boot_generation != 0 || addresses_.size() == 1;
       retry_hint_ns_ = std::max<std::uint64_t>(ack.retry_ms, 10) * ns_per_ms;
       break;
     case denied: retry_hint_ns_ = options_.timings.denied_ns; break;

@@ -1,12 +1,15 @@
 // session_core: client_session's one implementation. Included by rdma/session*.cc only:
-// session.cc (life and health), session_connect.cc (HELLO to verdict), session_calls.cc (lists).
+// session.cc (life), session_health.cc (pings, deadlines, lease, idling), session_connect.cc (HELLO
+// to verdict), session_calls.cc (sending and delayed list), session_replay.cc (replay, claims).
 //
 // Invariants, besides those of session.h:
 //   1. At most one link is current; the others are dying, and only their on_flushed counts.
 //   2. No new attempt, no eviction and no end of stop() while a link is dying: its connection
 //      could still place bytes in the memory of calls.
+//   3. In DISCON the current link is one on which the server said `wait`: it listens for ADVICE.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <memory>
 #include <string>
@@ -50,6 +53,7 @@ class session_core final : public client_session {
   void invalidated() override;
   void stop(std::function<void()> done) override;
   session_status status() const override;
+  std::uint64_t lease_until_ns() const noexcept override { return lease_until_ns_; }
   void set_back_off_max_ns(std::uint64_t ns) override { options_.timings.back_off_max_ns = ns; }
 
  private:
@@ -67,6 +71,7 @@ class session_core final : public client_session {
     bool sent_before = false;
     call_tags tags;
     std::uint64_t sent_at_ns = 0;
+    std::uint64_t deadline_ns = 0;
     std::uint32_t previous = no_slot;  // in the list of sent ones, oldest first
     std::uint32_t next = no_slot;
   };
@@ -74,10 +79,14 @@ class session_core final : public client_session {
     replay_entry entry;
     call_tags tags;
     bool answered = false;
+    std::uint64_t sent_at_ns = 0;
+    std::uint64_t deadline_ns = 0;
   };
   struct claim_in_flight {
     std::uint64_t xid = 0;
     std::uint64_t handle = 0;
+    std::uint64_t sent_at_ns = 0;
+    std::uint64_t deadline_ns = 0;
   };
   struct server_address {
     std::string text;
@@ -97,12 +106,27 @@ class session_core final : public client_session {
   void reap();
   void when_flushed(flush_wish wish);
   void fulfil(flush_wish wish);
-  void check_health();
   void send_control(message_type type, byte_span body, std::uint64_t xid);
-  void take_pong(const message_view& message);
   void take_error(const message_view& message);
-  void send_goodbye();
+  void take_advice(const message_view& message);
+  void send_goodbye(bool resume_ok);
+  void end_session();
   bool attached() const noexcept;
+
+  // session_health.cc
+  void watch_health();
+  void check_health();
+  bool is_overdue(std::uint64_t now) const noexcept;
+  bool is_idle(std::uint64_t now) const;
+  bool is_ping_due(std::uint64_t now) const noexcept;
+  std::uint64_t allowed_ns(const outbound_call& call) const noexcept;
+  void take_pong(const message_view& message);
+  void take_early_reply(const message_view& message);
+  void take_commit_note(const message_view& message);
+  bool is_ours(const message_view& message) const;
+  void note_committed(std::uint64_t transno);
+  void renew_lease(std::uint64_t sent_at_ns) noexcept;
+  void connection_works() noexcept;
 
   // session_connect.cc
   void begin_attempt();
@@ -117,10 +141,15 @@ class session_core final : public client_session {
   import_event judge_later(const connect_ack_body& ack);
   bool contradicts(const connect_ack_body& ack);
   bool mutation_was_sent() const noexcept;
-  std::uint32_t held() const { return forget_held_ ? 0 : replay_.held(last_committed_); }
+  void accept_session(const connect_ack_body& ack);
+  void ask_again_when_settled();
+  std::uint32_t held(std::uint64_t committed) const {
+    return forget_held_ ? 0 : replay_.held(committed);
+  }
 
   // session_calls.cc
   wire_header call_header(const outbound_call& call) const;
+  call_extension call_extension_of(const outbound_call& call) const;
   void transmit(std::uint16_t slot);
   void pump();
   void requeue_sent();
@@ -132,12 +161,16 @@ class session_core final : public client_session {
   void park(pending_call& p, std::uint32_t delay_ms);
   void list_add(std::uint32_t slot);
   void list_remove(std::uint32_t slot);
+  void drop_everything();
+
+  // session_replay.cc
   void fill_replays();
+  void send_replay(replay_in_flight r);
+  bool replay_went_on(const replay_entry& entry, error_code status);
   void take_replay_reply(const message_view& message, const reply_extension& ext);
   void fill_claims();
   void take_claim_reply(const message_view& message, const reply_extension& ext);
   void take_replay_done_ack(const message_view& message);
-  void drop_everything();
 
   session_options options_;
   provider& fabric_;
@@ -155,6 +188,7 @@ class session_core final : public client_session {
   timer_id attempt_timer_ = 0;
   timer_id retry_timer_ = 0;
   timer_id health_timer_ = 0;
+  timer_id settle_timer_ = 0;
   timer_id stop_timer_ = 0;
   std::function<void()> stop_done_;
 
@@ -173,7 +207,8 @@ class session_core final : public client_session {
   std::uint32_t eager_max_ = 0;
   id128 target_id_{};
   bool target_changed_ = false;
-  bool forget_held_ = false;  // evicted, and not yet FULL again
+  bool forget_held_ = false;  // claims nothing: new or evicted, and not yet FULL
+  std::uint64_t kept_through_ = 0;  // of the eviction
   down_reason last_reason_ = down_reason::none;
   std::string last_text_;
 
@@ -181,6 +216,13 @@ class session_core final : public client_session {
   std::uint64_t ping_sent_ns_ = 0;
   std::uint64_t ping_count_ = 0;
   bool ping_pending_ = false;
+  std::uint64_t connect_sent_ns_ = 0;
+  std::uint64_t lease_ns_ = 0;
+  std::uint64_t lease_until_ns_ = 0;
+  std::uint64_t last_work_ns_ = 0;  // when a call was submitted or answered
+  std::array<std::uint32_t, 2> estimate_ms_{};  // the server's, of reads and of changes
+  std::uint64_t payload_in_flight_ = 0;         // bytes of the sending list
+  unsigned patience_ = 1;  // doubled by each deadline that passed, 1 when nothing is in flight
 
   std::vector<pending_call> calls_;  // by slot
   std::deque<std::uint16_t> queue_;  // to be sent: first those to be sent again, then new ones
@@ -193,9 +235,12 @@ class session_core final : public client_session {
   std::uint64_t evictions_ = 0;
 
   std::deque<replay_in_flight> replays_;
-  std::uint64_t replay_cursor_ = 0;  // every replay up to it is answered
-  std::uint64_t replay_sent_ = 0;
-  bool replay_resumed_ = false;
+  std::uint64_t replay_cursor_ = 0;  // every replay up to it is answered, in this boot
+  std::uint64_t replay_sent_ = 0;    // the last one sent in this pass, or where it began
+  std::uint64_t replay_before_ = 0;  // the last one sent in this pass
+  bool replay_resumed_ = false;      // this pass may repeat what an earlier connection sent
+  std::uint64_t replayed_ = 0;
+  std::uint64_t replays_refused_ = 0;
   std::vector<claim_in_flight> claims_;
   std::uint64_t claim_sent_ = 0;
   std::uint64_t claim_xid_ = 0;
