@@ -33,7 +33,7 @@ void store_text(std::array<atomic_u64, N>& to, std::string_view text) noexcept {
 }
 
 session_options options_of(const core::wiring& w, std::vector<std::string> addresses,
-                           std::string volume) {
+                           std::string volume, bool evicted) {
   session_options o;
   o.client_id = w.arena.watchdog.client_id;
   o.incarnation = w.arena.watchdog.incarnation;
@@ -41,29 +41,49 @@ session_options options_of(const core::wiring& w, std::vector<std::string> addre
   o.volume = std::move(volume);
   o.addresses = std::move(addresses);
   // What the core before this one knew of the server: only so can "forgotten" be told from "new".
-  o.last_boot_generation = w.shared.core.boot_generation.load(std::memory_order_relaxed);
-  o.last_committed = w.shared.core.last_committed.load(std::memory_order_relaxed);
+  // After an eviction nobody knows anything.
+  if (!evicted) {
+    o.last_boot_generation = w.shared.core.boot_generation.load(std::memory_order_relaxed);
+    o.last_committed = w.shared.core.last_committed.load(std::memory_order_relaxed);
+  }
   o.timings.back_off_max_ns = back_off_max_of(w.arena.watchdog.policy);
   o.seed = w.arena.watchdog.incarnation ^ w.generation;
   return o;
 }
 
+// The sequence of the record that a core published last, 0 if none or damaged.
+template <class Slot, class Cell>
+std::uint64_t sequence_of(const Slot& slot, Cell cell) noexcept {
+  control_word word;
+  return copy_record(slot, word, cell) && word.state != 0 ? cell.sequence : 0;
+}
+
 }  // namespace
 
 core::core(const wiring& w, std::vector<std::string> addresses, std::string volume)
-    : w_(w),
-      up_(w_.shared.up),
-      down_(w_.shared.down),
-      session_(client_session::make(options_of(w, std::move(addresses), std::move(volume)),
-                                    w_.fabric, w_.time, *this, *this)),
-      running_(op_slot_count, false) {
+    : w_(w), up_(w_.shared.up), down_(w_.shared.down), running_(op_slot_count, false) {
   up_.attach();
   down_.attach();
+  const core_page& page = w_.shared.core;
+  const std::uint64_t evicted = sequence_of(page.eviction, eviction_cell{});
+  if (evicted > w_.arena.evictions_done.load(std::memory_order_acquire)) eviction_ = evicted;
+  const std::uint64_t lost = sequence_of(page.replay_failure, replay_failure_cell{});
+  if (lost > w_.arena.replay_failures_done.load(std::memory_order_acquire)) loss_ = lost;
+  after_eviction_ = eviction_ != 0 || (evicted != 0 && page.boot_generation.load() == 0);
+  session_ = client_session::make(
+      options_of(w_, std::move(addresses), std::move(volume), eviction_ != 0), w_.fabric, w_.time,
+      *this, *this);
   tell_status();
+}
+
+void core::start() {
+  start_waits_ = eviction_ != 0;
+  if (!start_waits_) session_->start();
 }
 
 bool core::turn() noexcept {
   up_.awake();
+  look_at_front_end();
   for (std::size_t n = 0; n < upcalls_per_turn; ++n) {
     const std::optional<ring_entry> hint = up_.pop();
     if (!hint) return false;
@@ -74,11 +94,14 @@ bool core::turn() noexcept {
 
 void core::beat() noexcept {
   w_.shared.core.beats.fetch_add(1, std::memory_order_release);
+  w_.shared.core.lease_until_ns.store(session_->lease_until_ns(), std::memory_order_relaxed);
   session_->set_back_off_max_ns(back_off_max_of(w_.arena.watchdog.policy));
+  look_at_front_end();
 }
 
 void core::ring_if_needed() noexcept {
-  if (down_.take_wake()) w_.ring_front_end();
+  if (down_.take_wake() || news_) w_.ring_front_end();
+  news_ = false;
 }
 
 bool core::is_mine(std::uint32_t index, std::uint32_t sequence) const noexcept {
@@ -103,7 +126,9 @@ void core::take_upcall(ring_entry hint) noexcept {
   call.xid = cell.xid;
   call.op = cell.op;
   const std::uint32_t attempts = slot.attempts.load(std::memory_order_relaxed);
+  if (after_eviction_ && attempts > 1) return end_evicted(index);
   call.attempt = static_cast<std::uint16_t>(attempts < 0xffff ? attempts : 0xffff);
+  call.flags = cell.call_flags;
   call.body = {cell.body, cell.body_size};
   if (cell.payload_in.kind != slot_class::none)
     call.payload_in = slot_bytes(w_.shared, cell.payload_in);
@@ -127,13 +152,15 @@ void core::on_reply(const inbound_reply& reply) noexcept {
               reply.body.size(), answer_size_max);
     cell.status = static_cast<std::uint16_t>(error_code::io);
   }
-  w_.shared.core.last_committed.store(reply.last_committed, std::memory_order_relaxed);
+  w_.shared.core.lease_until_ns.store(session_->lease_until_ns(), std::memory_order_relaxed);
   write_downcall(reply.slot, cell);
 }
 
 void core::write_downcall(std::uint32_t index, downcall_cell& cell) noexcept {
   CHECK(index < op_slot_count);
   running_[index] = false;
+  answers_taken_ = false;
+  news_ = false;
   cell.index = index;
   cell.generation = w_.generation;
   publish(w_.shared.downcalls[index], cell, static_cast<std::uint8_t>(downcall_state::written),
@@ -143,27 +170,15 @@ void core::write_downcall(std::uint32_t index, downcall_cell& cell) noexcept {
 
 void core::on_import_state(import_state state) noexcept {
   log_info("import: {}", name_of(state));
+  places_known_ = false;
+  if (state == import_state::full) after_eviction_ = false;
   tell_status();
   w_.ring_front_end();  // it offers ops only while the path is up
 }
 
-// Everything not answered is over: its fate is unknown, the application is told EIO.
-void core::on_committed(std::uint64_t) noexcept {}
-void core::on_replay_failed(const replay_entry&, error_code) noexcept {}
-bool core::settled() const { return true; }
-
-void core::on_evicted(std::uint64_t) noexcept {
-  std::size_t count = 0;
-  for (std::uint32_t i = 0; i < op_slot_count; ++i) {
-    if (!running_[i]) continue;
-    downcall_cell cell;
-    cell.slot_seq = control_of(w_.arena.ops[i]).sequence;
-    cell.status = static_cast<std::uint16_t>(error_code::evicted);
-    write_downcall(i, cell);
-    ++count;
-  }
-  log_error("evicted by the server: {} operations end with EIO", count);
-  w_.time.post([this] { session_->invalidated(); });
+void core::on_committed(std::uint64_t transno) noexcept {
+  w_.shared.core.last_committed.store(transno, std::memory_order_release);
+  news_ = true;
 }
 
 void core::tell_status() noexcept {
@@ -179,39 +194,10 @@ void core::tell_status() noexcept {
                               std::memory_order_relaxed);
   store_text(page.address, s.address);
   store_text(page.last_text, s.last_text);
-  page.path_up.store(s.state == import_state::full ? 1 : 0, std::memory_order_release);
-}
-
-// commit = sync: an answered mutation is committed, so there is never anything to replay.
-bool core::next_replay(std::uint64_t, replay_entry&) { return false; }
-
-bool core::next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& inode,
-                     std::uint32_t& open_flags) {
-  const std::uint32_t end = handles_end();
-  for (std::uint64_t i = after == 0 ? 0 : (after & 0xffff) + 1; i < end; ++i) {
-    control_word word;
-    handle_cell cell;
-    if (!copy_record(w_.arena.handles[i], word, cell)) continue;
-    if (word.state == static_cast<std::uint8_t>(handle_state::free)) continue;
-    if (cell.inode == 0) continue;
-    handle = cell.handle;
-    inode = cell.inode;
-    open_flags = cell.open_flags;
-    return true;
-  }
-  return false;
-}
-
-std::uint32_t core::held(std::uint64_t) const {
-  const std::uint32_t end = handles_end();
-  for (std::uint32_t i = 0; i < end; ++i)
-    if (control_of(w_.arena.handles[i]).state == static_cast<std::uint8_t>(handle_state::open))
-      return held_state::opens;
-  return 0;
-}
-
-std::uint32_t core::handles_end() const noexcept {
-  return std::min(w_.arena.handles_used_end.load(std::memory_order_acquire), handle_count);
+  page.lease_until_ns.store(s.lease_until_ns, std::memory_order_relaxed);
+  // An op ends the idling.
+  const bool up = s.state == import_state::full || s.state == import_state::idle;
+  page.path_up.store(up ? 1 : 0, std::memory_order_release);
 }
 
 }  // namespace tangelo

@@ -8,9 +8,14 @@
 //   1. An op is looked at only while its record says "offered to my generation".
 //   2. A downcall record is complete before its hint is on the down ring; after that the core
 //      touches neither the op nor its data slots.
+//   3. Replay records are read only after everything this core has answered is in them (settled()).
+//   4. After an eviction nothing of the lost session is claimed, and nothing is called, before the
+//      front end has acted upon it, however many cores end meanwhile. The evicted ops have their
+//      downcalls before the eviction is published, so no later core sends them into a new session.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -35,7 +40,8 @@ class core final : public session_events, public replay_source {
   // `addresses`: of the server, "host:port"; `volume`: its name there.
   core(const wiring& w, std::vector<std::string> addresses, std::string volume);
 
-  void start() { session_->start(); }
+  // Begins to connect; after an eviction that the front end has still to act upon, when it has.
+  void start();
   // Takes upcalls and submits them; true: there is more, call again without sleeping.
   bool turn() noexcept;
   bool prepare_sleep() noexcept { return up_.prepare_sleep(); }
@@ -61,17 +67,46 @@ class core final : public session_events, public replay_source {
   std::uint32_t held(std::uint64_t last_committed) const override;
 
  private:
+  struct replay_loss {
+    std::uint64_t transno = 0;
+    std::uint64_t inode = 0;
+    error_code status = error_code::ok;
+  };
+  struct replay_place {
+    std::uint64_t transno = 0;
+    std::uint32_t index = 0;
+  };
+  // core.cc
   bool is_mine(std::uint32_t index, std::uint32_t sequence) const noexcept;
   void take_upcall(ring_entry hint) noexcept;
   void write_downcall(std::uint32_t index, downcall_cell& cell) noexcept;
   void tell_status() noexcept;
+  // core_recovery.cc
+  void end_evicted(std::uint32_t index) noexcept;
+  void publish_eviction(std::uint64_t kept_through) noexcept;
+  void look_at_front_end() noexcept;
+  void tell_loss() noexcept;
+  bool is_answered(std::uint32_t index) const noexcept;
+  const std::vector<replay_place>& places() const;
+  bool read_replay(const replay_place& place, replay_cell& out) const noexcept;
   std::uint32_t handles_end() const noexcept;
 
   wiring w_;
   ring_consumer up_;
   ring_producer down_;
-  std::unique_ptr<client_session> session_;
   std::vector<bool> running_;  // ops submitted and not answered, by slot
+  // Sequence of an eviction that the front end has not acted upon yet; 0: none.
+  std::uint64_t eviction_ = 0;
+  // The core before this one was evicted: what an earlier core may have sent is over.
+  bool after_eviction_ = false;
+  bool start_waits_ = false;
+  bool news_ = false;  // the page says something new, and no downcall makes the front end look
+  std::deque<replay_loss> losses_;  // not published yet
+  std::uint64_t loss_ = 0;          // sequence of the one that the front end has to note; 0: none
+  mutable bool answers_taken_ = true;  // what we have answered is in the front end's records
+  mutable bool places_known_ = false;
+  mutable std::vector<replay_place> places_;  // of the replay records, by transno
+  std::unique_ptr<client_session> session_;
 };
 
 }  // namespace tangelo
