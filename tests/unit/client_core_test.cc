@@ -1,0 +1,346 @@
+// The core between the arena, where the test is the front end, and a server that says what the test
+// tells it to.
+#include "client_core/core.h"
+#include "protocol/op_state.h"
+#include "protocol/records.h"
+#include "tests/unit/arena_fixture.h"
+#include "tests/unit/session_fixture.h"
+
+namespace tangelo::test {
+namespace {
+
+struct core_world {
+  core_world() : arenas(mapped_arenas::make()), network(time), server(network) {
+    fs().watchdog.incarnation = 100;
+    server.ack.lease_ms = 30'000;
+  }
+  fs_arena& fs() { return *arenas.fs; }
+  shared_arena& shared() { return *arenas.shared; }
+  core_page& page() { return shared().core; }
+
+  void start_core() {
+    up = std::make_unique<ring_producer>(shared().up);
+    up->reset();
+    ring_consumer(shared().down).reset();
+    shared().down.produced.store(0);
+    shared().down.consumed.store(0);
+    page().path_up.store(0);
+    client = std::make_unique<core>(
+        core::wiring{fs(), shared(), ++generation, network, time, [this] { ++rings; }},
+        std::vector<std::string>{"server"}, "home");
+    client->start();
+  }
+  void kill_core() { client.reset(); }
+  template <class Done>
+  bool until(Done done, std::uint64_t limit_ns = 10 * ns_per_s) {
+    const std::uint64_t end = time.now_ns() + limit_ns;
+    while (!done()) {
+      if (time.now_ns() > end || !time.run_one()) return done();
+      if (client != nullptr) (void)client->turn();
+    }
+    return true;
+  }
+  void wait(std::uint64_t ns) {
+    (void)until([] { return false; }, ns);
+  }
+  bool reach(import_state state) {
+    return until([&] { return page().import_state.load() == static_cast<std::uint32_t>(state); });
+  }
+  // An op as the front end offers it to the present core.
+  void offer(std::uint16_t index, std::uint32_t sequence, std::uint32_t attempts = 1,
+             std::uint16_t call_flags = 0) {
+    op_cell cell;
+    cell.index = index;
+    cell.xid = 9000u + index;
+    cell.slot_seq = sequence;
+    cell.op = opcode::mkdir;
+    cell.body_size = 16;
+    cell.call_flags = call_flags;
+    publish(fs().ops[index], cell, static_cast<std::uint8_t>(op_state::in_progress),
+            static_cast<std::uint32_t>(generation), sequence);
+    fs().ops[index].attempts.store(attempts);
+    if (fs().ops_used_end.load() <= index) fs().ops_used_end.store(index + 1);
+    ASSERT_TRUE(up->push({index, sequence}));
+    (void)client->turn();
+  }
+  void end_op(std::uint16_t index) {
+    set_state(fs().ops[index], static_cast<std::uint8_t>(op_state::unknown), 0);
+  }
+  std::optional<downcall_cell> downcall(std::uint16_t index, std::uint32_t sequence) {
+    control_word word;
+    downcall_cell cell;
+    if (!copy_record(shared().downcalls[index], word, cell) || word.state == 0) return {};
+    if (cell.slot_seq != sequence || cell.generation != generation) return {};
+    return cell;
+  }
+  replay_cell replay(std::uint64_t transno, opcode op = opcode::mkdir) {
+    replay_cell cell;
+    cell.transno = transno;
+    cell.time_ns = static_cast<std::int64_t>(transno * 1000);
+    cell.xid = 500 + transno;
+    cell.slot = static_cast<std::uint32_t>(transno);
+    cell.slot_seq = 1;
+    cell.op = op;
+    cell.inode = 40 + transno;
+    cell.body_size = 8;
+    return cell;
+  }
+  void keep(std::uint32_t index, replay_cell cell) {
+    cell.index = index;
+    publish(fs().replays[index], cell, static_cast<std::uint8_t>(replay_state::kept), 0, 1);
+    if (fs().replays_used_end.load() <= index) fs().replays_used_end.store(index + 1);
+  }
+  void open_handle(std::uint32_t index) {
+    handle_cell cell;
+    cell.index = index;
+    cell.handle = std::uint64_t{1} << 16 | index;
+    cell.inode = 70;
+    publish(fs().handles[index], cell, static_cast<std::uint8_t>(handle_state::open), 0, 1);
+    fs().handles_used_end.store(index + 1);
+  }
+  eviction_cell eviction() {
+    control_word word;
+    eviction_cell cell;
+    return copy_record(page().eviction, word, cell) ? cell : eviction_cell{};
+  }
+  bool is_evicted() { return eviction().sequence > fs().evictions_done.load(); }
+  void evict() {
+    server.ack.verdict = connect_verdict::evicted;
+    server.ack.kept_through = 15;
+    server.say_evicted();
+    ASSERT_TRUE(until([&] { return is_evicted(); }));
+  }
+  void act_on_eviction() {
+    fs().evictions_done.store(eviction().sequence);
+    if (client != nullptr) (void)client->turn();  // the front end rings
+  }
+
+  mapped_arenas arenas;
+  virtual_scheduler time;
+  loop_network network;
+  scripted_server server;
+  std::uint64_t generation = 0;
+  int rings = 0;
+  std::unique_ptr<ring_producer> up;
+  std::unique_ptr<core> client;
+};
+
+TEST(Core, TellsCommitsAndTheLeaseAndPassesTheFlagsOn) {
+  core_world w;
+  w.start_core();
+  ASSERT_TRUE(w.reach(import_state::full));
+  EXPECT_EQ(w.page().path_up.load(), 1u);
+  w.offer(3, 1, 1, message_flag::need_commit);
+  ASSERT_TRUE(w.until([&] { return w.server.calls.size() == 1; }));
+  EXPECT_EQ(w.server.calls[0].header.flags, message_flag::need_commit);
+  const std::uint64_t sent = w.time.now_ns();
+  w.server.last_committed = 9;
+  w.server.answer(heard_message(w.server.calls[0]), error_code::ok, 9);
+  ASSERT_TRUE(w.until([&] { return w.downcall(3, 1).has_value(); }));
+  EXPECT_EQ(w.page().last_committed.load(), 9u);
+  EXPECT_EQ(w.downcall(3, 1)->last_committed, 9u);
+  EXPECT_GT(w.page().lease_until_ns.load(), sent + 29 * ns_per_s);
+  EXPECT_LE(w.page().lease_until_ns.load(), sent + 30 * ns_per_s);
+  // Given a note alone, expect a sleeping front end to be woken for it.
+  w.end_op(3);
+  w.client->ring_if_needed();
+  w.rings = 0;
+  w.server.last_committed = 10;
+  w.server.say(message_type::commit_note);
+  ASSERT_TRUE(w.until([&] { return w.page().last_committed.load() == 10; }));
+  w.client->ring_if_needed();
+  EXPECT_EQ(w.rings, 1);
+}
+
+TEST(Core, IdlingCountsAsServiceSoThatAnOpRevivesIt) {
+  core_world w;
+  w.start_core();
+  ASSERT_TRUE(w.reach(import_state::full));
+  w.wait(70 * ns_per_s);
+  ASSERT_TRUE(w.reach(import_state::idle));
+  EXPECT_EQ(w.page().path_up.load(), 1u);
+  w.server.ack.verdict = connect_verdict::resumed;
+  w.offer(3, 1);
+  ASSERT_TRUE(w.until([&] { return w.server.calls.size() == 1; }));
+}
+
+// ---- replays ----------------------------------------------------------------------------------
+
+TEST(Core, ReplaysTheRecordsInTheOrderOfTransnosWithTheirBytes) {
+  core_world w;
+  w.page().boot_generation.store(4);
+  w.page().last_committed.store(11);
+  replay_cell write = w.replay(14, opcode::write);
+  write.payload.first_page = 7;
+  write.payload.size = 100;
+  std::memset(w.fs().replay_log + 7 * replay_page_size, 0x5a, 100);
+  replay_cell slot = w.replay(13, opcode::write);
+  slot.payload.slot = {slot_class::write_small, 0, 2, 50};
+  slot.payload.size = 50;
+  std::memset(w.shared().slots + slot_offset(slot_class::write_small, 2), 0x3c, 50);
+  w.keep(0, write);
+  w.keep(1, w.replay(12));
+  w.keep(2, slot);
+  w.keep(4, w.replay(11));
+  w.open_handle(5);
+  w.server.ack.verdict = connect_verdict::recovering_new_boot;
+  w.server.last_committed = 11;
+  w.server.on_call = [&w](const heard_message& m) { w.server.answer(m); };
+  w.start_core();
+  ASSERT_TRUE(w.reach(import_state::full));
+  ASSERT_EQ(w.server.calls.size(), 3u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const heard_message& m = w.server.calls[i];
+    EXPECT_EQ(m.header.transno, 12 + i);
+    EXPECT_EQ(m.header.slot, 12 + i);
+    EXPECT_EQ(m.header.xid, 512 + i);
+    EXPECT_EQ(m.extension.replay_time_ns, static_cast<std::int64_t>((12 + i) * 1000));
+    EXPECT_EQ(m.body.size(), 8u);
+  }
+  EXPECT_EQ(w.server.calls[1].payload, std::vector<std::byte>(50, std::byte{0x3c}));
+  EXPECT_EQ(w.server.calls[2].payload, std::vector<std::byte>(100, std::byte{0x5a}));
+  EXPECT_EQ(w.server.claims.size(), 1u);
+  EXPECT_EQ(w.server.connects.at(0).held, held_state::opens | held_state::uncommitted);
+  EXPECT_EQ(w.server.connects.at(0).replay_from, 12u);
+}
+
+TEST(Core, WaitsUntilTheFrontEndHasRecordedWhatItAnswered) {
+  core_world w;
+  w.start_core();
+  ASSERT_TRUE(w.reach(import_state::full));
+  w.offer(3, 1);
+  ASSERT_TRUE(w.until([&] { return w.server.calls.size() == 1; }));
+  w.server.answer(heard_message(w.server.calls[0]), error_code::ok, 12);
+  ASSERT_TRUE(w.until([&] { return w.downcall(3, 1).has_value(); }));
+  w.server.calls.clear();
+  w.server.boot = 6;
+  w.server.ack.verdict = connect_verdict::recovering_new_boot;
+  w.server.on_call = [&w](const heard_message& m) { w.server.answer(m); };
+  w.server.link().close();
+  w.wait(ns_per_s);
+  EXPECT_EQ(w.server.connects.size(), 1u);
+  w.keep(0, w.replay(12));
+  w.end_op(3);
+  ASSERT_TRUE(w.until([&] { return w.server.replays_done == 1; }));
+  ASSERT_EQ(w.server.calls.size(), 1u);
+  EXPECT_EQ(w.server.calls[0].header.transno, 12u);
+}
+
+TEST(Core, RefusedReplaysAreToldOneByOneAndOutliveTheCore) {
+  core_world w;
+  w.page().boot_generation.store(4);
+  w.keep(0, w.replay(12, opcode::write));
+  w.keep(1, w.replay(13, opcode::write));
+  w.server.ack.verdict = connect_verdict::recovering_new_boot;
+  w.server.on_call = [&w](const heard_message& m) { w.server.answer(m, error_code::io); };
+  w.start_core();
+  const auto told = [&w] {
+    control_word word;
+    replay_failure_cell cell;
+    return copy_record(w.page().replay_failure, word, cell) ? cell : replay_failure_cell{};
+  };
+  ASSERT_TRUE(w.until([&] { return told().sequence == 1; }));
+  w.wait(ns_per_s);
+  EXPECT_EQ(told().transno, 12u);
+  EXPECT_EQ(told().inode, 52u);
+  EXPECT_EQ(w.server.replays_done, 0u);
+  w.fs().replay_failures_done.store(1);
+  ASSERT_TRUE(w.until([&] { return told().sequence == 2; }));
+  EXPECT_EQ(told().transno, 13u);
+  // Given a core that dies before it is noted, expect the next one to wait for it as well.
+  w.kill_core();
+  w.server.connects.clear();
+  w.start_core();
+  w.wait(ns_per_s);
+  EXPECT_TRUE(w.server.connects.empty());
+  w.fs().replay_failures_done.store(2);
+  EXPECT_TRUE(w.until([&] { return !w.server.connects.empty(); }));
+}
+
+// ---- evictions --------------------------------------------------------------------------------
+
+struct evicted_world : core_world {
+  evicted_world() {
+    start_core();
+    EXPECT_TRUE(reach(import_state::full));
+    open_handle(5);
+    keep(0, replay(20));
+    offer(3, 1);
+    EXPECT_TRUE(until([&] { return server.calls.size() == 1; }));
+    evict();
+    server.calls.clear();
+    server.connects.clear();
+    server.ack = {};
+    server.ack.verdict = connect_verdict::fresh;
+  }
+};
+
+TEST(CoreEviction, IsPublishedAfterTheOpsAreEndedAndBeforeAnythingIsForgotten) {
+  evicted_world w;
+  EXPECT_EQ(w.eviction().sequence, 1u);
+  EXPECT_EQ(w.eviction().kept_through, 15u);
+  EXPECT_STREQ(w.eviction().text.data(), "evicted by the server");
+  ASSERT_TRUE(w.downcall(3, 1).has_value());
+  EXPECT_EQ(w.downcall(3, 1)->status, static_cast<std::uint16_t>(error_code::evicted));
+  EXPECT_EQ(w.page().boot_generation.load(), 0u);
+  EXPECT_EQ(w.page().last_committed.load(), 0u);
+  EXPECT_EQ(w.page().path_up.load(), 0u);
+}
+
+TEST(CoreEviction, TheNextSessionBeginsWhenTheFrontEndHasActedUponIt) {
+  evicted_world w;
+  w.wait(10 * ns_per_s);
+  EXPECT_TRUE(w.server.connects.empty());
+  w.end_op(3);
+  w.act_on_eviction();
+  ASSERT_TRUE(w.reach(import_state::full));
+  EXPECT_EQ(w.server.connects.at(0).last_boot_generation, 0u);
+  EXPECT_EQ(w.server.connects.at(0).held, 0u);
+  EXPECT_EQ(w.eviction().sequence, 1u);
+}
+
+TEST(CoreEviction, ACoreThatDiesMeanwhileChangesNothing) {
+  for (const bool acted_before : {false, true}) {
+    evicted_world w;
+    w.kill_core();
+    if (acted_before) w.act_on_eviction();
+    w.start_core();
+    w.wait(10 * ns_per_s);
+    EXPECT_EQ(w.server.connects.empty(), !acted_before);
+    w.act_on_eviction();
+    ASSERT_TRUE(w.reach(import_state::full));
+    EXPECT_EQ(w.server.connects.at(0).last_boot_generation, 0u);
+    EXPECT_EQ(w.server.connects.at(0).held, 0u);
+    EXPECT_EQ(w.eviction().sequence, 1u);
+  }
+}
+
+TEST(CoreEviction, WhatAnEarlierCoreMayHaveSentIsNotSentIntoTheNewSession) {
+  for (const bool acted_before : {false, true}) {
+    evicted_world w;
+    w.kill_core();
+    if (acted_before) w.act_on_eviction();
+    w.start_core();
+    // Given an op that the front end offers again, and a new one.
+    w.offer(3, 1, 2);
+    w.offer(4, 1, 1);
+    ASSERT_TRUE(w.until([&] { return w.downcall(3, 1).has_value(); }));
+    EXPECT_EQ(w.downcall(3, 1)->status, static_cast<std::uint16_t>(error_code::evicted));
+    w.end_op(3);
+    w.act_on_eviction();
+    ASSERT_TRUE(w.until([&] { return !w.server.calls.empty(); }));
+    EXPECT_EQ(w.server.calls[0].header.slot, 4u);
+  }
+}
+
+TEST(CoreEviction, ASecondOneHasTheNextSequence) {
+  evicted_world w;
+  w.end_op(3);
+  w.act_on_eviction();
+  ASSERT_TRUE(w.reach(import_state::full));
+  w.evict();
+  EXPECT_EQ(w.eviction().sequence, 2u);
+}
+
+}  // namespace
+}  // namespace tangelo::test
