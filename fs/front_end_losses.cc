@@ -65,10 +65,11 @@ std::optional<eviction_cell> front_end::new_eviction() noexcept {
   eviction_cell cell;
   control_word word;
   if (!copy_record(slot, word, cell)) {
-    // Replaced while we looked, or damaged: nobody goes on before it is read.
-    if (slot.control.load(std::memory_order_acquire) != word.pack()) return std::nullopt;
+    const std::uint64_t now = slot.control.load(std::memory_order_acquire);
+    if (now != word.pack()) return std::nullopt;  // replaced while we looked
     log_error("core {}: what it says of an eviction is damaged", generation_);
-    bad_core_ = core_attached_;
+    eviction_seen_ = now;
+    bad_core_ = bad_core_ || core_attached_;
     return std::nullopt;
   }
   if (cell.sequence <= w_.arena.evictions_done.load(std::memory_order_relaxed)) {
@@ -125,8 +126,14 @@ void front_end::take_replay_failure() noexcept {
   if (slot.control.load(std::memory_order_acquire) == failure_seen_) return;
   replay_failure_cell cell;
   control_word word;
-  if (!copy_record(slot, word, cell)) return;
+  const bool intact = copy_record(slot, word, cell);
+  if (!intact && slot.control.load(std::memory_order_acquire) != word.pack()) return;
   failure_seen_ = word.pack();
+  if (!intact) {
+    log_error("core {}: what it says of a refused replay is damaged", generation_);
+    bad_core_ = bad_core_ || core_attached_;
+    return;
+  }
   if (cell.sequence <= w_.arena.replay_failures_done.load(std::memory_order_relaxed)) return;
   log_error("the server refuses to make a change of inode {} again: {}", cell.inode,
             name_of_error(error_of_wire(static_cast<std::uint16_t>(cell.status))));
