@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 namespace tangelo {
 
@@ -15,7 +17,6 @@ namespace {
 constexpr std::size_t directory_room =
     slot_shapes[static_cast<std::size_t>(slot_class::directory)].size;
 constexpr std::uint32_t preferred_io_size = 128 << 10;
-constexpr std::uint32_t valid_ms_max = 30'000;
 
 std::uint64_t seconds_of(std::int64_t ns) noexcept {
   const std::int64_t s = ns / 1'000'000'000;
@@ -31,7 +32,6 @@ struct validity {
   std::uint32_t nanoseconds;
 };
 validity valid_for(std::uint32_t ms) noexcept {
-  if (ms > valid_ms_max) ms = valid_ms_max;
   return {ms / 1000, (ms % 1000) * 1'000'000};
 }
 
@@ -100,6 +100,15 @@ fuse_statx_reply kernel_statx(const attributes& a, std::uint32_t attr_ms) noexce
 }  // namespace
 
 answer_builder::answer_builder() : entries_in_(directory_room), entries_out_(directory_room) {}
+
+void answer_builder::limit_validity(std::uint64_t ns) noexcept {
+  valid_ms_max_ =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(ns / ns_per_ms, valid_ms_max));
+}
+
+std::uint32_t answer_builder::valid_ms(std::uint32_t by_server) const noexcept {
+  return std::min(by_server, valid_ms_max_);
+}
 
 template <class T>
 void answer_builder::append(const T& value) noexcept {
@@ -193,11 +202,11 @@ error_code answer_builder::fill_attributes(const op_cell& op, byte_span body) no
   const std::optional<attr_answer> in = decode<attr_answer>(body);
   if (!in || in->attr.inode != op.inode) return error_code::io;
   if (op.kernel_opcode == fuse_opcode_statx) {
-    append(kernel_statx(in->attr, in->attr_valid_ms));
+    append(kernel_statx(in->attr, valid_ms(in->attr_valid_ms)));
     return error_code::ok;
   }
   fuse_attr_out out{};
-  const validity attr = valid_for(in->attr_valid_ms);
+  const validity attr = valid_for(valid_ms(in->attr_valid_ms));
   out.attr_valid = attr.seconds;
   out.attr_valid_nsec = attr.nanoseconds;
   out.attr = kernel_attributes(in->attr);
@@ -209,7 +218,7 @@ error_code answer_builder::fill_entry(const op_cell& op, byte_span body, cache_h
                                       answer_facts& facts) noexcept {
   const std::optional<entry_answer> in = decode<entry_answer>(body);
   if (!in || in->attr.inode == 0) return error_code::io;
-  append(kernel_entry(in->attr, in->entry_valid_ms, in->attr_valid_ms));
+  append(kernel_entry(in->attr, valid_ms(in->entry_valid_ms), valid_ms(in->attr_valid_ms)));
   facts.inode = in->attr.inode;
   if (op.op == opcode::create) {
     fuse_open_out out{};
@@ -291,7 +300,8 @@ error_code answer_builder::fill_directory(const op_cell& op, byte_span payload) 
     // "." and ".." are not looked up by this: their node id stays 0.
     const bool is_dot = e->name == "." || e->name == "..";
     if (plus && !is_dot && e->has_attributes != 0)
-      out.entry_out = kernel_entry(e->attr, e->entry_valid_ms, e->attr_valid_ms);
+      out.entry_out =
+          kernel_entry(e->attr, valid_ms(e->entry_valid_ms), valid_ms(e->attr_valid_ms));
     out.dirent.ino = e->inode;
     out.dirent.off = e->cookie;
     out.dirent.namelen = static_cast<std::uint32_t>(e->name.size());

@@ -36,6 +36,8 @@ class answer_builder {
   // An answer with a fixed body, for what the front end answers by itself.
   void build_body(std::uint64_t kernel_id, byte_span body) noexcept;
 
+  // Entries and attributes of the answers from here on are valid for so long at most.
+  void limit_validity(std::uint64_t ns) noexcept;
   // Makes the answer that was built one to request `kernel_id`.
   void address_to(std::uint64_t kernel_id) noexcept { header_.unique = kernel_id; }
 
@@ -43,6 +45,8 @@ class answer_builder {
   int part_count() const noexcept { return part_count_; }
 
  private:
+  static constexpr std::uint32_t valid_ms_max = 30'000;
+  std::uint32_t valid_ms(std::uint32_t by_server) const noexcept;
   error_code fill(const op_cell& op, const downcall_cell& downcall, byte_span payload,
                   cache_hints& hints, answer_facts& facts) noexcept;
   error_code fill_attributes(const op_cell& op, byte_span body) noexcept;
@@ -58,6 +62,7 @@ class answer_builder {
   void finish(std::uint64_t kernel_id, error_code error) noexcept;
 
   fuse_out_header header_{};
+  std::uint32_t valid_ms_max_ = valid_ms_max;
   std::byte body_[512];
   std::size_t body_size_ = 0;
   byte_span bulk_;

@@ -17,7 +17,7 @@
 
 namespace tangelo {
 
-dev_fuse::dev_fuse(int fd) noexcept : fd_(fd) {
+dev_fuse::dev_fuse(int fd) noexcept : fd_(fd), invalidator_(fd) {
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags >= 0) (void)::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
@@ -46,6 +46,10 @@ void dev_fuse::populate(mutable_byte_span bytes) noexcept {
   // Linux 5.14; on older ones the pages come when they are first used.
   if (::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE) != 0)
     log_debug("MADV_POPULATE_WRITE: {}", std::strerror(errno));
+}
+
+void dev_fuse::drop_caches(std::span<const std::uint64_t> inodes) noexcept {
+  invalidator_.begin(inodes);
 }
 
 namespace {

@@ -1,6 +1,7 @@
 // dev_fuse: the real kernel behind kernel_port, and /proc behind caller_inspector.
 #pragma once
 
+#include "fs/invalidator.h"
 #include "fs/kernel_port.h"
 
 namespace tangelo {
@@ -13,9 +14,12 @@ class dev_fuse final : public kernel_port {
   int write_reply(const iovec* parts, int count) noexcept override;
   int resend() noexcept override;
   void populate(mutable_byte_span bytes) noexcept override;
+  void drop_caches(std::span<const std::uint64_t> inodes) noexcept override;
+  bool is_dropping() const noexcept override { return invalidator_.is_busy(); }
 
  private:
   int fd_;
+  invalidator invalidator_;
 };
 
 class proc_inspector final : public caller_inspector {

@@ -1,5 +1,5 @@
-// The front end's own course: attaching and losing cores, offering ops, taking their downcalls.
-// What comes from the kernel is in front_end_requests.cc.
+// The front end's own course: attaching and losing cores, taking their downcalls. What comes from
+// the kernel is in front_end_requests.cc, what goes to the core in front_end_upcalls.cc.
 #include "fs/front_end.h"
 
 #include <algorithm>
@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::size_t downcalls_per_turn = 256;
 constexpr std::uint64_t range_retry_ns = ns_per_s;  // after the server refused one
-constexpr std::size_t skips_per_turn = 256;
 constexpr std::size_t request_size_max = receive_head_size + (128 << 10);
 
 }  // namespace
@@ -23,7 +22,9 @@ constexpr std::size_t request_size_max = receive_head_size + (128 << 10);
 front_end::front_end(const wiring& w)
     : w_(w),
       ops_(w.arena),
+      log_(w.arena, w.shared, slots_),
       handles_(w.arena),
+      losses_(w.arena, handles_),
       numbers_(w.arena),
       path_(w.arena.pulse, w.arena.watchdog.policy),
       up_(w.shared.up),
@@ -32,12 +33,19 @@ front_end::front_end(const wiring& w)
       request_(request_size_max),
       generation_(w.arena.core_generation.load(std::memory_order_relaxed)) {
   order_.reserve(op_slot_count);
+  inodes_.reserve(handle_count);
   for (std::size_t k = 0; k < slot_class_count; ++k) populated_[k].assign(slot_shapes[k].count, 0);
+  take_over_log();
   take_over_ops();
 }
 
 bool front_end::turn() noexcept {
+  // The eviction is looked for first and acted upon last: what was answered before it is in the
+  // ring by then.
+  const std::optional<eviction_cell> eviction = new_eviction();
   const bool more_downcalls = take_downcalls();
+  if (eviction && !more_downcalls && new_eviction()) end_session(*eviction);
+  look_at_core();
   look_at_path();
   const bool more_requests = read_requests();
   if (unmounted_ && path_.state() != path_state::running) forget_unexecuted();
@@ -120,81 +128,6 @@ void front_end::look_at_path() noexcept {
   }
 }
 
-void front_end::offer_ops() noexcept {
-  if (path_.state() != path_state::running || draining_) return;
-  // First, whatever its place: those before it may all be waiting for the numbers it brings.
-  if (range_op_ && ops_.is_listed(*range_op_)) hand_over(*range_op_);
-  std::size_t skipped = 0;
-  std::optional<std::uint32_t> next = ops_.first();
-  while (next && offered_count_ < op_offered_count_max &&
-         skipped < skips_per_turn) {
-    const std::uint32_t index = *next;
-    next = ops_.after(index);
-    if (!barriers_.may_go(index))
-      ops_.remove(index);  // back on the list when the op in its way ends
-    else if (may_offer(index))
-      hand_over(index);
-    else
-      ++skipped;
-  }
-}
-
-bool front_end::may_offer(std::uint32_t index) noexcept {
-  // The victim of a rmdir is not named in the request, so it cannot claim the names in it: it waits
-  // until no op without a caller can still change names. The kernel's locks keep all others away.
-  if (ops_.cell(index).op == opcode::rmdir && given_up_mutations_ != 0 &&
-      ops_.state(index) != op_state::given_up)
-    return false;
-  return ops_.slot(index).prepared.load(std::memory_order_relaxed) != 0 || prepare(index);
-}
-
-bool front_end::prepare(std::uint32_t index) noexcept {
-  const op_cell& now = ops_.cell(index);
-  const bool wants_number = is_creating(now.op);
-  atomic_u32& prepared = ops_.slot(index).prepared;
-  if (!wants_number && now.payload_out.kind == slot_class::none) {
-    prepared.store(1, std::memory_order_relaxed);
-    return true;
-  }
-  op_cell cell;
-  std::memcpy(static_cast<void*>(&cell), &now, used_size(now));
-  if (now.payload_out.kind != slot_class::none) {
-    const std::optional<slot_ref> slot = slots_.take(now.payload_out.kind, now.payload_out.size);
-    if (!slot) return false;
-    cell.payload_out = *slot;
-  }
-  if (wants_number) {
-    const std::optional<std::uint64_t> number = numbers_.take();
-    if (!number) return false;
-    set_new_inode(cell, *number);
-    // Should the server restart before we hear its answer, the core claims the handle with it.
-    if (cell.op == opcode::create) handles_.set_inode(cell.handle, *number);
-  }
-  ops_.rewrite(index, cell);
-  prepared.store(1, std::memory_order_release);
-  return true;
-}
-
-void front_end::hand_over(std::uint32_t index) noexcept {
-  op_slot& slot = ops_.slot(index);
-  ops_.remove(index);
-  if (slot.attempts.fetch_add(1, std::memory_order_relaxed) == 0)
-    slot.offered_ns.store(w_.time.now_ns(), std::memory_order_relaxed);
-  const op_action action =
-      ops_.apply(index, op_event::offered, static_cast<std::uint32_t>(generation_));
-  CHECK(action == op_action::hand_over);
-  notes_[index].offered = true;
-  ++offered_count_;
-  fs_counters& c = w_.arena.counters;
-  count(c.upcalls);
-  if (offered_count_ > c.in_progress_max.load(std::memory_order_relaxed))
-    c.in_progress_max.store(offered_count_, std::memory_order_relaxed);
-  if (!up_.push({static_cast<std::uint16_t>(index), ops_.sequence(index)})) {
-    log_error("core {}: its position in the up ring makes no sense", generation_);
-    bad_core_ = true;
-  }
-}
-
 bool front_end::take_downcalls() noexcept {
   if (!core_attached_ || bad_core_) return false;
   down_.awake();
@@ -238,6 +171,14 @@ void front_end::take_downcall(ring_entry hint) noexcept {
     bad_core_ = true;
     return;
   }
+  if (!can_keep(index, d)) {
+    log_error("core {}: op {} is answered before its commit, and the replay log is full",
+              generation_, index);
+    bad_core_ = true;
+    return;
+  }
+  if (error_of_wire(d.status) == error_code::evicted)
+    if (const std::optional<eviction_cell> eviction = new_eviction()) end_session(*eviction);
   count(c.downcalls);
   notes_[index].offered = false;
   --offered_count_;
@@ -264,8 +205,16 @@ bool front_end::is_sound(std::uint32_t index, const downcall_cell& d) const noex
   return d.payload_size <= ops_.cell(index).payload_out.size;
 }
 
+// Calls demand their commit long before it is full, so this means that the server does not heed
+// them. The op goes to another core, and is answered when there is room again.
+bool front_end::can_keep(std::uint32_t index, const downcall_cell& d) const noexcept {
+  return log_.has_room() || !log_.is_wanted(ops_.cell(index), d);
+}
+
 answer_facts front_end::build_answer(std::uint32_t index, const downcall_cell& d) noexcept {
   const op_cell& op = ops_.cell(index);
+  if (log_.is_wanted(op, d)) log_.keep(op, d);
+  answer_.limit_validity(lease_left_ns());
   slot_ref filled = op.payload_out;
   filled.size = d.payload_size;
   if (filled.kind == slot_class::none) return answer_.build(op, d, {}, hints_);
@@ -273,14 +222,17 @@ answer_facts front_end::build_answer(std::uint32_t index, const downcall_cell& d
   return answer_.build(op, d, slot_bytes(w_.shared, filled), hints_);
 }
 
-// The reply is last: what a successor must know of it is in the arena before.
+// The reply is last: what a successor must know of it is in the arena before. (That a directory was
+// told of a loss follows from this op, which a successor answers again.)
 void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d) noexcept {
   const answer_facts facts = build_answer(index, d);
-  note_result(ops_.cell(index), facts);
-  if (const std::uint64_t id = ops_.reply_id(index); id != 0) {
-    answer_.address_to(id);
-    send_answer();
-  }
+  const op_cell& op = ops_.cell(index);
+  note_result(op, facts);
+  const std::uint64_t id = ops_.reply_id(index);
+  answer_.address_to(id);
+  const bool lost_directory = tell_loss(op, id);
+  if (id != 0) send_answer();
+  if (lost_directory) losses_.directory_told(op.inode);
   end_op(index);
 }
 
@@ -363,7 +315,7 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
 // Behind the reply: nothing may touch the op any more, so its slots and barrier are free.
 void front_end::end_op(std::uint32_t index) noexcept {
   const op_cell& op = ops_.cell(index);
-  slots_.give_back(op.payload_in);
+  if (!log_.has_slot_of(op)) slots_.give_back(op.payload_in);
   if (ops_.slot(index).prepared.load(std::memory_order_relaxed) != 0)
     slots_.give_back(op.payload_out);
   if (notes_[index].interrupted) --interrupted_count_;

@@ -17,7 +17,9 @@
 //      is reported through bad_core(); nothing of ours depends on its memory.
 //   5. Ops are offered only while the core says that its server is there, so an op that waits for
 //      the server was not executed, and may be answered EIO truthfully.
-//   6. Two large write slots stay free, for the requests that only a successor's sweep brings to
+//   6. The replay record of a change is written before its answer (replay_log.h). When the server
+//      has forgotten the mount, losses are noted before the core hears that it may go on.
+//   7. Two large write slots stay free, for the requests that only a successor's sweep brings to
 //      light. What it has no room for it holds in its own memory: recorded, it would leave less
 //      room to the next one.
 #pragma once
@@ -35,8 +37,10 @@
 #include "fs/held_requests.h"
 #include "fs/inode_numbers.h"
 #include "fs/kernel_port.h"
+#include "fs/losses.h"
 #include "fs/op_table.h"
 #include "fs/path_state.h"
+#include "fs/replay_log.h"
 #include "fs/request.h"
 #include "fs/slot_pool.h"
 #include "protocol/device.h"
@@ -91,13 +95,17 @@ class front_end {
 
   // Answers everybody who waits now EIO, those included whose requests were not read yet.
   void abort_callers() noexcept;
-  // When turn() wants to be called by itself: a time of the mount's policy runs out.
-  std::uint64_t wake_at_ns() const noexcept { return path_.due_ns(); }
+  // When turn() wants to be called by itself: a time of the mount's policy or the lease runs out.
+  std::uint64_t wake_at_ns() const noexcept;
 
   // The kernel has let go of the mount: no request will come any more.
   bool unmounted() const noexcept { return unmounted_; }
   // Ops whose fate is not known yet.
   std::size_t pending_count() const noexcept { return ops_.live_count(); }
+  // Answered changes that are not known to be durable.
+  std::size_t uncommitted_count() const noexcept { return log_.count(); }
+  // For the end of a mount: names them in the log, file by file.
+  void log_unsafe_changes() noexcept;
   // While true, look_after_callers() wants to be called every 50 ms, and a turn behind it: a
   // refused range of numbers is asked for again then.
   bool wants_caller_checks() const noexcept {
@@ -118,6 +126,7 @@ class front_end {
   };
 
   // taking over from a predecessor
+  void take_over_log() noexcept;
   void take_over_ops() noexcept;
   void give_answers() noexcept;
   void sweep() noexcept;
@@ -129,6 +138,20 @@ class front_end {
   void revive_op(std::uint32_t index) noexcept;
   void close_unused_handles() noexcept;
   std::optional<downcall_cell> downcall_of(std::uint32_t index) const noexcept;
+
+  // what is not durable, and what is lost
+  bool wants_commit(const op_cell& op) const noexcept;
+  std::uint16_t call_flags_of(const op_cell& op) const noexcept;
+  void look_at_core() noexcept;
+  std::optional<eviction_cell> new_eviction() noexcept;
+  void end_session(const eviction_cell& e) noexcept;
+  void disown_ops() noexcept;
+  void take_replay_failure() noexcept;
+  bool tell_loss(const op_cell& op, std::uint64_t reply_id) noexcept;
+  void answer_flush(const op_draft& draft) noexcept;
+  std::uint64_t lease_left_ns() const noexcept;
+  void look_at_lease() noexcept;
+  void drop_caches() noexcept;
 
   // requests
   bool read_requests() noexcept;
@@ -168,6 +191,7 @@ class front_end {
   bool is_sound(std::uint32_t index, const downcall_cell& d) const noexcept;
   void finish_serviced(std::uint32_t index, const downcall_cell& d) noexcept;
   void finish_abandoned(std::uint32_t index, const downcall_cell& d) noexcept;
+  bool can_keep(std::uint32_t index, const downcall_cell& d) const noexcept;
   answer_facts build_answer(std::uint32_t index, const downcall_cell& d) noexcept;
   void note_result(const op_cell& op, const answer_facts& facts) noexcept;
   void end_op(std::uint32_t index) noexcept;
@@ -179,8 +203,10 @@ class front_end {
   wiring w_;
   op_table ops_;
   slot_pool slots_;
+  replay_log log_;
   barriers barriers_;
   handle_table handles_;
+  losses losses_;
   inode_numbers numbers_;
   cache_hints hints_;
   answer_builder answer_;
@@ -193,6 +219,7 @@ class front_end {
   std::array<std::vector<std::uint32_t>, slot_class_count> populated_;  // bytes of each slot
   std::vector<std::byte> request_;    // scratch: a request that is not a WRITE, in one piece
   held_requests held_;
+  std::vector<std::uint64_t> inodes_;  // scratch: to be dropped from caches, or not durable
   std::optional<slot_ref> receive_slot_;
   std::uint64_t generation_ = 0;
   std::size_t offered_count_ = 0;
@@ -200,6 +227,10 @@ class front_end {
   std::size_t given_up_mutations_ = 0;
   std::optional<std::uint32_t> range_op_;  // brings the next range of inode numbers
   std::uint64_t range_not_before_ns_ = 0;
+  std::uint64_t eviction_seen_ = 0;  // control words of what the core told and we have read
+  std::uint64_t failure_seen_ = 0;
+  std::uint64_t dropping_for_ = 0;   // invalidation.wanted when the kernel began; 0: it does not
+  bool lease_lapsed_ = false;
   bool core_attached_ = false;
   bool bad_core_ = false;
   bool unmounted_ = false;

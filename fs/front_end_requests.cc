@@ -125,6 +125,7 @@ void front_end::take_request(std::size_t size) noexcept {
     case request_kind::interrupt: take_interrupt(draft.interrupted); break;
     case request_kind::open_directory: open_directory(draft); break;
     case request_kind::close_directory: answer_error(header.unique, error_code::ok); break;
+    case request_kind::flush: answer_flush(draft); break;
   }
   w_.arena.receive.head.fill(std::byte{0});
 }

@@ -32,6 +32,16 @@ bool has_no_answer(std::uint32_t opcode) noexcept {
 
 }  // namespace
 
+// Before the ops: a data slot that a record keeps may be one op's as well.
+void front_end::take_over_log() noexcept {
+  log_.take_over([this](const replay_cell& damaged) noexcept {
+    losses_.note_file(damaged.inode);
+    losses_.note_file(damaged.inode2);
+    count(w_.arena.counters.lost_changes);
+  });
+  losses_.mark();
+}
+
 // Slots, barriers and lists, by arrival; nothing is said to anybody.
 void front_end::take_over_ops() noexcept {
   order_.clear();
@@ -42,7 +52,7 @@ void front_end::take_over_ops() noexcept {
   for (const std::uint32_t i : order_) {
     const op_cell& op = ops_.cell(i);
     const bool has_reply_slot = ops_.slot(i).prepared.load(std::memory_order_relaxed) != 0;
-    if (!is_editable(op) || !slots_.reserve(op.payload_in) ||
+    if (!is_editable(op) || !(log_.has_slot_of(op) || slots_.reserve(op.payload_in)) ||
         (has_reply_slot && !slots_.reserve(op.payload_out))) {
       ops_.leave_out(i);
       continue;
@@ -70,6 +80,8 @@ void front_end::start() noexcept {
   else
     revive_all();
   close_unused_handles();
+  if (const std::optional<eviction_cell> eviction = new_eviction()) end_session(*eviction);
+  look_at_core();
   relist_by_arrival();
   log_notice("took over {} ops and {} open files", ops_.live_count(), handles_.open_count());
 }
@@ -81,7 +93,7 @@ void front_end::give_answers() noexcept {
   ops_.for_each_live([this](std::uint32_t i) noexcept {
     if (ops_.state(i) != op_state::serviced) return;
     const std::optional<downcall_cell> d = downcall_of(i);
-    if (!d) return;
+    if (!d || !can_keep(i, *d)) return;
     CHECK(ops_.apply(i, op_event::came_back_answered, static_cast<std::uint32_t>(generation_)) ==
           op_action::reply);
     finish_serviced(i, *d);

@@ -66,9 +66,41 @@ void handle_table::set_inode(std::uint64_t handle, std::uint64_t inode) noexcept
   if (present == nullptr || present->inode == inode) return;
   handle_cell cell = *present;
   cell.inode = inode;
-  handle_slot& slot = arena_.handles[handle & 0xffff];
+  rewrite(arena_.handles[handle & 0xffff], cell);
+}
+
+void handle_table::rewrite(handle_slot& slot, handle_cell& cell) noexcept {
   const control_word now = control_of(slot);
   publish(slot, cell, now.state, 0, now.sequence);
+}
+
+std::size_t handle_table::mark_lost(const std::vector<std::uint64_t>& inodes) noexcept {
+  std::size_t marked = 0;
+  for (std::uint32_t i = 0; i < used_end_; ++i) {
+    handle_slot& slot = arena_.handles[i];
+    control_word w = control_of(slot);
+    handle_cell cell;
+    if (w.state == state_free || !copy_record(slot, w, cell) || cell.index != i ||
+        cell.loss_untold != 0 || !std::binary_search(inodes.begin(), inodes.end(), cell.inode))
+      continue;
+    cell.loss_untold = 1;
+    rewrite(slot, cell);
+    ++marked;
+  }
+  return marked;
+}
+
+handle_table::telling handle_table::tell_loss(std::uint64_t handle,
+                                              std::uint64_t request_id) noexcept {
+  const handle_cell* present = find(handle);
+  if (present == nullptr) return telling::nothing;
+  if (present->loss_untold == 0)
+    return request_id != 0 && present->told_to == request_id ? telling::again : telling::nothing;
+  handle_cell cell = *present;
+  cell.loss_untold = 0;
+  cell.told_to = request_id;
+  rewrite(arena_.handles[handle & 0xffff], cell);
+  return telling::first;
 }
 
 void handle_table::confirm(std::uint64_t handle) noexcept {

@@ -31,6 +31,26 @@ class handle_table {
   // The record of an open handle, or nullptr.
   const handle_cell* find(std::uint64_t handle) const noexcept;
   std::size_t open_count() const noexcept { return handle_count - free_.size(); }
+
+  // Marks every handle whose inode is in `inodes` (sorted): changes of it were lost. How many.
+  std::size_t mark_lost(const std::vector<std::uint64_t>& inodes) noexcept;
+  enum class telling : std::uint8_t {
+    nothing,  // there is no loss that this handle was not told
+    first,    // it is told now, by the request with this id
+    again,    // it was told by the same request, which has come again
+  };
+  telling tell_loss(std::uint64_t handle, std::uint64_t request_id) noexcept;
+  // Calls f(inode) for each handle in use whose inode is known.
+  template <class F>
+  void for_each_inode(F f) const noexcept {
+    for (std::uint32_t i = 0; i < used_end_; ++i) {
+      const control_word w = control_of(arena_.handles[i]);
+      if (w.state == static_cast<std::uint8_t>(handle_state::free)) continue;
+      const std::uint64_t inode = arena_.handles[i].cells[w.cell].inode;
+      if (inode != 0) f(inode);
+    }
+  }
+
   // Calls f(handle) for each that is opening.
   template <class F>
   void for_each_opening(F f) const noexcept {
@@ -42,6 +62,8 @@ class handle_table {
   }
 
  private:
+  void rewrite(handle_slot& slot, handle_cell& cell) noexcept;
+
   fs_arena& arena_;
   std::vector<std::uint16_t> free_;
   std::uint32_t used_end_ = 0;  // records at and above it were never used

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <span>
 
 #include "base/bytes.h"
 
@@ -28,6 +29,11 @@ class kernel_port {
   // Makes sure that `bytes` are in memory and in our page table. Without that a SIGKILL can cut the
   // kernel's copy from or to them in the middle, and the kernel then fails the request with EIO.
   virtual void populate(mutable_byte_span bytes) noexcept = 0;
+  // Makes the kernel drop what it has cached of these files' data and attributes
+  // (FUSE_NOTIFY_INVAL_INODE). That waits for pages which wait for us, so another thread does it,
+  // until is_dropping() says false. Not to be called while it is dropping.
+  virtual void drop_caches(std::span<const std::uint64_t> inodes) noexcept = 0;
+  virtual bool is_dropping() const noexcept = 0;
 };
 
 // What the front end has to know about a process of the application.

@@ -16,6 +16,7 @@ consteval op_transition_table make_op_transitions() {
       {unknown,     core_lost,            unknown,     none},
       {unknown,     interrupted,          unknown,     none},
       {unknown,     caller_killed,        unknown,     none},
+      {unknown,     evicted,              unknown,     none},
       {unknown,     refused,              unknown,     none},
       {unknown,     came_back,            unknown,     never},  // it is queued
       {unknown,     came_back_answered,   unknown,     never},
@@ -28,6 +29,7 @@ consteval op_transition_table make_op_transitions() {
       {waiting,     core_lost,            waiting,     none},
       {waiting,     interrupted,          waiting,     none},
       {waiting,     caller_killed,        serviced,    reply_eintr},
+      {waiting,     evicted,              waiting,     none},  // it was not executed
       {waiting,     refused,              serviced,    reply_eio},
       {waiting,     came_back,            waiting,     requeue},
       {waiting,     came_back_answered,   waiting,     never},
@@ -40,6 +42,7 @@ consteval op_transition_table make_op_transitions() {
       {in_progress, core_lost,            purged,      requeue},
       {in_progress, interrupted,          in_progress, none},
       {in_progress, caller_killed,        given_up,    abandon},
+      {in_progress, evicted,              in_progress, none},  // its core answers it
       {in_progress, refused,              given_up,    abandon_eio},
       {in_progress, came_back,            in_progress, never},  // its core was lost before
       {in_progress, came_back_answered,   in_progress, never},
@@ -52,6 +55,7 @@ consteval op_transition_table make_op_transitions() {
       {serviced,    core_lost,            serviced,    none},
       {serviced,    interrupted,          serviced,    none},
       {serviced,    caller_killed,        serviced,    none},
+      {serviced,    evicted,              serviced,    none},
       {serviced,    refused,              serviced,    none},
       {serviced,    came_back,            purged,      requeue},
       {serviced,    came_back_answered,   serviced,    reply},
@@ -64,6 +68,7 @@ consteval op_transition_table make_op_transitions() {
       {purged,      core_lost,            purged,      none},
       {purged,      interrupted,          purged,      none},
       {purged,      caller_killed,        given_up,    abandon},
+      {purged,      evicted,              serviced,    reply_eio},
       {purged,      refused,              given_up,    abandon_eio},
       {purged,      came_back,            purged,      requeue},
       {purged,      came_back_answered,   purged,      never},
@@ -76,6 +81,7 @@ consteval op_transition_table make_op_transitions() {
       {given_up,    core_lost,            given_up,    requeue},
       {given_up,    interrupted,          given_up,    none},
       {given_up,    caller_killed,        given_up,    none},
+      {given_up,    evicted,              given_up,    forget},
       {given_up,    refused,              given_up,    none},
       {given_up,    came_back,            purged,      requeue},  // its caller was not told
       {given_up,    came_back_answered,   given_up,    never},

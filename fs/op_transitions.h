@@ -29,6 +29,7 @@ enum class op_event : std::uint8_t {
   core_lost,             // the core ended or broke the protocol
   interrupted,           // a signal that the caller survives: as on a local disk, it waits on
   caller_killed,         // a signal that ends the caller is pending
+  evicted,               // no core has it, and who may have executed it has forgotten this mount
   refused,               // the mount's policy, or an administrator, lets nobody wait any longer
   came_back,             // new front end: the kernel has sent the request again
   came_back_answered,    // the same, and the downcall is there
@@ -63,6 +64,7 @@ constexpr std::string_view name_of(op_event e) noexcept {
     case core_lost: return "core_lost";
     case interrupted: return "interrupted";
     case caller_killed: return "caller_killed";
+    case evicted: return "evicted";
     case refused: return "refused";
     case came_back: return "came_back";
     case came_back_answered: return "came_back_answered";

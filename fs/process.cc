@@ -89,6 +89,7 @@ int fs_process::run() {
   tell_watchdog(supervise_message::ready);
   log_info("serving");
   loop_->run();
+  front_end_.log_unsafe_changes();
   tell_watchdog(supervise_message::unmounted);
   log_info("ended; {} ops pending", front_end_.pending_count());
   return front_end_.pending_count() == 0 ? 0 : 1;
@@ -117,13 +118,14 @@ void fs_process::beat() noexcept {
   (void)loop_->call_after(beat_period_ns, [this] { beat(); });
 }
 
-// A turn follows each timer, so its callback has nothing to do.
+// A turn follows each timer, and asks again: so one that comes too early does no harm, and a time
+// that is always put off (the lease's end) costs nothing.
 void fs_process::keep_time() noexcept {
   const std::uint64_t at = front_end_.wake_at_ns();
-  if (at == path_timer_at_) return;
+  if (at >= path_timer_at_) return;
   loop_->cancel(path_timer_);
   path_timer_at_ = at;
-  path_timer_ = at == path_watch::never ? 0 : loop_->call_at(at, [] {});
+  path_timer_ = loop_->call_at(at, [this] { path_timer_at_ = path_watch::never; });
 }
 
 void fs_process::set_draining(bool on) noexcept {
@@ -147,7 +149,7 @@ void fs_process::check_end() noexcept {
     end_by_ns_ = now + end_wait_max_ns;
     (void)loop_->call_at(end_by_ns_, [] {});
   }
-  const bool quiet = front_end_.pending_count() == 0;
+  const bool quiet = front_end_.pending_count() == 0 && front_end_.uncommitted_count() == 0;
   if (quiet && front_end_.has_core() && !detaching_) {
     detaching_ = true;
     (void)send_packet(core_.get(), detach_request{});

@@ -345,8 +345,10 @@ request_kind decode_any(byte_span request, op_draft& draft) noexcept {
     case FUSE_INTERRUPT:
       draft.interrupted = d.in.take<fuse_interrupt_in>().unique & ~kernel_id_resent_bit;
       return request_kind::interrupt;
-    // Nothing is left unreported and nobody holds a lock here: closing has nothing to wait for.
+    // Closing has nothing to wait for, but losses to tell.
     case FUSE_FLUSH:
+      draft.cell.handle = d.in.take<fuse_flush_in>().fh;
+      return request_kind::flush;
     case FUSE_DESTROY: return refuse(draft, error_code::ok);
     case FUSE_OPEN: return decode_open(d);
     case FUSE_RELEASE: return decode_release(d);

@@ -20,6 +20,7 @@ enum class request_kind : std::uint8_t {
   interrupt,       // draft.interrupted names the request
   open_directory,  // answered here with a new handle
   close_directory,
+  flush,           // answered here: is draft.cell.handle to be told of a loss?
   opening,         // an op, and needs a new handle before it is queued (open, create)
 };
 

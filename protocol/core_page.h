@@ -1,5 +1,5 @@
-// What the core tells about itself and its server: a page of the shared arena, part of the layout of
-// device.h. Written by the core alone; the front end resets `path_up` while no core is attached.
+// What the core tells about itself and its server: a page of the shared arena, part of the layout
+// of device.h. Written by the core alone; the front end resets `path_up` while no core is attached.
 #pragma once
 
 #include <array>

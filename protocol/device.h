@@ -147,7 +147,8 @@ struct handle_cell {
   // 1: changes of the file were lost and this open file has not been told; its next fsync or close
   // says EIO, once.
   std::uint32_t loss_untold = 0;
-  std::uint64_t reserved[2]{};
+  std::uint64_t told_to = 0;  // id of the request that was told, and is told again if repeated
+  std::uint64_t reserved = 0;
 };
 struct alignas(64) handle_slot {
   atomic_u64 control{0};  // state: handle_state

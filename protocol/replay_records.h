@@ -38,7 +38,7 @@ struct replay_cell {
   std::uint32_t slot_seq = 0;
   opcode op = opcode::none;
   std::uint16_t body_size = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t is_directory = 0;  // 1: `inode` is one, though `op` does not say so
   std::uint64_t inode = 0;   // what it changed: the file or, of a change of names, the directory
   std::uint64_t inode2 = 0;  // the other directory of a rename, or what was made; 0: none
   replay_payload payload;

@@ -61,6 +61,8 @@ class any_kernel final : public kernel_port {
   int write_reply(const iovec*, int) noexcept override { return 0; }
   int resend() noexcept override { return 0; }
   void populate(mutable_byte_span) noexcept override {}
+  void drop_caches(std::span<const std::uint64_t>) noexcept override {}
+  bool is_dropping() const noexcept override { return false; }
 
  private:
   source& from_;

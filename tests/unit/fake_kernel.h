@@ -135,6 +135,15 @@ class fake_kernel final : public kernel_port {
     return rc;
   }
   void populate(mutable_byte_span) noexcept override {}
+  void drop_caches(std::span<const std::uint64_t> inodes) noexcept override {
+    if (frozen_) return;
+    if (keep_) dropped_.insert(dropped_.end(), inodes.begin(), inodes.end());
+  }
+  bool is_dropping() const noexcept override { return slow_dropping_; }
+  // Inodes whose caches were dropped, in the order of asking.
+  const std::vector<std::uint64_t>& dropped() const { return dropped_; }
+  // While on, what was begun does not end.
+  void drop_slowly(bool on) { slow_dropping_ = on; }
 
  private:
   enum class place : std::uint8_t { queued, sent, done };
@@ -190,6 +199,8 @@ class fake_kernel final : public kernel_port {
   std::size_t taken_back_ = 0;
   std::size_t counted_ = 0;
   const std::byte* last_tail_ = nullptr;
+  std::vector<std::uint64_t> dropped_;
+  bool slow_dropping_ = false;
   bool keep_ = true;
   bool resends_ = true;
   bool frozen_ = false;

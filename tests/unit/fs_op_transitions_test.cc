@@ -33,8 +33,16 @@ TEST(OpTransitions, ReplyExactlyOnRowsThatLeaveTheStatesInWhichTheCallerWaits) {
 
 TEST(OpTransitions, HaveNobodyToAnswerExactlyWhenTheKernelSaidSo) {
   for (const auto& r : op_transitions.rows())
-    if (has_no_caller(r.act)) {
-      EXPECT_EQ(r.on, op_event::caller_lost) << name_of(r.from);
+    if (has_no_caller(r.act) && r.on != op_event::caller_lost) {
+      EXPECT_EQ(r.from, op_state::given_up) << name_of(r.on);  // it was told before
+    }
+}
+
+TEST(OpTransitions, EndOnAnEvictionExactlyWhatMayHaveBeenExecutedAndNoCoreHas) {
+  for (const auto& r : op_transitions.rows())
+    if (r.on == op_event::evicted) {
+      const bool ends = r.from == op_state::purged || r.from == op_state::given_up;
+      EXPECT_EQ(r.act != op_action::none, ends) << name_of(r.from);
     }
 }
 
@@ -64,9 +72,10 @@ TEST(OpTransitions, TellEintrOnlyToCallersThatAreBeingKilled) {
   }
 }
 
-TEST(OpTransitions, TellEioOnlyToWhomThePolicyRefuses) {
+TEST(OpTransitions, TellEioOnlyToWhomThePolicyRefusesOrTheServerHasForgotten) {
   for (const auto& r : op_transitions.rows())
     if (r.act == op_action::reply_eio || r.act == op_action::abandon_eio) {
+      if (r.on == op_event::evicted) continue;
       EXPECT_EQ(r.on, op_event::refused);
       EXPECT_EQ(r.act == op_action::reply_eio, r.from == op_state::waiting);
     }

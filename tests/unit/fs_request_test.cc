@@ -339,9 +339,11 @@ TEST(Request, WhatNeedsNoServerIsAnsweredHereOrNotAtAll) {
   EXPECT_EQ(decode_it(fuse_request(FUSE_FORGET, node, unique).add(fuse_forget_in{})).kind,
             request_kind::no_answer);
   EXPECT_EQ(decode_it(fuse_request(FUSE_BATCH_FORGET, 0, unique)).kind, request_kind::no_answer);
-  const decoded flush = decode_it(fuse_request(FUSE_FLUSH, node, unique).add(fuse_flush_in{}));
-  EXPECT_EQ(flush.kind, request_kind::answer);
-  EXPECT_EQ(flush.draft->error, error_code::ok);
+  fuse_flush_in in{};
+  in.fh = 77;
+  const decoded flush = decode_it(fuse_request(FUSE_FLUSH, node, unique).add(in));
+  EXPECT_EQ(flush.kind, request_kind::flush);
+  EXPECT_EQ(flush.draft->cell.handle, 77u);
   const decoded i = decode_it(fuse_request::interrupt(44));
   EXPECT_EQ(i.kind, request_kind::interrupt);
   EXPECT_EQ(i.draft->interrupted, 44u);
