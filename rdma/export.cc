@@ -91,6 +91,24 @@ void export_core::check_stopped() {
   time_.post(std::exchange(stop_done_, nullptr));
 }
 
+std::string hex_of(const id128& id) {
+  static constexpr std::string_view digits = "0123456789abcdef";
+  std::string out;
+  for (const std::byte b : id) {
+    out += digits[std::to_integer<unsigned>(b) >> 4];
+    out += digits[std::to_integer<unsigned>(b) & 15];
+  }
+  return out;
+}
+
+void export_core::add_standby(std::string, const id128&) {}
+
+outcome<client_key> export_core::evict(std::string_view volume, std::string_view who,
+                                       std::string_view) {
+  return failure{problem{exit_code::failed, std::string(volume) + ": no client " + std::string(who),
+                         "`tangelo server list` shows them"}};
+}
+
 std::vector<export_status> export_core::status() const {
   std::vector<export_status> out;
   for (const auto& v : volumes_) {

@@ -143,7 +143,10 @@ class export_core final : public export_host {
   void add_volume(std::string volume, service& s) override;
   void accept(std::unique_ptr<endpoint> peer) override;
   void stop(std::function<void()> done) override;
+  void add_standby(std::string volume, const id128& target_id) override;
   std::vector<export_status> status() const override;
+  outcome<client_key> evict(std::string_view volume, std::string_view who,
+                            std::string_view reason) override;
   bool recovering() const override;
 
  private:
