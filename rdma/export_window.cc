@@ -1,6 +1,6 @@
 // The recovery window after a restart: open until every client that held something has said
-// REPLAY_DONE, or was written off for good: at the soft limit those of whom nothing is heard, at the
-// hard one all that are not done.
+// REPLAY_DONE, or was written off for good: at the soft limit those who do nothing, at the hard one
+// all that are not done.
 #include <algorithm>
 
 #include "base/log.h"
