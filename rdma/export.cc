@@ -26,37 +26,10 @@ export_core::export_core(export_options options, scheduler& time)
     : options_(options), time_(time), buffers_(options.buffer_count_max) {}
 
 export_core::~export_core() {
-  time_.cancel(trim_timer_);
-  for (const auto& v : volumes_) time_.cancel(v->window_timer);
+  for (const timer_id timer : {trim_timer_, look_timer_, deadline_timer_}) time_.cancel(timer);
+  for (const auto& v : volumes_)
+    for (const timer_id timer : {v->window_timer, v->note_timer}) time_.cancel(timer);
   for (const auto& l : links_) time_.cancel(l->handshake_timer);
-}
-
-void export_core::add_volume(std::string volume, service& s) {
-  auto v = std::make_unique<served_volume>();
-  v->name = std::move(volume);
-  v->fs = &s;
-  bool awaited = false;
-  for (client_record& r : s.load_clients()) {
-    auto c = std::make_shared<export_client>();
-    c->key = r.key;
-    c->volume = v.get();
-    c->awaited = r.awaited;
-    awaited = awaited || r.awaited;
-    for (reply_record& reply : r.replies) {
-      if (reply.incarnation != r.key.incarnation || reply.slot >= options_.slot_count) continue;
-      slot_memory& m = slot_of(*c, reply.slot);
-      m.where = slot_memory::phase::done;
-      m.op = reply.op;
-      m.status = reply.status;
-      m.seq = reply.slot_seq;
-      m.xid = reply.xid;
-      m.transno = reply.transno;
-      m.body = std::move(reply.body);
-    }
-    v->clients.push_back(std::move(c));
-  }
-  volumes_.push_back(std::move(v));
-  if (awaited) open_window(*volumes_.back());
 }
 
 void export_core::accept(std::unique_ptr<endpoint> peer) {
@@ -73,6 +46,7 @@ void export_core::accept(std::unique_ptr<endpoint> peer) {
 void export_core::stop(std::function<void()> done) {
   stopping_ = true;
   stop_done_ = std::move(done);
+  time_.cancel(std::exchange(look_timer_, 0));
   for (const auto& link : links_) {
     if (link->where == peer_link::stage::closing) continue;
     close_body body;
@@ -91,28 +65,11 @@ void export_core::check_stopped() {
   time_.post(std::exchange(stop_done_, nullptr));
 }
 
-std::vector<export_status> export_core::status() const {
-  std::vector<export_status> out;
-  for (const auto& v : volumes_) {
-    for (const client_ref& c : v->clients) {
-      export_status s;
-      s.client = c->key;
-      s.volume = v->name;
-      s.address = c->link != nullptr ? c->link->wire.peer_name() : std::string();
-      s.epoch = c->epoch;
-      s.running = c->running;
-      s.calls = c->calls;
-      s.resent = c->resent;
-      s.answered_from_record = c->from_record;
-      out.push_back(std::move(s));
-    }
-  }
-  return out;
-}
-
-bool export_core::recovering() const {
-  return std::any_of(volumes_.begin(), volumes_.end(),
-                     [](const auto& v) { return v->window_open; });
+// What goes into every message of the server, and is noted.
+std::uint64_t export_core::tell_committed(peer_link& link) {
+  if (link.volume == nullptr || link.volume->fs == nullptr) return 0;
+  link.told_committed = link.volume->fs->last_committed();
+  return link.told_committed;
 }
 
 void export_core::send_control(peer_link& link, message_type type, byte_span body,
@@ -122,12 +79,11 @@ void export_core::send_control(peer_link& link, message_type type, byte_span bod
   h.epoch = link.epoch;
   h.xid = xid;
   h.credits = options_.credits;
+  h.ack = tell_committed(link);
   reply_extension e;
   if (link.client != nullptr) h.cookie = link.client->cookie;
-  if (link.volume != nullptr) {
-    h.ack = link.volume->fs->last_committed();
+  if (link.volume != nullptr && link.volume->fs != nullptr)
     e.boot_generation = link.volume->fs->boot_generation();
-  }
   e.body_size = static_cast<std::uint32_t>(body.size());
   link.wire.send(h, encode_extension(e), body);
 }
@@ -137,7 +93,7 @@ void export_core::send_status(peer_link& link, message_type type, error_code sta
   h.type = type;
   h.epoch = link.epoch;
   h.cookie = link.client->cookie;
-  h.ack = link.volume->fs->last_committed();
+  h.ack = tell_committed(link);
   h.credits = options_.credits;
   reply_extension e;
   e.status = static_cast<std::uint32_t>(status);
@@ -148,6 +104,7 @@ void export_core::send_status(peer_link& link, message_type type, error_code sta
 void export_core::link_message(peer_link& link, const message_view& message) {
   using stage = peer_link::stage;
   if (link.where == stage::closing) return;
+  heard(link);
   switch (message.header.type) {
     using enum message_type;
     case hello:
@@ -198,6 +155,10 @@ void export_core::close_link(peer_link& link, down_reason reason) {
   link.where = peer_link::stage::closing;
   link.wire.close(reason);
   if (link.client != nullptr && link.client->link == &link) link.client->link = nullptr;
+  drop_jobs(link);
+}
+
+void export_core::drop_jobs(peer_link& link) {
   // First those that a freed buffer could otherwise set going.
   std::vector<call_job*> jobs = link.jobs;
   const auto rest = std::stable_partition(jobs.begin(), jobs.end(), [](const call_job* job) {
@@ -212,11 +173,12 @@ void export_core::close_link(peer_link& link, down_reason reason) {
     switch (job->where) {
       using enum call_job::phase;
       case running: detach(*job); break;
-      case reading:
-      case writing: break;  // until flushed
+      case reading: leave_line(*job); break;  // until flushed
+      case writing: break;
       case starved: break;  // gone already
       case held: std::erase(link.volume->held, job); release(*job); break;
-      case replaying: std::erase(job->owner->replays, job); release(*job); break;
+      case unmarked: std::erase(job->owner->unmarked, job); release(*job); break;
+      case replaying: release(*job); break;
     }
   }
 }
@@ -234,6 +196,7 @@ void export_core::link_done(peer_link& link, std::uint64_t cookie) {
   if (job.where == call_job::phase::writing) return release(job);
   CHECK(job.where == call_job::phase::reading);
   if (link.where == peer_link::stage::closing) return release(job);
+  heard(link);
   if ((job.pull.flags & chunk_flag::eager) == 0) --link.pulls;
   ready(job);
 }

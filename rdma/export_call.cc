@@ -39,6 +39,7 @@ void export_core::detach(call_job& job) {
 }
 
 void export_core::release(call_job& job) {
+  leave_line(job);
   detach(job);
   if (!job.in_buffer.empty()) buffers_.release(job.in_buffer);
   if (!job.out_buffer.empty()) buffers_.release(job.out_buffer);
@@ -73,6 +74,7 @@ std::string_view export_core::refuse_call(const peer_link& link,
   }
   if (pulls > 1 || pushes > 1) return "too many chunks";
   if (pulls != 0 && !message.inline_payload.empty()) return "two payloads";
+  if ((h.flags & message_flag::replay) != 0 && !is_mutation(h.op)) return "a replay of a read";
   return {};
 }
 
@@ -83,6 +85,7 @@ void export_core::take_call(peer_link& link, const message_view& message) {
   fill_job(job, link, message);
   ++link.client->calls;
   if ((job.flags & message_flag::resent) != 0) ++link.client->resent;
+  if (job.is_replay()) line_up(job);
   job.dropped = job.has_pull && is_repetition(job);
   const bool queue_first = !starved_.empty() && (job.has_pull || job.has_push);
   if (!queue_first && give_buffers(job)) return begin(job);
@@ -101,8 +104,17 @@ void export_core::fill_job(call_job& job, peer_link& link, const message_view& m
   job.op = h.op;
   job.flags = h.flags;
   job.transno = h.transno;
+  job.previous = h.ack;
+  job.began_ns = 0;
+  job.in_line = job.early_answer = false;
+  take_extension(job, message);
   const auto number = static_cast<std::size_t>(h.op);
   job.unknown_op = number == 0 || number >= opcode_count;
+  // A replay was told before it was durable once already.
+  const bool in_time = (link.features & feature::async_commit) != 0 &&
+                       (job.flags & message_flag::need_commit) == 0 &&
+                       h.op != opcode::inode_range;
+  job.may_be_early = is_mutation(h.op) && (in_time || job.is_replay());
   job.has_pull = job.has_push = job.dropped = false;
   for (std::size_t i = 0; i < message.chunk_count; ++i) {
     const chunk& c = message.chunks[i];
@@ -118,6 +130,7 @@ void export_core::fill_job(call_job& job, peer_link& link, const message_view& m
 
 bool export_core::is_repetition(const call_job& job) const {
   if (job.unknown_op || !is_mutation(job.op)) return job.unknown_op;
+  if (job.is_replay()) return job.transno <= executed_through(*job.owner);
   const std::vector<slot_memory>& slots = job.owner->slots;
   return job.slot < slots.size() && slots[job.slot].where != slot_memory::phase::empty &&
          job.slot_seq <= slots[job.slot].seq;
@@ -177,12 +190,17 @@ void export_core::serve_starved() {
 }
 
 void export_core::ready(call_job& job) {
-  const bool replay = (job.flags & message_flag::replay) != 0;
-  if (job.owner->where == export_client::phase::leaving) return release(job);
+  const client_ref c = job.owner;
+  if (c->where == client_phase::leaving) return release(job);
   if (job.unknown_op) return answer_status(job, error_code::not_implemented, 0);
-  if (replay) return take_replay(job);
+  if (job.is_replay()) {
+    job.where = call_job::phase::replaying;
+    return next_replay(c);
+  }
   const bool claim = job.op == opcode::reclaim_open;
-  if (job.owner->volume->window_open && !claim) return hold(job);
+  if (claim) c->progress = true;
+  if (c->volume->window_open && !claim) return hold(job);
+  if (needs_mark(job)) return await_mark(job);
   if (is_mutation(job.op)) return take_mutation(job);
   execute(job);
 }
@@ -190,31 +208,6 @@ void export_core::ready(call_job& job) {
 void export_core::hold(call_job& job) {
   job.where = call_job::phase::held;
   job.owner->volume->held.push_back(&job);
-}
-
-// A replay is judged by its transaction number before its slot.
-void export_core::take_replay(call_job& job) {
-  const client_ref c = job.owner;
-  if (c->where != export_client::phase::recovering || !c->volume->window_open)
-    return answer_status(job, error_code::stale_replay, 0);
-  if (!is_mutation(job.op)) return breach(*job.link, error_code::protocol, "replay of a read");
-  job.where = call_job::phase::replaying;
-  c->replays.push_back(&job);
-  next_replay(c);
-}
-
-void export_core::next_replay(const client_ref& c) {
-  while (!c->replay_running && !c->replays.empty()) {
-    call_job& job = *c->replays.front();
-    c->replays.pop_front();
-    const slot_memory& s = slot_of(*c, job.slot);
-    const bool older = s.where != slot_memory::phase::empty && job.slot_seq < s.seq;
-    if (job.transno <= c->volume->fs->last_committed() || older) {
-      answer_status(job, error_code::ok, job.transno);
-      continue;
-    }
-    take_mutation(job);  // sets replay_running if it goes to the service
-  }
 }
 
 void export_core::take_mutation(call_job& job) {
@@ -232,6 +225,8 @@ void export_core::take_mutation(call_job& job) {
     // Still running: its answer goes to the newcomer.
     detach(*s.job);
     attach_job(*s.job, *job.link);
+    s.job->deadline_ms = job.deadline_ms;
+    s.job->deadline_from_ns = job.deadline_from_ns;
     return release(job);
   }
   if (s.where == slot_memory::phase::running)
@@ -244,12 +239,14 @@ void export_core::take_mutation(call_job& job) {
   s.xid = job.xid;
   s.op = job.op;
   s.job = &job;
-  if ((job.flags & message_flag::replay) != 0) c->replay_running = true;
+  if (job.is_replay()) c->replay_running = true;
   execute(job);
 }
 
 void export_core::execute(call_job& job) {
   job.where = call_job::phase::running;
+  job.began_ns = time_.now_ns();
+  job.early_answer = job.may_be_early && job.owner->awaited == export_client::mark::yes;
   ++job.owner->running;
   ++running_;
   job.owner->volume->fs->execute(job);

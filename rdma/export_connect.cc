@@ -1,4 +1,28 @@
-// HELLO and CONNECT: which of the verdicts of recovery.md §7.7 a client gets.
+// HELLO and CONNECT: what became of a session (recovery.md §7.7).
+//
+// A CONNECT with a boot generation claims a session; without one it claims nothing. In this order:
+//
+//   the volume is served elsewhere                      wait, the connection stays: ADVICE follows
+//   the client is being forgotten or written off        busy
+//   an older incarnation than the known one             denied
+//   a newer one, the known one is a tombstone           as if nothing were known
+//   a newer one, the known one may live                 busy: it is asked, and purged if silent
+//   an epoch not above the export's                     the connection ends
+//   it claims, and knows more than our store does       evicted, kept_through 0
+//
+//   known as      claims nothing                        claims
+//   nothing       window: wait; else remembered: fresh  holding: evicted; else as beside
+//   remembering   fresh, when it is durable             the same
+//   tombstone     as nothing                            evicted, kept_through
+//   recorded      emptied (purged): busy, then fresh    window: recovering_new_boot;
+//                                                       else resumed_new_boot
+//   recovering    emptied, likewise                     recovering_resumed
+//   active        emptied, likewise                     of this boot: resumed;
+//                                                       else resumed_new_boot (the answer that said
+//                                                       so was lost)
+//
+// Whether it holds anything after resumed_new_boot is the client's to find out, after it has
+// trimmed by last_committed: its record says that it cannot.
 #include <algorithm>
 
 #include "base/log.h"
@@ -16,18 +40,16 @@ void export_core::take_hello(peer_link& link, const message_view& message) {
                              std::to_string(body->version_max);
     return breach(link, error_code::bad_version, text);
   }
-  const auto v = std::find_if(volumes_.begin(), volumes_.end(),
-                              [&](const auto& x) { return x->name == body->volume; });
-  if (v == volumes_.end()) {
+  link.volume = volume_named(body->volume);
+  if (link.volume == nullptr) {
     const std::string name(body->volume.substr(0, 128));
     return breach(link, error_code::denied, "no volume " + name + " here", down_reason::auth);
   }
-  link.volume = v->get();
   link.where = peer_link::stage::connect;
   link.features = body->features & feature::known;
   hello_ack_body ack;
   ack.features = link.features;
-  ack.target_id = link.volume->fs->target_id();
+  ack.target_id = link.volume->target_id;
   ack.credits = options_.credits;
   ack.eager_payload_max = options_.eager_payload_max;
   std::array<std::byte, 256> bytes;
@@ -39,20 +61,57 @@ void export_core::take_connect(peer_link& link, const message_view& message) {
   const std::optional<connect_body> body = decode<connect_body>(message.body);
   if (!body) return breach(link, error_code::protocol, "malformed CONNECT");
   link.epoch = message.header.epoch;
-  const std::vector<client_ref>& clients = link.volume->clients;
+  link.features &= body->features;
+  if (link.volume->fs == nullptr) return say_standby(link);
+  std::vector<client_ref>& clients = link.volume->clients;
   const auto it = std::find_if(clients.begin(), clients.end(), [&](const client_ref& c) {
     return c->key.client_id == body->client_id;
   });
-  if (it == clients.end()) return connect_unknown(link, *body);
-  const client_ref c = *it;
-  if (c->where == export_client::phase::leaving)
-    return say_later(link, connect_verdict::busy, again_later_ms, "being forgotten");
-  if (body->incarnation < c->key.incarnation)
-    return say_later(link, connect_verdict::denied, 0, "a newer incarnation of this mount exists");
-  if (body->incarnation > c->key.incarnation) return challenge(link, c);
-  if (c->epoch != 0 && link.epoch <= c->epoch)
-    return close_link(link, down_reason::epoch_superseded);
-  connect_known(link, c, *body);
+  client_ref c = it == clients.end() ? nullptr : *it;
+  const bool claims = body->last_boot_generation != 0;
+  const bool newer = c != nullptr && body->incarnation > c->key.incarnation;
+  const bool same = c != nullptr && body->incarnation == c->key.incarnation;
+  if (c != nullptr && c->where == client_phase::tombstone && (newer || (same && !claims))) {
+    clients.erase(it);  // in the store remember_client() does it
+    c = nullptr;
+  }
+  if (c != nullptr && refused_at_once(link, c, *body)) return;
+  if (claims && went_back(link, *body)) return;
+  if (c == nullptr) return connect_unknown(link, *body);
+  claims ? connect_known(link, c, *body) : connect_afresh(link, c);
+}
+
+bool export_core::refused_at_once(peer_link& link, const client_ref& c, const connect_body& body) {
+  if (c->where == client_phase::leaving) {
+    say_later(link, connect_verdict::busy, again_later_ms, "being forgotten");
+  } else if (body.incarnation < c->key.incarnation) {
+    say_later(link, connect_verdict::denied, 0, "a newer incarnation of this mount exists");
+  } else if (body.incarnation > c->key.incarnation) {
+    challenge(link, c);
+  } else if (c->epoch != 0 && link.epoch <= c->epoch) {
+    close_link(link, down_reason::epoch_superseded);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// Its store is younger than ours: ours was restored from an old copy, or is another one.
+bool export_core::went_back(peer_link& link, const connect_body& body) {
+  const service& fs = *link.volume->fs;
+  if (body.last_boot_generation <= fs.boot_generation() &&
+      body.last_committed <= fs.last_committed())
+    return false;
+  const std::string text =
+      "this store went back in time: its boot generation is " +
+      std::to_string(fs.boot_generation()) + ", the client saw " +
+      std::to_string(body.last_boot_generation) + "; committed is " +
+      std::to_string(fs.last_committed()) + ", the client saw " +
+      std::to_string(body.last_committed);
+  log_error("volume {}: client {} at {} is refused: {}", link.volume->name,
+            hex_of(body.client_id), link.wire.peer_name(), text);
+  say_evicted(link, 0, text);
+  return true;
 }
 
 // A newer incarnation never purges a living one: the older one is asked whether it still lives.
@@ -82,63 +141,70 @@ void export_core::attach(peer_link& link, const client_ref& c) {
   if (c->link != nullptr) close_link(*c->link, down_reason::epoch_superseded);
   c->link = &link;
   c->epoch = link.epoch;
+  c->heard_ns = time_.now_ns();
   link.client = c;
   if (c->cookie == 0) c->cookie = random_u64_or_die() | 1;
 }
 
+// The client has given its session up, or never heard of it: what is left of it is in the way.
+void export_core::connect_afresh(peer_link& link, const client_ref& c) {
+  if (c->where == client_phase::remembering) return attach(link, c);
+  log_info("volume {}: client at {} claims nothing: its session is emptied", link.volume->name,
+           link.wire.peer_name());
+  c->epoch = link.epoch;
+  if (c->link != nullptr) close_link(*c->link, down_reason::epoch_superseded);
+  leave(c);
+  say_later(link, connect_verdict::busy, again_later_ms, "the session is being emptied");
+}
+
 void export_core::connect_known(peer_link& link, const client_ref& c, const connect_body& body) {
-  served_volume& v = *link.volume;
+  const served_volume& v = *link.volume;
   switch (c->where) {
-    using enum export_client::phase;
+    using enum client_phase;
     case recorded:
-      if (v.window_open) {
-        c->where = recovering;
-        attach(link, c);
-        return say_verdict(link, connect_verdict::recovering_new_boot);
-      }
-      if (c->awaited || body.held != 0) {
-        leave(c);
-        return say_verdict(link, connect_verdict::evicted);
-      }
-      c->where = active;
+      c->where = v.window_open ? recovering : active;
+      c->progress = true;
       attach(link, c);
-      return say_verdict(link, connect_verdict::resumed_new_boot);
+      return say_verdict(link, v.window_open ? connect_verdict::recovering_new_boot
+                                             : connect_verdict::resumed_new_boot);
     case remembering: return attach(link, c);  // the verdict comes when it is durable
     case recovering:
       attach(link, c);
       return say_verdict(link, connect_verdict::recovering_resumed);
     case active: {
       attach(link, c);
-      // The answer of an earlier CONNECT in this boot was lost: say again what it said.
       const bool knows_boot = body.last_boot_generation == v.fs->boot_generation();
-      const bool resumed = knows_boot || body.last_boot_generation == 0;
-      return say_verdict(link, resumed ? connect_verdict::resumed
-                                       : connect_verdict::resumed_new_boot);
+      return say_verdict(link, knows_boot ? connect_verdict::resumed
+                                          : connect_verdict::resumed_new_boot);
     }
+    case tombstone: return say_evicted(link, c->highest_transno, c->reason);
     case leaving: return;
   }
 }
 
 void export_core::connect_unknown(peer_link& link, const connect_body& body) {
   served_volume& v = *link.volume;
+  if (body.last_boot_generation != 0 && body.held != 0)
+    return say_evicted(link, 0, "this server knows nothing of the client");
   if (v.window_open)
     return say_later(link, connect_verdict::wait,
                      std::min<std::uint64_t>(1000, window_left_ms(v) + 1),
                      "waiting for clients from before the restart");
-  if (body.held != 0) return say_verdict(link, connect_verdict::evicted);
   auto c = std::make_shared<export_client>();
   c->key = {body.client_id, body.incarnation};
   c->volume = &v;
-  c->where = export_client::phase::remembering;
+  c->where = client_phase::remembering;
+  c->held_ns = time_.now_ns();
   v.clients.push_back(c);
   attach(link, c);
+  schedule_look();
   v.fs->remember_client(c->key, [this, c, alive = std::weak_ptr<int>(alive_)](error_code status) {
     if (!alive.expired()) remembered(c, status);
   });
 }
 
 void export_core::remembered(const client_ref& c, error_code status) {
-  if (c->where != export_client::phase::remembering) return check_leaving(c);
+  if (c->where != client_phase::remembering) return check_leaving(c);
   if (status != error_code::ok) {
     log_error("volume {}: a client could not be recorded: {}", c->volume->name,
               name_of_error(status));
@@ -146,8 +212,15 @@ void export_core::remembered(const client_ref& c, error_code status) {
     if (c->link != nullptr) breach(*c->link, status, "the client could not be recorded");
     return;
   }
-  c->where = export_client::phase::active;
+  c->where = client_phase::active;
+  c->awaited = export_client::mark::yes;  // a fresh record says so
   if (c->link != nullptr) say_verdict(*c->link, connect_verdict::fresh);
+}
+
+void export_core::send_ack(peer_link& link, const connect_ack_body& ack) {
+  std::array<std::byte, 1024> bytes;
+  const std::size_t size = encode(ack, bytes).value_or(0);
+  send_control(link, message_type::connect_ack, {bytes.data(), size}, 0);
 }
 
 void export_core::say_verdict(peer_link& link, connect_verdict verdict) {
@@ -161,17 +234,42 @@ void export_core::say_verdict(peer_link& link, connect_verdict verdict) {
   ack.slots = options_.slot_count;
   ack.lease_ms = options_.lease_ms;
   ack.window_left_ms = static_cast<std::uint32_t>(window_left_ms(*link.volume));
-  const bool joined = verdict != connect_verdict::evicted;
-  if (joined) {
-    ack.cookie = link.client->cookie;
-    link.where = peer_link::stage::active;
-    time_.cancel(std::exchange(link.handshake_timer, 0));
-  }
+  ack.cookie = link.client->cookie;
+  link.where = peer_link::stage::active;
+  time_.cancel(std::exchange(link.handshake_timer, 0));
   log_info("volume {}: client at {} epoch {:#x}: {}", link.volume->name, link.wire.peer_name(),
            link.epoch, name_of(verdict));
-  std::array<std::byte, 256> bytes;
-  const std::size_t size = encode(ack, bytes).value_or(0);
-  send_control(link, message_type::connect_ack, {bytes.data(), size}, 0);
+  send_ack(link, ack);
+}
+
+void export_core::say_evicted(peer_link& link, std::uint64_t kept_through, std::string_view text) {
+  const service& fs = *link.volume->fs;
+  connect_ack_body ack;
+  ack.verdict = connect_verdict::evicted;
+  ack.boot_generation = fs.boot_generation();
+  ack.last_committed = fs.last_committed();
+  ack.features = link.features;
+  ack.lease_ms = options_.lease_ms;
+  ack.kept_through = kept_through;
+  ack.text = text.substr(0, 512);
+  log_info("volume {}: client at {} epoch {:#x}: evicted: {}", link.volume->name,
+           link.wire.peer_name(), link.epoch, text);
+  send_ack(link, ack);
+}
+
+// The connection stays, for ADVICE and another CONNECT.
+void export_core::say_standby(peer_link& link) {
+  time_.cancel(link.handshake_timer);
+  link.handshake_timer = time_.call_after(standby_wait_ns, [this, &link] {
+    link.handshake_timer = 0;
+    close_link(link, down_reason::timeout);
+  });
+  link.waits = true;
+  connect_ack_body ack;
+  ack.verdict = connect_verdict::wait;
+  ack.retry_ms = standby_retry_ms;
+  ack.text = "standby: the volume is served elsewhere";
+  send_ack(link, ack);
 }
 
 void export_core::say_later(peer_link& link, connect_verdict verdict, std::uint64_t retry_ms,
@@ -181,9 +279,7 @@ void export_core::say_later(peer_link& link, connect_verdict verdict, std::uint6
   ack.retry_ms = static_cast<std::uint32_t>(retry_ms);
   ack.boot_generation = link.volume->fs->boot_generation();
   ack.text = text;
-  std::array<std::byte, 512> bytes;
-  const std::size_t size = encode(ack, bytes).value_or(0);
-  send_control(link, message_type::connect_ack, {bytes.data(), size}, 0);
+  send_ack(link, ack);
 }
 
 void export_core::take_goodbye(peer_link& link, const message_view& message) {

@@ -1,4 +1,6 @@
 // Slots and answers: what is remembered of an executed mutation, and how an answer leaves.
+#include <algorithm>
+
 #include "base/check.h"
 #include "protocol/ops.h"
 #include "rdma/export_core.h"
@@ -19,17 +21,17 @@ void export_core::finish(call_job& job, const call_result& r) {
   const client_ref c = job.owner;
   --c->running;
   --running_;
+  const bool replay = job.is_replay();
+  const std::uint64_t now = time_.now_ns();
+  (is_mutation(job.op) ? c->volume->changes : c->volume->reads).note(now, now - job.began_ns);
   if (is_mutation(job.op)) record(job, r);
-  const bool replay = (job.flags & message_flag::replay) != 0;
+  if (replay) replay_ended(job, r);
   if (job.link == nullptr) {
     release(job);  // kept in the slot if it was a mutation
   } else {
     answer(job, r);
   }
-  if (replay) {
-    c->replay_running = false;
-    next_replay(c);
-  }
+  if (replay) next_replay(c);
   check_leaving(c);
   check_stopped();
 }
@@ -48,6 +50,13 @@ void export_core::record(call_job& job, const call_result& r) {
   s.status = r.status;
   s.transno = r.transno;
   s.body.assign(r.body.begin(), r.body.end());
+  if (r.status == error_code::ok)
+    job.owner->highest_transno = std::max(job.owner->highest_transno, r.transno);
+}
+
+std::uint32_t export_core::estimate_ms(const call_job& job) const {
+  const served_volume& v = *job.owner->volume;
+  return (is_mutation(job.op) ? v.changes : v.reads).estimate_ms(time_.now_ns());
 }
 
 void export_core::repeat_answer(call_job& job, const slot_memory& s) {
@@ -79,11 +88,14 @@ void export_core::answer(call_job& job, const call_result& r) {
   h.slot = job.slot;
   h.op = job.op;
   h.transno = r.transno;
-  h.ack = fs.last_committed();
+  h.ack = tell_committed(link);
   h.credits = options_.credits;
   reply_extension e;
   e.status = static_cast<std::uint32_t>(r.status);
   e.body_size = static_cast<std::uint32_t>(r.body.size());
+  if (job.began_ns != 0)
+    e.service_us = static_cast<std::uint32_t>((time_.now_ns() - job.began_ns) / ns_per_us);
+  e.estimate_ms = estimate_ms(job);
   e.payload_size = static_cast<std::uint32_t>(r.payload_size);
   e.boot_generation = fs.boot_generation();
   if (r.status == error_code::again_later) e.retry_after_ms = again_later_ms;

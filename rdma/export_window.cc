@@ -1,10 +1,19 @@
-// The recovery window after a restart, and the ways in which a client is forgotten.
+// The recovery window after a restart: open until every client that held something has said
+// REPLAY_DONE, or was written off for good: at the soft limit those who do nothing, at the hard one
+// all that are not done.
 #include <algorithm>
 
 #include "base/log.h"
 #include "rdma/export_core.h"
 
 namespace tangelo {
+
+namespace {
+bool is_awaited(const export_client& c) {
+  const bool here = c.where == client_phase::recorded || c.where == client_phase::recovering;
+  return here && c.awaited != export_client::mark::no && !c.replay_done;
+}
+}  // namespace
 
 void export_core::open_window(served_volume& v) {
   v.window_open = true;
@@ -20,34 +29,35 @@ std::uint64_t export_core::window_left_ms(const served_volume& v) const {
   return (v.window_soft_ns - now) / ns_per_ms;
 }
 
-// Soft: who never came is evicted; who is at it may go on until the hard limit.
+// Who replays or claims still may go on, from look to look, until the hard limit.
 void export_core::window_expired(served_volume& v) {
   v.window_timer = 0;
   if (!v.window_open) return;
-  const bool hard = time_.now_ns() >= v.window_hard_ns;
+  const std::uint64_t now = time_.now_ns();
+  const bool hard = now >= v.window_hard_ns;
   const std::vector<client_ref> clients = v.clients;
   bool unfinished = false;
   for (const client_ref& c : clients) {
-    if (!c->awaited || c->replay_done) continue;
-    const bool at_it = c->where == export_client::phase::recovering && c->link != nullptr;
+    if (!is_awaited(*c)) continue;
+    const bool at_it = std::exchange(c->progress, false);
     if (at_it && !hard) {
       unfinished = true;
-    } else if (c->where != export_client::phase::leaving) {
-      evict(c);
+    } else {
+      write_off(c, c->where == client_phase::recorded
+                       ? "it did not come back in the recovery window"
+                       : "it did not end its recovery in time");
     }
   }
-  if (unfinished) {
-    v.window_soft_ns = v.window_hard_ns;
-    v.window_timer = time_.call_at(v.window_hard_ns, [this, &v] { window_expired(v); });
-    return;
-  }
-  check_window(v);
+  if (!unfinished) return check_window(v);
+  v.window_soft_ns = std::min(now + options_.lease_ms * ns_per_ms, v.window_hard_ns);
+  v.window_timer = time_.call_at(v.window_soft_ns, [this, &v] { window_expired(v); });
 }
 
 void export_core::check_window(served_volume& v) {
   if (!v.window_open) return;
+  // Who leaves holds it open until that is durable.
   const bool waiting = std::any_of(v.clients.begin(), v.clients.end(), [](const client_ref& c) {
-    return c->awaited && !c->replay_done && c->where != export_client::phase::leaving;
+    return is_awaited(*c) || c->where == client_phase::leaving;
   });
   if (!waiting) end_window(v);
 }
@@ -58,9 +68,9 @@ void export_core::end_window(served_volume& v) {
   log_notice("volume {}: recovery window closed", v.name);
   v.fs->recovery_ended();
   for (const client_ref& c : v.clients) {
-    if (c->where != export_client::phase::recovering) continue;
-    c->where = export_client::phase::active;
-    if (c->link != nullptr && c->replay_done)
+    if (c->where != client_phase::recovering) continue;
+    c->where = client_phase::active;
+    if (c->link != nullptr && c->link->said_done)
       send_status(*c->link, message_type::replay_done_ack, error_code::ok);
   }
   while (!v.held.empty()) {
@@ -72,43 +82,12 @@ void export_core::end_window(served_volume& v) {
 
 void export_core::take_replay_done(peer_link& link) {
   const client_ref c = link.client;
+  if (!c->replays.empty() || c->replay_running)
+    return breach(link, error_code::protocol, "REPLAY_DONE before the replays were answered");
   c->replay_done = true;
-  if (c->where == export_client::phase::recovering && c->volume->window_open)
-    return check_window(*c->volume);
-  c->where = export_client::phase::active;
+  link.said_done = true;
+  if (c->where == client_phase::recovering) return check_window(*c->volume);
   send_status(link, message_type::replay_done_ack, error_code::ok);
-}
-
-void export_core::evict(const client_ref& c) {
-  log_error("volume {}: a client is evicted: it did not come back in time", c->volume->name);
-  if (c->link != nullptr) breach(*c->link, error_code::evicted, "evicted: the window has closed");
-  leave(c);
-}
-
-// Forgets a client as soon as none of its calls is being executed.
-void export_core::leave(const client_ref& c) {
-  if (c->where == export_client::phase::leaving) return;
-  const bool remembering = c->where == export_client::phase::remembering;
-  c->where = export_client::phase::leaving;
-  if (!remembering) check_leaving(c);  // else when the record is made
-}
-
-void export_core::check_leaving(const client_ref& c) {
-  if (c->where != export_client::phase::leaving || c->running != 0 || c->forgetting) return;
-  c->forgetting = true;
-  const auto forgotten = [this, c, alive = std::weak_ptr<int>(alive_)](error_code status) {
-    if (alive.expired()) return;
-    if (status != error_code::ok)
-      log_error("volume {}: a client could not be forgotten: {}", c->volume->name,
-                name_of_error(status));
-    std::erase(c->volume->clients, c);
-    if (c->link != nullptr) {
-      send_control(*c->link, message_type::goodbye, {}, 0);
-      close_link(*c->link, down_reason::admin);
-    }
-    check_window(*c->volume);
-  };
-  c->volume->fs->forget_client(c->key, false, forgotten);
 }
 
 }  // namespace tangelo

@@ -1,100 +1,10 @@
 // The export against peers that do not keep to the protocol: only their own connection ends.
 #include "base/crc32c.h"
 #include "rdma/buffer_pool.h"
-#include "rdma/channel.h"
-#include "tests/unit/rdma_fixture.h"
+#include "tests/unit/rdma_raw_peer.h"
 
 namespace tangelo::test {
 namespace {
-
-using bytes = std::vector<std::byte>;
-
-// A peer without a session: sends what it is told and notes what it hears.
-class raw_peer final : public endpoint_events {
- public:
-  raw_peer(loop_network& network, virtual_scheduler& time) : time_(time) {
-    wire_ = network.connect("server");
-    wire_->start(*this);
-    run_until(time_, [&] { return up || flushed; });
-  }
-  void on_up() noexcept override { up = true; }
-  void on_message(byte_span message) noexcept override {
-    message_view view;
-    ASSERT_EQ(parse_message(message, view), parse_fault::none);
-    heard.push_back(view.header);
-    if (const auto body = decode<close_body>(view.body);
-        body && view.header.type == message_type::error)
-      error_text = std::string(body->text);
-    if (view.header.type == message_type::connect_ack)
-      if (const auto ack = decode<connect_ack_body>(view.body)) cookie = ack->cookie;
-  }
-  void on_done(std::uint64_t, bool) noexcept override {}
-  void on_sendable() noexcept override {}
-  void on_down(down_reason) noexcept override { up = false; }
-  void on_flushed() noexcept override { flushed = true; }
-
-  template <class Body>
-  bytes make(message_type type, const Body& body, wire_header h = {},
-             std::vector<chunk> chunks = {}) const {
-    bytes encoded(1024);
-    encoded.resize(encode(body, encoded).value_or(0));
-    h.type = type;
-    h.cookie = cookie;
-    h.epoch = epoch;
-    call_extension e;
-    e.body_size = static_cast<std::uint32_t>(encoded.size());
-    bytes out(wire_message_size_max);
-    out.resize(build_message(h, encode_extension(e), chunks, encoded, {}, out));
-    return out;
-  }
-  void send(const bytes& message) { (void)wire_->send(message); }
-  void settle() {
-    run_until(time_, [] { return false; }, 50 * ns_per_ms);
-  }
-  bytes hello() const {
-    hello_body b;
-    b.volume = "home";
-    return make(message_type::hello, b);
-  }
-  bytes connect_message() const {
-    connect_body b;
-    b.client_id = identity;
-    b.incarnation = 5;
-    return make(message_type::connect, b);
-  }
-  void attach() {
-    send(hello());
-    send(connect_message());
-    settle();
-    ASSERT_NE(cookie, 0u);
-  }
-  bytes call(std::uint16_t slot, std::uint32_t seq, std::uint64_t xid,
-             std::vector<chunk> chunks = {}, opcode op = opcode::mkdir) const {
-    wire_header h;
-    h.slot = slot;
-    h.slot_seq = seq;
-    h.xid = xid;
-    h.op = op;
-    return make(message_type::call, name_call{{}, 1, "x"}, h, std::move(chunks));
-  }
-  int replies() const {
-    int n = 0;
-    for (const wire_header& h : heard) n += h.type == message_type::reply ? 1 : 0;
-    return n;
-  }
-
-  bool up = false;
-  bool flushed = false;
-  id128 identity = make_id(3);
-  std::uint64_t cookie = 0;
-  std::uint64_t epoch = 1;
-  std::vector<wire_header> heard;
-  std::string error_text;
-
- private:
-  virtual_scheduler& time_;
-  std::unique_ptr<endpoint> wire_;
-};
 
 class Export : public testing::Test {
  protected:
@@ -190,6 +100,7 @@ TEST_F(Export, SlotsOutOfBoundsAndWrongCookiesClose) {
   EXPECT_TRUE(first.flushed);
   raw_peer second(network, time);
   second.epoch = 2;
+  second.last_boot = store.boot;
   second.attach();
   second.cookie ^= 1;
   second.send(second.call(0, 1, 1));

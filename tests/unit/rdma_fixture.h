@@ -38,28 +38,47 @@ struct counter_store {
   struct effect {
     std::uint64_t transno = 0;
     int count = 0;
+    std::int64_t time_ns = 0;
     std::vector<std::byte> payload;
   };
   std::map<std::uint64_t, effect> effects;  // by xid
   std::vector<client_record> clients;
   std::uint64_t boot = 0;
-  std::uint64_t last_committed = 0;
+  std::uint64_t last_committed = 0;  // the low-water mark
   bool records_lost = false;  // the negative control: the store forgets its reply records
+  client_record* find(const id128& id) {
+    for (client_record& r : clients)
+      if (r.key.client_id == id) return &r;
+    return nullptr;
+  }
 };
 
-// Mutations count how often each xid was executed; reads answer a pattern made from the xid.
+// Mutations count how often each xid was executed; reads answer a pattern made from the xid. What
+// was written and is not yet durable is a list of changes to the store, and dies with this.
 class counter_service final : public service {
  public:
   counter_service(counter_store& store, scheduler& time) : store_(store), time_(time) {
     ++store_.boot;
+    next_transno_ = store_.boot << 32;
+    for (const client_record& r : store_.clients)
+      recovered_ = recovered_ && (!r.awaited || r.tombstone);
   }
+  ~counter_service() override { time_.cancel(commit_timer_); }
   id128 target_id() const override { return make_id(9); }
   std::uint64_t boot_generation() const override { return store_.boot; }
   std::uint64_t last_committed() const override { return store_.last_committed; }
   void execute(inbound_call& call) override {
     ++executed;
+    if (call.early_answer) ++executed_early;
+    order.push_back(call.xid);
+    if (call.op == opcode::open || call.op == opcode::create) {
+      const client_record* r = store_.find(call.client.client_id);
+      unmarked_opens += r == nullptr || !r->awaited ? 1 : 0;
+      holders.insert(call.client.client_id);
+    }
     if (call.op == opcode::reclaim_open) {
       if (const auto body = decode<open_call>(call.body)) reclaimed.insert(body->handle);
+      holders.insert(call.client.client_id);
       call.complete({});
       return;
     }
@@ -73,7 +92,7 @@ class counter_service final : public service {
     });
   }
   void finish(inbound_call& call) {
-    is_mutation(call.op) ? commit(call) : answer_read(call);
+    is_mutation(call.op) ? write(call) : answer_read(call);
   }
   void answered_again(const inbound_call&, byte_span) override {}
   std::vector<client_record> load_clients() override {
@@ -83,56 +102,132 @@ class counter_service final : public service {
     return out;
   }
   void remember_client(const client_key& key, std::function<void(error_code)> done) override {
-    std::erase_if(store_.clients,
-                  [&](const client_record& r) { return r.key.client_id == key.client_id; });
-    client_record r;
-    r.key = key;
-    r.awaited = awaited;
-    store_.clients.push_back(r);
     ++remembered;
-    time_.call_after(delay_ns, [done] { done(error_code::ok); });
+    own([this, key] {
+      std::erase_if(store_.clients,
+                    [&](const client_record& r) { return r.key.client_id == key.client_id; });
+      client_record r;
+      r.key = key;
+      r.awaited = awaited;
+      store_.clients.push_back(r);
+    }, std::move(done));
   }
   void watch_commits(std::function<void()> watcher) override { watch = std::move(watcher); }
-  void set_awaited(const client_key&, bool, std::function<void(error_code)> done) override {
-    done(error_code::ok);
+  void set_awaited(const client_key& key, bool on, std::function<void(error_code)> done) override {
+    ++marks;
+    own([this, key, on] {
+      if (client_record* r = store_.find(key.client_id)) r->awaited = on;
+    }, std::move(done));
   }
-  bool has_opens(const client_key&) const override { return true; }
-  void forget_client(const client_key& key, bool, std::function<void(error_code)> done) override {
-    std::erase_if(store_.clients, [&](const client_record& r) { return r.key == key; });
+  bool has_opens(const client_key& key) const override { return holders.contains(key.client_id); }
+  void forget_client(const client_key& key, bool tombstone,
+                     std::function<void(error_code)> done) override {
     ++forgotten;
-    time_.call_after(delay_ns, [done] { done(error_code::ok); });
+    holders.erase(key.client_id);
+    own([this, key, tombstone] {
+      client_record* r = store_.find(key.client_id);
+      if (r == nullptr || r->key != key) return;
+      client_record stone;
+      stone.key = key;
+      stone.tombstone = true;
+      stone.highest_transno = r->highest_transno;
+      if (tombstone) *r = stone;
+      else std::erase_if(store_.clients, [&](const client_record& c) { return c.key == key; });
+    }, std::move(done));
   }
-  void recovery_ended() override { ++windows_ended; }
+  void recovery_ended() override {
+    ++windows_ended;
+    recovered_ = true;
+    low_water_ = std::max(low_water_, store_.boot << 32);
+    commit_in(delay_ns);
+  }
 
-  std::function<void()> watch;  // called by tests
+  std::function<void()> watch;
   std::uint64_t delay_ns = 50 * ns_per_us;
-  bool awaited = false;
+  bool awaited = true;  // what a fresh record says
+  bool early = false;   // answers early when it may; else when it is durable
+  std::uint64_t commit_delay_ns = 50 * ns_per_ms;  // after an early answer
+  error_code status = error_code::ok;              // of mutations
   bool hold_all = false;
   std::vector<inbound_call*> held;
   std::set<std::uint64_t> reclaimed;
+  std::set<id128> holders;  // clients with open files
+  std::vector<std::uint64_t> order;  // xids in the order of their execution
   int executed = 0;
+  int executed_early = 0;
+  int unmarked_opens = 0;
+  int marks = 0;
   int remembered = 0;
   int forgotten = 0;
   int windows_ended = 0;
 
+  // Makes durable what is written, and answers who waits for it.
+  void commit() {
+    time_.cancel(std::exchange(commit_timer_, 0));
+    const auto written = std::exchange(unsynced_, {});
+    const auto waiting = std::exchange(waiting_, {});
+    for (const auto& change : written) change();
+    const bool moved = low_water_ > store_.last_committed;
+    store_.last_committed = std::max(store_.last_committed, low_water_);
+    for (const auto& answer : waiting) answer();
+    if (moved && watch) watch();
+  }
+
  private:
-  void commit(inbound_call& call) {
-    const std::uint64_t transno = ++store_.last_committed;
-    counter_store::effect& e = store_.effects[call.xid];
-    ++e.count;
-    e.transno = transno;
-    e.payload.assign(call.payload_in.begin(), call.payload_in.end());
-    std::vector<std::byte> body(call.body.begin(), call.body.end());
-    for (client_record& c : store_.clients) {
-      if (c.key != call.client) continue;
-      std::erase_if(c.replies, [&](const reply_record& r) { return r.slot == call.slot; });
-      c.replies.push_back({call.client.incarnation, call.slot, call.slot_seq, call.xid, call.op,
-                           error_code::ok, transno, body});
+  void commit_in(std::uint64_t ns) {
+    time_.cancel(commit_timer_);
+    commit_timer_ = time_.call_after(ns, [this] { commit(); });
+  }
+  // A change of its own: durable a little later, with all that was written before.
+  void own(std::function<void()> change, std::function<void(error_code)> done) {
+    time_.call_after(delay_ns, [this, change, done, alive = std::weak_ptr<int>(alive_)] {
+      if (alive.expired()) return;
+      unsynced_.push_back(change);
+      waiting_.push_back([done] { done(error_code::ok); });
+      commit();
+    });
+  }
+  void write(inbound_call& call) {
+    if (status != error_code::ok) {
+      call_result r;
+      r.status = status;
+      return call.complete(r);
     }
-    call_result r;
-    r.transno = transno;
-    r.body = body;
-    call.complete(r);
+    const bool replay = (call.flags & message_flag::replay) != 0;
+    const std::uint64_t transno = replay ? call.transno : ++next_transno_;
+    if (recovered_) low_water_ = transno;
+    const std::vector<std::byte> body(call.body.begin(), call.body.end());
+    unsynced_.push_back(change_of(call, transno, body));
+    const auto answer = [&call, transno, body] {
+      call_result r;
+      r.transno = transno;
+      r.body = body;
+      call.complete(r);
+    };
+    if (early && call.early_answer) {
+      if (commit_timer_ == 0) commit_in(commit_delay_ns);
+      return answer();
+    }
+    waiting_.push_back(answer);
+    commit();
+  }
+  std::function<void()> change_of(const inbound_call& call, std::uint64_t transno,
+                                  const std::vector<std::byte>& body) {
+    const std::vector<std::byte> payload(call.payload_in.begin(), call.payload_in.end());
+    const reply_record record = {call.client.incarnation, call.slot, call.slot_seq, call.xid,
+                                 call.op, error_code::ok, transno, body};
+    return [this, key = call.client, record, payload, at = call.replay_time_ns] {
+      counter_store::effect& e = store_.effects[record.xid];
+      ++e.count;
+      e.transno = record.transno;
+      e.time_ns = at;
+      e.payload = payload;
+      client_record* c = store_.find(key.client_id);
+      if (c == nullptr || c->key != key) return;
+      std::erase_if(c->replies, [&](const reply_record& r) { return r.slot == record.slot; });
+      c->replies.push_back(record);
+      c->highest_transno = std::max(c->highest_transno, record.transno);
+    };
   }
   void answer_read(inbound_call& call) {
     const std::vector<std::byte> bytes = pattern(call.payload_out.size(), call.xid);
@@ -146,6 +241,12 @@ class counter_service final : public service {
 
   counter_store& store_;
   scheduler& time_;
+  std::uint64_t next_transno_ = 0;
+  std::uint64_t low_water_ = 0;
+  bool recovered_ = true;
+  timer_id commit_timer_ = 0;
+  std::vector<std::function<void()>> unsynced_;
+  std::vector<std::function<void()>> waiting_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };
 

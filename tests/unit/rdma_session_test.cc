@@ -336,6 +336,7 @@ TEST(Session, NewCoreResumesTheSessionOfTheOld) {
   o.volume = "home";
   o.addresses = {"server"};
   o.core_generation = 2;
+  o.last_boot_generation = w.store.boot;
   w.client.session = client_session::make(o, w.network, w.time, w.client, w.client);
   w.client.session->start();
   outbound_call again = w.client.made[0]->call;
