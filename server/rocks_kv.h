@@ -9,8 +9,8 @@
 // or closed (wal_files.h). A table file is durable by itself, so changes in memory go to tables
 // only from within sync(): there is no limit that RocksDB could meet, neither of a column, nor of
 // all, nor of the log. RocksDB syncs the log up to there before such a table counts, so that no
-// column runs ahead of another. Opening the store makes tables of the whole log, in which is nothing
-// that did not get there by sync().
+// column runs ahead of another. Opening the store makes tables of the whole log, in which there is
+// nothing that did not get there by sync().
 #pragma once
 
 #include <memory>

@@ -181,8 +181,8 @@ std::uint64_t volume::hold_answer(operation& o, const transaction& t) {
 }
 
 bool volume::has_space(const operation& o) {
-  if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir || o.op == opcode::setattr ||
-      o.op == opcode::rename || o.op == opcode::inode_range)
+  if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir ||
+      o.op == opcode::setattr || o.op == opcode::rename || o.op == opcode::inode_range)
     return true;
   const std::uint64_t t = parts_.time.now_ns();
   if (t >= space_until_ns_) {
