@@ -5,8 +5,9 @@
 // thread (to warm the cache) or before the loop runs. An adapter must allow all of these at once.
 //
 // Invariants:
-//   1. A batch is visible at once and whole, and not durable before the next sync() that begins
-//      after write() returned.
+//   1. A batch is visible at once and whole. Nothing but sync() makes it durable: not the passing
+//      of time, not the size of the store, not its closing. So what a batch relies on elsewhere can
+//      be made durable before it. A sync() may take batches along that are written while it runs.
 //   2. What survives a crash is a prefix of the batches in the order written, and holds at least
 //      all that were written before the last successful sync() began.
 //   3. A read with read_mode::cached never waits for the disk: it says would_block instead.

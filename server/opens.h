@@ -56,6 +56,7 @@ class open_table {
     }
     return inodes;
   }
+  bool has(const client_key& client) const { return handles_.contains(client); }
   std::size_t count(std::uint64_t inode) const {
     const auto at = counts_.find(inode);
     return at == counts_.end() ? 0 : at->second;

@@ -1,7 +1,9 @@
 // operation: one call (or piece of the volume's own work) on its way through the volume.
 //
-// Owned by the volume from execute() to finish(). A handler may be run several times: after warm
-// reads, after a gate was entered, and after object I/O it had begun (then with `stage` raised).
+// Owned by the volume from execute() until it has ended. A handler may be run several times: after
+// warm reads, after a gate was entered, and after object I/O it had begun (then with `stage`
+// raised). Two things follow the handler, in this order and each when its batch is committed: the
+// answer, and the object action. Having both, or none to wait for, the operation ends.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +32,8 @@ struct operation {
   client_key client;
   opcode op = opcode::none;
   std::list<operation>::iterator place;
+  bool replay = false;        // the call was answered before a crash and is made again
+  std::int64_t time_ns = 0;   // what this attempt takes for now; of a replay: its old time
 
   // How far it is.
   int stage = 0;
@@ -43,6 +47,9 @@ struct operation {
   // What it answers.
   error_code status = error_code::ok;
   std::uint64_t transno = 0;
+  std::uint64_t batch = 0;       // its number; 0: there is none
+  std::uint64_t wait_until = 0;  // answered when this batch is committed
+  bool answered = false;
   answer_form form = answer_form::bytes;
   std::uint64_t subject = 0;  // whose attributes the answer carries
   write_answer written;
@@ -56,7 +63,7 @@ struct operation {
   // What follows.
   std::function<void()> after_write;  // volatile state follows the batch
   std::uint64_t supersedes = 0;  // this inode's earlier redo records are not needed any more
-  std::uint64_t wait_until = 0;  // answered when this transno is committed
+  std::uint64_t dirties = 0;     // this inode's object: to be flushed before the batch is durable
   bool has_action = false;
   object_action action;
 

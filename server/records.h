@@ -22,7 +22,7 @@ namespace tangelo {
 
 inline constexpr std::uint8_t record_version = 1;
 inline constexpr std::size_t inline_size_max = 4096;        // of a file's data kept in the store
-inline constexpr std::size_t redo_payload_max = 64 * 1024;  // larger writes are flushed first
+inline constexpr std::size_t redo_payload_max = 64 * 1024;  // of a write; larger: no redo record
 
 namespace inode_flag {
 inline constexpr std::uint32_t object = 1;   // the data is in an object file, not inline_data
@@ -100,10 +100,12 @@ struct saved_client {
   std::uint8_t version = record_version;
   std::uint8_t awaited = 0;
   std::uint64_t incarnation = 0;
+  std::uint8_t tombstone = 0;         // written off
+  std::uint64_t highest_transno = 0;  // of a tombstone: of all its changes that are in the store
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
-    v(s.version), v(s.awaited), v(s.incarnation);
+    v(s.version), v(s.awaited), v(s.incarnation), v(s.tombstone), v(s.highest_transno);
   }
 };
 

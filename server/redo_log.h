@@ -12,7 +12,7 @@ namespace tangelo {
 
 class redo_log {
  public:
-  struct of_inode {  // `keys` in the order of their transnos
+  struct of_inode {  // `keys` in the order written
     std::vector<std::string> keys;
     std::vector<std::size_t> sizes;
     std::size_t size = 0;
@@ -36,13 +36,14 @@ class redo_log {
     const auto at = inodes_.find(inode);
     return at == inodes_.end() ? none : at->second.keys;
   }
-  // Drops the records up to `last`, which were flushed.
-  void drop_through(std::uint64_t inode, const std::string& last) {
+  // Drops those of `keys`, which were flushed, that are still there: all, or none if drop() came
+  // in between.
+  void drop_flushed(std::uint64_t inode, const std::vector<std::string>& keys) {
     const auto at = inodes_.find(inode);
     if (at == inodes_.end()) return;
     of_inode& o = at->second;
     std::size_t n = 0;
-    while (n < o.keys.size() && o.keys[n] <= last) {
+    while (n < o.keys.size() && n < keys.size() && o.keys[n] == keys[n]) {
       o.size -= o.sizes[n];
       size_ -= o.sizes[n++];
     }

@@ -25,9 +25,10 @@ namespace tangelo {
 namespace {
 
 constexpr std::size_t block_cache_size = 32 << 20;
-constexpr std::size_t write_buffer_size = 16 << 20;
-constexpr std::size_t write_buffers_size_max = 48 << 20;  // of all columns
-constexpr std::uint64_t log_size_max = 256 << 20;
+// Never reached: RocksDB must not write tables by itself (rocks_kv.h).
+constexpr std::size_t write_buffer_size = std::size_t{32} << 30;
+constexpr std::uint64_t log_size_max = UINT64_MAX;
+constexpr std::size_t memory_size_max = 48 << 20;  // of all columns' changes that are in no table
 
 // Says in the server's log what RocksDB says only in its own: that a part of the write-ahead log
 // was left out. After a power failure it is what nobody was told to be durable.
@@ -76,8 +77,9 @@ rocksdb::DBOptions database_options(bool create, rocksdb::Env& env) {
   o.max_background_jobs = 2;
   o.max_open_files = 256;
   o.max_file_opening_threads = 1;
-  o.db_write_buffer_size = write_buffers_size_max;
+  o.db_write_buffer_size = 0;
   o.max_total_wal_size = log_size_max;
+  o.max_bgerror_resume_count = 0;  // resuming by itself would write tables
   o.stats_dump_period_sec = 0;
   o.stats_persist_period_sec = 0;
   o.keep_log_file_num = 2;
@@ -141,7 +143,6 @@ class rocks_kv final : public kv_store {
   ~rocks_kv() override {
     for (rocksdb::ColumnFamilyHandle* c : columns_) closed(db_->DestroyColumnFamilyHandle(c));
     closed(db_->DestroyColumnFamilyHandle(default_));
-    closed(db_->FlushWAL(true));
     closed(db_->Close());
   }
   rocks_kv(const rocks_kv&) = delete;
@@ -149,7 +150,11 @@ class rocks_kv final : public kv_store {
 
   kv_status get(column where, std::string_view key, std::string& value,
                 read_mode mode) override {
-    return status_of(db_->Get(options_of(mode), at(where), slice(key), &value));
+    value.clear();
+    const rocksdb::Status s = db_->Get(options_of(mode), at(where), slice(key), &value);
+    if (mode == read_mode::cached && s.ok() && value.empty())
+      return empty_or_unread(where, key, value);
+    return status_of(s);
   }
 
   kv_status scan(column where, std::string_view from, std::string_view until, read_mode mode,
@@ -174,9 +179,34 @@ class rocks_kv final : public kv_store {
     return error_of(db_->Write(rocksdb::WriteOptions(), &batch));
   }
 
-  error_code sync() override { return error_of(db_->FlushWAL(true)); }
+  error_code sync() override {
+    const rocksdb::Status s = db_->FlushWAL(true);
+    return s.ok() ? error_of(write_tables()) : error_of(s);
+  }
 
  private:
+  // Begins to write what is in memory to tables, if that is much; it goes on behind this call.
+  rocksdb::Status write_tables() {
+    std::uint64_t size = 0;
+    for (rocksdb::ColumnFamilyHandle* c : columns_) {
+      std::uint64_t of_column = 0;
+      if (db_->GetIntProperty(c, rocksdb::DB::Properties::kCurSizeActiveMemTable, &of_column))
+        size += of_column;
+    }
+    if (size < memory_size_max) return {};
+    rocksdb::FlushOptions o;
+    o.wait = false;
+    o.allow_write_stall = true;
+    return db_->Flush(o, {columns_.begin(), columns_.end()});
+  }
+  // A cached read of a table file that is not open "finds" nothing of the value: it only says that
+  // the key may be there. The other question tells this from a value that is empty.
+  kv_status empty_or_unread(column where, std::string_view key, std::string& value) {
+    bool was_read = false;
+    const bool may_be = db_->KeyMayExist(options_of(read_mode::cached), at(where), slice(key),
+                                         &value, &was_read);
+    return may_be && was_read ? kv_status::found : kv_status::would_block;
+  }
   static void closed(const rocksdb::Status& s) {
     if (!s.ok()) log_error("metadata store: closing: {}", s.ToString());
   }

@@ -1,5 +1,7 @@
 #include "server/transaction.h"
 
+#include <algorithm>
+
 namespace tangelo {
 
 error_code transaction::translate(kv_status s, missed_read missed, error_code when_absent) {
@@ -24,7 +26,7 @@ op_result<inode_record*> transaction::inode(std::uint64_t number) {
     if (h->removed) return failure{error_code::stale};
     return &h->record;
   }
-  read_.push_back(number);
+  look(aspect::life, number);
   std::string raw;
   const std::string key = key_of(number);
   const kv_status s = store_.get(column::inodes, key, raw, mode_);
@@ -37,7 +39,7 @@ op_result<inode_record*> transaction::inode(std::uint64_t number) {
 }
 
 op_result<dirent_record> transaction::entry(std::uint64_t parent, std::string_view name) {
-  read_.push_back(parent);
+  looked_.push_back(key_of_name(parent, name));
   std::string raw;
   const std::string key = key_of(parent, name);
   const kv_status s = store_.get(column::dirents, key, raw, mode_);
@@ -49,6 +51,7 @@ op_result<dirent_record> transaction::entry(std::uint64_t parent, std::string_vi
 }
 
 op_result<std::string> transaction::value(column where, const std::string& key) {
+  if (where == column::inline_data) look(aspect::data, number_at(key, 0));
   std::string raw;
   const kv_status s = store_.get(where, key, raw, mode_);
   const error_code e = translate(s, {where, key, {}}, error_code::no_data);
@@ -58,6 +61,7 @@ op_result<std::string> transaction::value(column where, const std::string& key) 
 
 error_code transaction::scan(column where, const std::string& from, const std::string& until,
                              const kv_store::visitor& visit) {
+  if (where == column::cookies) look(aspect::names, number_at(from, 0));
   const kv_status s = store_.scan(where, from, until, mode_, visit);
   return translate(s, {where, from, until}, error_code::ok);
 }
@@ -65,29 +69,36 @@ error_code transaction::scan(column where, const std::string& from, const std::s
 void transaction::touch(std::uint64_t number) {
   held_inode* h = find(number);
   CHECK(h != nullptr);
-  h->changed = true;
+  if (!std::exchange(h->changed, true)) change({aspect::shown, number, 0});
 }
 
 inode_record& transaction::add_inode(std::uint64_t number, const inode_record& record) {
   CHECK(find(number) == nullptr);
+  change({aspect::life, number, 0});
+  change({aspect::shown, number, 0});
   inodes_.push_back({number, record, true, false});
   return inodes_.back().record;
 }
 
 void transaction::remove_inode(std::uint64_t number) {
-  held_inode* h = find(number);
-  CHECK(h != nullptr);
-  h->changed = true;
-  h->removed = true;
+  touch(number, aspect::life);
+  find(number)->removed = true;
+}
+
+void transaction::change_name(std::uint64_t parent, std::string_view name) {
+  change(key_of_name(parent, name));
+  change({aspect::names, parent, 0});
 }
 
 void transaction::put_entry(std::uint64_t parent, std::string_view name, std::uint64_t inode,
                             std::uint8_t type, std::uint64_t cookie) {
+  change_name(parent, name);
   entries_.push_back({parent, std::string(name), inode, type, cookie});
 }
 
 void transaction::remove_entry(std::uint64_t parent, std::string_view name,
                                std::uint64_t cookie) {
+  change_name(parent, name);
   batch_.remove(column::dirents, key_of(parent, name));
   batch_.remove(column::cookies, key_of(parent, cookie));
 }
@@ -103,7 +114,7 @@ kv_batch& transaction::seal(std::uint64_t transno) {
       batch_.remove(column::inodes, key_of(h.number));
       continue;
     }
-    h.record.change = transno;
+    h.record.change = std::max(h.record.change, transno);
     batch_.put(column::inodes, key_of(h.number), packed(h.record));
   }
   for (new_entry& e : entries_) {
@@ -122,13 +133,6 @@ kv_batch& transaction::seal(std::uint64_t transno) {
     batch_.put(column::redo, std::move(key), std::move(value));
   }
   return batch_;
-}
-
-std::vector<std::uint64_t> transaction::changed_inodes() const {
-  std::vector<std::uint64_t> out;
-  for (const held_inode& h : inodes_)
-    if (h.changed) out.push_back(h.number);
-  return out;
 }
 
 }  // namespace tangelo

@@ -7,8 +7,9 @@
 //
 // Invariants:
 //   1. A handler sees its own changes of inode records, not those of entries and values.
-//   2. Every inode whose record or entries were read is in read_inodes(), every changed one in
-//      changed_inodes(): what commit-on-share needs.
+//   2. What was read by inode(), entry(), value() and scan() is in looked(), what the batch changes
+//      in changed(), as keys of sharing.h. Handlers add what only they know: that an answer shows
+//      attributes, that bytes of an object are read or written, that a change does not commute.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,7 @@
 
 #include "server/kv.h"
 #include "server/records.h"
+#include "server/sharing.h"
 
 namespace tangelo {
 
@@ -41,7 +43,14 @@ class transaction {
   error_code scan(column where, const std::string& from, const std::string& until,
                   const kv_store::visitor& visit);
 
+  // Changes of the record go into the batch; of a kind that commutes (sharing.h).
   void touch(std::uint64_t number);
+  // And of another kind, too.
+  void touch(std::uint64_t number, aspect what) {
+    touch(number);
+    change({what, number, 0});
+  }
+  void look(aspect what, std::uint64_t number) { looked_.push_back({what, number, 0}); }
   // A record where there was none.
   inode_record& add_inode(std::uint64_t number, const inode_record& record);
   void remove_inode(std::uint64_t number);
@@ -55,7 +64,8 @@ class transaction {
   void remove(column where, std::string key) { batch_.remove(where, std::move(key)); }
   void add_redo(const redo_record& record, byte_span bytes);
 
-  // Completes the batch for this number; changed records carry it as their `change`.
+  // Completes the batch for this number; changed records carry it as their `change`, unless they
+  // have a higher one (that a replay comes behind).
   kv_batch& seal(std::uint64_t transno);
 
   struct redo_note {
@@ -64,8 +74,8 @@ class transaction {
     std::size_t size = 0;
   };
   const std::vector<missed_read>& misses() const noexcept { return misses_; }
-  const std::vector<std::uint64_t>& read_inodes() const noexcept { return read_; }
-  std::vector<std::uint64_t> changed_inodes() const;
+  const std::vector<share_key>& looked() const noexcept { return looked_; }
+  const std::vector<share_key>& changed() const noexcept { return changed_; }
   const std::vector<redo_note>& redo_notes() const noexcept { return redo_notes_; }
 
  private:
@@ -87,6 +97,8 @@ class transaction {
     std::string bytes;
   };
   held_inode* find(std::uint64_t number);
+  void change(const share_key& key) { changed_.push_back(key); }
+  void change_name(std::uint64_t parent, std::string_view name);
   error_code translate(kv_status s, missed_read missed, error_code when_absent);
 
   kv_store& store_;
@@ -96,7 +108,8 @@ class transaction {
   std::vector<new_redo> redos_;
   std::vector<redo_note> redo_notes_;
   std::vector<missed_read> misses_;
-  std::vector<std::uint64_t> read_;
+  std::vector<share_key> looked_;
+  std::vector<share_key> changed_;
   kv_batch batch_;
 };
 

@@ -18,7 +18,10 @@ constexpr std::uint64_t space_reserve_max = 32 << 20;
 volume::volume(volume_options options, volume_parts parts)
     : options_(std::move(options)), parts_(parts) {}
 
-volume::~volume() { parts_.time.cancel(checkpoint_timer_); }
+volume::~volume() {
+  parts_.time.cancel(checkpoint_timer_);
+  parts_.time.cancel(commit_timer_);
+}
 
 volume::handler volume::handler_of(opcode op) {
   switch (op) {
@@ -62,6 +65,7 @@ operation& volume::begin(inbound_call* call) {
   if (call != nullptr) {
     o.client = call->client;
     o.op = call->op;
+    o.replay = (call->flags & message_flag::replay) != 0;
   }
   return o;
 }
@@ -75,6 +79,7 @@ void volume::begin_own(std::function<error_code(operation&, transaction&)> own,
 }
 
 error_code volume::attempt(operation& o, transaction& t) {
+  o.time_ns = time_of(o);
   o.wanted_gate = 0;
   o.working = false;
   o.form = answer_form::bytes;
@@ -82,6 +87,8 @@ error_code volume::attempt(operation& o, transaction& t) {
   o.payload_size = 0;
   o.after_write = nullptr;
   o.supersedes = 0;
+  o.dirties = 0;
+  o.wait_until = 0;
   o.has_action = false;
   if (o.own) return o.own(o, t);
   const handler h = handler_of(o.op);
@@ -126,10 +133,16 @@ void volume::warm(operation& o, std::vector<missed_read> misses) {
       guarded([this, &o] { run(o); }));
 }
 
+std::int64_t volume::time_of(const operation& o) const {
+  if (o.replay && o.call->replay_time_ns != 0) return o.call->replay_time_ns;
+  return static_cast<std::int64_t>(parts_.time.wall_ns());
+}
+
 void volume::fill_answer(operation& o, transaction& t) {
   if (o.form == answer_form::bytes) return;
   const op_result<inode_record*> r = t.inode(o.subject);
   CHECK(r.has_value());
+  t.look(aspect::shown, o.subject);
   const attributes attr = attributes_of(o.subject, **r);
   switch (o.form) {
     case answer_form::bytes: break;
@@ -144,30 +157,32 @@ void volume::fill_answer(operation& o, transaction& t) {
   }
 }
 
-void volume::answer(operation& o, error_code status, const transaction& t) {
+void volume::answer(operation& o, error_code status, transaction& t) {
   o.status = status;
   o.has_action = false;
   if (status != error_code::ok) {
     o.body.clear();
     o.payload_size = 0;
   } else {
-    fill_answer(o, const_cast<transaction&>(t));  // reads what it has already read
+    fill_answer(o, t);  // reads what it has already read
   }
   leave_gate(o);
-  std::uint64_t needed = o.wait_until;
-  if (o.call != nullptr)
-    needed = std::max(needed, sharing_.must_wait_for(o.client, t.read_inodes()));
-  if (needed > last_committed_) {
-    ++counts_.held_answers;
-    wait_for(needed, o);
-  } else {
-    finish(o);
-  }
+  hold_answer(o, t);
+  proceed(o);
+}
+
+// Its answer waits for what it is built upon; says which batch that is.
+std::uint64_t volume::hold_answer(operation& o, const transaction& t) {
+  if (o.call == nullptr) return 0;
+  const std::uint64_t built_on = sharing_.must_wait_for(o.client, t.looked());
+  if (built_on > committed_) ++counts_.held_answers;
+  o.wait_until = std::max(o.wait_until, built_on);
+  return built_on;
 }
 
 bool volume::has_space(const operation& o) {
-  if (o.own || o.op == opcode::unlink || o.op == opcode::rmdir || o.op == opcode::setattr ||
-      o.op == opcode::rename || o.op == opcode::inode_range)
+  if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir ||
+      o.op == opcode::setattr || o.op == opcode::rename || o.op == opcode::inode_range)
     return true;
   const std::uint64_t t = parts_.time.now_ns();
   if (t >= space_until_ns_) {
@@ -182,7 +197,7 @@ bool volume::has_space(const operation& o) {
   return space_.blocks_available * space_.block_size >= reserve;
 }
 
-void volume::add_reply(operation& o, transaction&, kv_batch& batch) {
+void volume::add_reply(const operation& o, kv_batch& batch) {
   if (o.call == nullptr || !options_.keep_reply_records) return;
   saved_reply r;
   r.incarnation = o.client.incarnation;
@@ -211,49 +226,73 @@ void volume::audit(const operation& o, kv_batch& batch) {
   batch.put(column::audit, std::move(key), key_of(o.transno));
 }
 
+// The time behind the answer to a change (ops.h), in its reply record, too.
+void volume::add_time(operation& o) {
+  if (o.call == nullptr) return;
+  std::byte room[answer_time_size];
+  wire_writer w(room);
+  w(o.time_ns);
+  o.body.insert(o.body.end(), std::begin(room), std::end(room));
+}
+
 void volume::write_batch(operation& o, transaction& t) {
   if (!has_space(o)) return answer(o, error_code::no_space, t);
-  o.transno = ++last_transno_;
+  o.transno = o.replay ? o.call->transno : ++last_transno_;
   kv_batch& batch = t.seal(o.transno);
   if (o.supersedes != 0)
     for (const std::string& key : redo_.keys_of(o.supersedes)) batch.remove(column::redo, key);
   fill_answer(o, t);
-  add_reply(o, t, batch);
+  add_time(o);
+  add_reply(o, batch);
   audit(o, batch);
-  batch.put(column::meta, std::string(meta_transno), key_of(o.transno));
+  const bool moves_low_water = recovered_ && !o.replay;
+  if (moves_low_water) batch.put(column::meta, std::string(meta_transno), key_of(o.transno));
   const error_code e = parts_.kv.write(batch);
   if (e != error_code::ok) {
     o.transno = 0;
     return answer(o, e, t);
   }
   o.status = error_code::ok;
-  last_written_ = o.transno;
+  o.batch = ++written_;
+  if (moves_low_water) low_water_ = o.transno;
   ++counts_.executed;
   if (o.supersedes != 0) redo_.drop(o.supersedes);
   for (const transaction::redo_note& n : t.redo_notes()) redo_.note(n.inode, n.key, n.size);
-  for (const std::uint64_t inode : t.changed_inodes())
-    sharing_.changed(inode, o.client, o.transno);
+  if (o.dirties != 0) dirty_.insert(o.dirties);
+  const std::uint64_t built_on = hold_answer(o, t);
+  const bool early = o.call != nullptr && o.call->early_answer && o.op != opcode::inode_range;
+  if (!early) o.wait_until = o.batch;
+  for (const share_key& key : t.changed())
+    sharing_.changed(key, o.client, o.batch, built_on);
   if (o.after_write) o.after_write();
   if (!o.has_action) leave_gate(o);
   arm_checkpoint();
-  wait_for(o.transno, o);
+  commit_later(o);
+  proceed(o);
 }
 
-void volume::finish(operation& o) {
+// Does what can be done now of what follows the handler.
+void volume::proceed(operation& o) {
+  if (!o.answered) {
+    if (o.wait_until > committed_) return wait_for(o.wait_until, o);
+    give_answer(o);
+  }
+  if (!o.has_action) return end(o);
+  if (o.batch > committed_) return wait_for(o.batch, o);
+  act(o);
+}
+
+void volume::give_answer(operation& o) {
+  o.answered = true;
   if (o.call != nullptr) {
     call_result r;
     r.status = o.status;
     r.transno = o.transno;
     r.body = o.body;
     r.payload_size = o.payload_size;
-    o.call->complete(r);
-    o.call = nullptr;
+    std::exchange(o.call, nullptr)->complete(r);
   }
   if (o.own_done) o.own_done(o.status);
-  if (o.has_action)
-    act(o);
-  else
-    end(o);
 }
 
 void volume::act(operation& o) {

@@ -2,24 +2,37 @@
 //
 // All of it runs on the loop thread. An operation is attempted as plain synchronous code over a
 // transaction (transaction.h) and ends in one of these ways:
-//   answered   it only read, or failed: no batch, no transno; the answer may be held (sharing.h);
-//   written    its batch (effect + reply record + last transno) is in the store; it is answered
-//              when the commit thread has made it durable, in the order of the transnos;
+//   answered   it only read, or failed: no batch, no transno;
+//   written    its batch (effect + reply record + low-water mark) is in the store. An early answer
+//              (inbound_call::early_answer) is given now, any other when the batch is committed;
 //   blocked    a read needs the disk: warmed on the pool, then attempted again;
 //   gated      another data operation of the inode runs: attempted again when the gate is free;
 //   working    it has begun object I/O: attempted again, one stage on, when that ends.
+// Every answer, also of a failure, is held until what it shows of other clients is committed
+// (sharing.h). A commit (volume_commit.cc) begins when anybody waits for it, when an object action
+// has to follow, and commit_interval_ms after a batch.
 //
 // Invariants:
-//   1. Effect and reply record of a mutation are one batch; an M answer means that it is durable.
-//   2. Bytes of a write above redo_payload_max are flushed before its batch is written; smaller
-//      ones are in the batch as a redo record. So what is committed never misses its bytes.
+//   1. Effect and reply record of a mutation are one batch. Batches are numbered in the order
+//      written; up to committed_ they are durable. Replays have old transnos, so it is this number
+//      that answers and actions wait for.
+//   2. Data before log. A small write's bytes are in its batch, as a redo record. The object of a
+//      larger one is flushed before its batch can become durable: the log becomes durable by
+//      kv.sync() alone (kv.h), a sync is begun when every object in dirty_ has been flushed, and
+//      from then to its end no such batch is written. Since the flush covers all that was done to
+//      the object before, that batch may remove the object's earlier redo records: a log that
+//      holds the removal comes after the flush.
 //   3. An object is cut or removed only after the transaction that says so is durable, inside the
 //      inode's gate; the intent is a redo record until the object is flushed.
-//   4. When an inode's redo records are removed, all they say has been flushed.
+//   4. When an inode's redo records are removed by a checkpoint, all they say has been flushed.
 //   5. An operation holds at most one gate. The gate is held from before the object I/O until the
 //      batch is written, or until the object action is done.
-//   6. transno = boot generation << 32 | counter; last_committed never passes a transno whose batch
-//      is not durable.
+//   6. transno = boot generation << 32 | counter. last_committed is a low-water mark: it never
+//      passes a transno whose batch is not durable, nor moves while a client may still make changes
+//      of an earlier boot again (recovered_ is false), however much is written and synced then.
+//      Its durable copy is in each batch; so a crash within the window finds it as it was.
+//   7. A change depends on its call, its transno and its time alone: made again with the same, it
+//      leaves the same bytes in the store.
 //
 // A failure of the commit itself stops the process: nothing may be answered after it, and the
 // restart finds the prefix that is durable.
@@ -60,6 +73,7 @@ struct volume_options {
   bool keep_reply_records = true;  // false: a negative control of the tests
   bool flush = true;               // false: a negative control of the tests
   std::uint64_t slow_us = 0;       // added to each commit, for tests
+  std::uint64_t commit_interval_ms = 50;
   std::size_t redo_size_max = 64 << 20;
   std::uint64_t redo_age_max_ns = 5 * ns_per_s;
 };
@@ -77,7 +91,7 @@ struct volume_status {
   std::uint64_t executed = 0;  // mutations written
   std::uint64_t commits = 0;   // group commits
   std::uint64_t warmed = 0;    // attempts thrown away because a read needed the disk
-  std::uint64_t held_answers = 0;
+  std::uint64_t held_answers = 0;  // waited for another client's change to be committed
   std::uint64_t duplicate_effects = 0;
   std::uint64_t checkpoints = 0;
   std::size_t running = 0;
@@ -137,12 +151,16 @@ class volume final : public service {
   void run(operation& o);
   error_code attempt(operation& o, transaction& t);
   void warm(operation& o, std::vector<missed_read> misses);
-  void answer(operation& o, error_code status, const transaction& t);
+  std::int64_t time_of(const operation& o) const;
+  void answer(operation& o, error_code status, transaction& t);
+  std::uint64_t hold_answer(operation& o, const transaction& t);
   void write_batch(operation& o, transaction& t);
-  void add_reply(operation& o, transaction& t, kv_batch& batch);
+  void add_reply(const operation& o, kv_batch& batch);
   void audit(const operation& o, kv_batch& batch);
   void fill_answer(operation& o, transaction& t);
-  void finish(operation& o);
+  void add_time(operation& o);
+  void proceed(operation& o);
+  void give_answer(operation& o);
   void act(operation& o);
   void end(operation& o);
   bool has_space(const operation& o);
@@ -153,10 +171,18 @@ class volume final : public service {
   void leave_gate(operation& o);
 
   // volume_commit.cc
-  void wait_for(std::uint64_t transno, operation& o);
+  void wait_for(std::uint64_t written, operation& o);
+  void commit_later(const operation& o);
   void kick_commit();
   void start_commit();
-  void commit_ended(error_code e, std::uint64_t target);
+  void flush_dirty();
+  void flush_next();
+  void check_commit(error_code e, std::uint64_t inode) const;
+  error_code wait_for_log(operation& o);
+  void sync_log();
+  void commit_ended(std::uint64_t written, std::uint64_t low_water);
+
+  // volume_checkpoint.cc
   void arm_checkpoint();
   void start_checkpoint();
   void checkpoint_next();
@@ -168,6 +194,7 @@ class volume final : public service {
   // volume_names.cc
   error_code do_lookup(operation& o, transaction& t);
   error_code do_make(operation& o, transaction& t);  // mknod, mkdir, symlink, create
+  void open_created(operation& o, std::uint64_t handle, std::uint64_t inode);
   error_code create_existing(operation& o, transaction& t, const make_call& c,
                              const dirent_record& found);
   error_code do_link(operation& o, transaction& t);
@@ -180,12 +207,15 @@ class volume final : public service {
 
   // volume_rename.cc
   error_code do_rename(operation& o, transaction& t);
-  error_code exchange(transaction& t, const rename_call& c, const dirent_record& from,
-                      const dirent_record& to);
+  error_code exchange(operation& o, transaction& t, const rename_call& c,
+                      const dirent_record& from, const dirent_record& to);
   error_code is_below(transaction& t, std::uint64_t directory, std::uint64_t ancestor);
-  error_code moved(transaction& t, std::uint64_t inode, std::uint64_t from, std::uint64_t to);
+  error_code moved(operation& o, transaction& t, std::uint64_t inode, std::uint64_t from,
+                   std::uint64_t to);
 
   // volume_attr.cc
+  static void stamp_ctime(const operation& o, inode_record& r);
+  static void stamp(const operation& o, inode_record& directory);
   void kill_privileges(transaction& t, std::uint64_t number, inode_record& r);
   error_code do_getattr(operation& o, transaction& t);
   error_code do_setattr(operation& o, transaction& t);
@@ -214,19 +244,21 @@ class volume final : public service {
   error_code do_release(operation& o, transaction& t);
   error_code do_fsync(operation& o, transaction& t);
   error_code do_inode_range(operation& o, transaction& t);
-  error_code drop_client(transaction& t, const client_key& key, bool older_only);
+  error_code drop_client(transaction& t, const client_key& key, bool older_only,
+                         std::uint64_t& highest);
+  op_result<std::optional<saved_client>> saved_of(transaction& t, const id128& client);
   void released(const std::vector<std::uint64_t>& inodes);
   void remove_orphan(std::uint64_t inode);
   void note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode);
-
-  std::int64_t now() const { return static_cast<std::int64_t>(parts_.time.wall_ns()); }
 
   const volume_options options_;
   const volume_parts parts_;
   std::uint64_t boot_ = 0;
   std::uint64_t last_transno_ = 0;    // given out
-  std::uint64_t last_written_ = 0;    // in the store
-  std::uint64_t last_committed_ = 0;  // durable
+  std::uint64_t low_water_ = 0;       // last_committed as it is in the last batch
+  std::uint64_t last_committed_ = 0;  // and as it is durably
+  std::uint64_t written_ = 0;         // batches in the store
+  std::uint64_t committed_ = 0;       // batches that are durable
   std::uint64_t next_inode_ = 0;
 
   std::list<operation> operations_;
@@ -240,9 +272,16 @@ class volume final : public service {
   std::function<void()> watcher_;
   bool recovered_ = false;  // no client can re-claim anything any more
 
-  std::multimap<std::uint64_t, operation*> waiting_;  // by the transno they wait for
+  std::multimap<std::uint64_t, operation*> waiting_;  // by the batch they wait for
+  timer_id commit_timer_ = 0;
   bool commit_posted_ = false;
   bool committing_ = false;
+  bool commit_again_ = false;
+  std::set<std::uint64_t> dirty_;  // inodes with bytes that are in no redo record and not flushed
+  std::vector<std::uint64_t> flush_left_;
+  std::size_t flush_running_ = 0;
+  bool log_closed_ = false;  // to batches that add to dirty_
+  std::vector<operation*> wait_for_log_;
 
   timer_id checkpoint_timer_ = 0;
   bool checkpointing_ = false;

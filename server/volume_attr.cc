@@ -45,6 +45,17 @@ void volume::kill_privileges(transaction& t, std::uint64_t number, inode_record&
   kill_setid(r);
   if ((r.flags & inode_flag::xattrs) != 0)
     t.remove(column::xattrs, key_of(number, capability_name));
+  t.touch(number, aspect::life);
+}
+
+// Of replays the one with the highest transno has the last word, in whichever order they come.
+void volume::stamp_ctime(const operation& o, inode_record& r) {
+  if (!o.replay || r.change < o.call->transno) r.ctime_ns = o.time_ns;
+}
+
+void volume::stamp(const operation& o, inode_record& directory) {
+  if (!o.replay || directory.change < o.call->transno)
+    directory.mtime_ns = directory.ctime_ns = o.time_ns;
 }
 
 error_code volume::do_getattr(operation& o, transaction& t) {
@@ -68,6 +79,8 @@ error_code volume::set_size(operation& o, transaction& t, std::uint64_t number,
   if (!S_ISREG((*r)->mode)) return error_code::invalid;
   if (size > size_max) return error_code::file_too_big;
   if (const error_code e = need_gate(o, number); e != error_code::ok) return e;
+  t.look(aspect::data, number);
+  t.touch(number, aspect::data);
   const std::uint64_t before = (*r)->size;
   if (((*r)->flags & inode_flag::object) == 0) {
     if (size < before) {
@@ -105,7 +118,7 @@ error_code volume::do_setattr(operation& o, transaction& t) {
   const op_result<inode_record*> found = t.inode(c->inode);
   if (!found) return found.error();
   note_handle(o, c->handle, c->inode);
-  const std::int64_t at = now();
+  const std::int64_t at = o.time_ns;
   if ((c->which & set_attr::size) != 0) {
     const error_code e = set_size(o, t, c->inode, c->size);
     if (e != error_code::ok) return e;
@@ -120,8 +133,11 @@ error_code volume::do_setattr(operation& o, transaction& t) {
   if ((c->which & set_attr::atime_now) != 0) r.atime_ns = at;
   if ((c->which & set_attr::mtime) != 0) r.mtime_ns = c->mtime_ns;
   if ((c->which & set_attr::mtime_now) != 0) r.mtime_ns = at;
-  r.ctime_ns = (c->which & set_attr::ctime) != 0 ? c->ctime_ns : at;
-  t.touch(c->inode);
+  if ((c->which & set_attr::ctime) != 0)
+    r.ctime_ns = c->ctime_ns;
+  else
+    stamp_ctime(o, r);
+  t.touch(c->inode, aspect::life);
   o.form = answer_form::attr;
   o.subject = c->inode;
   return error_code::ok;
@@ -193,8 +209,8 @@ error_code volume::do_setxattr(operation& o, transaction& t) {
   }
   t.put(column::xattrs, std::move(key), std::string(text_of(o.call->payload_in)));
   (*r)->flags |= inode_flag::xattrs;
-  (*r)->ctime_ns = now();
-  t.touch(c->inode);
+  stamp_ctime(o, **r);
+  t.touch(c->inode, aspect::life);
   return error_code::ok;
 }
 
@@ -239,8 +255,8 @@ error_code volume::do_removexattr(operation& o, transaction& t) {
   const op_result<std::string> old = t.value(column::xattrs, key);
   if (!old) return old.error();
   t.remove(column::xattrs, std::move(key));
-  (*r)->ctime_ns = now();
-  t.touch(c->inode);
+  stamp_ctime(o, **r);
+  t.touch(c->inode, aspect::life);
   return error_code::ok;
 }
 

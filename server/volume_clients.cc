@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "server/volume.h"
 
 namespace tangelo {
@@ -12,7 +14,7 @@ constexpr std::uint32_t range_count_max = 1 << 20;
 
 // The handle of a create that was answered from its reply record, after a restart, is open again.
 void volume::answered_again(const inbound_call& call, byte_span answer) {
-  if (call.op != opcode::create) return;
+  if (call.op != opcode::create || (call.flags & message_flag::replay) != 0) return;
   const std::optional<make_call> c = decode<make_call>(call.body);
   const std::optional<entry_answer> made = decode<entry_answer>(answer);
   if (!c || !made || c->handle == 0) return;
@@ -22,7 +24,7 @@ void volume::answered_again(const inbound_call& call, byte_span answer) {
 // Known handles keep an inode alive; one that the server has forgotten is learnt again from the
 // first call that names it.
 void volume::note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode) {
-  if (handle == 0 || o.stage != 0 || !known_.contains(o.client)) return;
+  if (handle == 0 || o.stage != 0 || o.replay || !known_.contains(o.client)) return;
   (void)opens_.open(o.client, handle, inode);  // false: it means another inode; that one stays
 }
 
@@ -74,7 +76,9 @@ void volume::remove_orphan(std::uint64_t inode) {
 }
 
 void volume::recovery_ended() {
-  recovered_ = true;
+  // A batch with nothing in it but the new low-water mark.
+  if (!std::exchange(recovered_, true))
+    begin_own([](operation&, transaction&) { return error_code::ok; }, nullptr);
   const std::vector<std::uint64_t> all(orphans_.begin(), orphans_.end());
   released(all);
 }
@@ -85,7 +89,7 @@ error_code volume::do_fsync(operation& o, transaction& t) {
   const op_result<inode_record*> r = t.inode(c->inode);
   if (!r) return r.error();
   note_handle(o, c->handle, c->inode);
-  o.wait_until = last_written_;
+  o.wait_until = written_;
   return error_code::ok;
 }
 
@@ -105,16 +109,20 @@ error_code volume::do_inode_range(operation& o, transaction& t) {
   return error_code::ok;
 }
 
-// Removes the reply records and ranges of this client's incarnations before `key`, or of `key` too.
-error_code volume::drop_client(transaction& t, const client_key& key, bool older_only) {
+// Removes the reply records and ranges of this client's incarnations before `key`, or of `key` too;
+// `highest` becomes the highest transno among those of `key`, if it is lower.
+error_code volume::drop_client(transaction& t, const client_key& key, bool older_only,
+                               std::uint64_t& highest) {
   const auto goes = [&key, older_only](std::uint64_t incarnation) {
     return incarnation < key.incarnation || (!older_only && incarnation == key.incarnation);
   };
   const std::string from = client_record_key(key.client_id);
   const std::string until = end_of(from);
   error_code e = t.scan(column::replies, from, until,
-                        [&t, &goes](std::string_view k, std::string_view value) {
+                        [&](std::string_view k, std::string_view value) {
                           const std::optional<saved_reply> r = unpacked<saved_reply>(value);
+                          if (r && r->incarnation == key.incarnation)
+                            highest = std::max(highest, r->transno);
                           if (!r || goes(r->incarnation))
                             t.remove(column::replies, std::string(k));
                           return true;
@@ -129,16 +137,30 @@ error_code volume::drop_client(transaction& t, const client_key& key, bool older
                 });
 }
 
+// What is saved of this client; nothing when it is not known.
+op_result<std::optional<saved_client>> volume::saved_of(transaction& t, const id128& client) {
+  const op_result<std::string> raw = t.value(column::clients, client_record_key(client));
+  if (raw) return unpacked<saved_client>(*raw);
+  if (raw.error() != error_code::no_data) return failure{raw.error()};
+  return std::optional<saved_client>();
+}
+
 void volume::remember_client(const client_key& key, std::function<void(error_code)> done) {
   begin_own(
       [this, key](operation& o, transaction& t) {
-        const error_code e = drop_client(t, key, true);
+        const op_result<std::optional<saved_client>> saved = saved_of(t, key.client_id);
+        if (!saved) return saved.error();
+        // Nothing of a session that was written off is left to the new one.
+        const bool goes_on = *saved && (*saved)->incarnation == key.incarnation &&
+                             (*saved)->tombstone == 0;
+        std::uint64_t highest = 0;
+        const error_code e = drop_client(t, key, goes_on, highest);
         if (e != error_code::ok) return e;
         // It may hold something from now on: a recovery window has to wait for it.
         t.put(column::clients, client_record_key(key.client_id),
-              packed(saved_client{record_version, 1, key.incarnation}));
-        o.after_write = [this, key] {
-          ranges_.forget(key, true);
+              packed(saved_client{record_version, 1, key.incarnation, 0, 0}));
+        o.after_write = [this, key, goes_on] {
+          ranges_.forget(key, goes_on);
           std::erase_if(known_, [&key](const client_key& k) {
             return k.client_id == key.client_id && k.incarnation < key.incarnation;
           });
@@ -150,23 +172,43 @@ void volume::remember_client(const client_key& key, std::function<void(error_cod
       std::move(done));
 }
 
-void volume::set_awaited(const client_key&, bool, std::function<void(error_code)> done) {
-  done(error_code::ok);
+void volume::set_awaited(const client_key& key, bool awaited,
+                         std::function<void(error_code)> done) {
+  begin_own(
+      [this, key, awaited](operation& o, transaction& t) {
+        const op_result<std::optional<saved_client>> saved = saved_of(t, key.client_id);
+        if (!saved) return saved.error();
+        if (!*saved || (*saved)->incarnation != key.incarnation || (*saved)->tombstone != 0)
+          return error_code::stale;
+        o.wait_until = written_;
+        saved_client fresh = **saved;
+        fresh.awaited = awaited ? 1 : 0;
+        if ((*saved)->awaited == fresh.awaited) return error_code::no_data;
+        t.put(column::clients, client_record_key(key.client_id), packed(fresh));
+        return error_code::ok;
+      },
+      [done = std::move(done)](error_code e) {
+        done(e == error_code::no_data ? error_code::ok : e);  // it was so already
+      });
 }
 
-bool volume::has_opens(const client_key&) const { return true; }
-
-void volume::forget_client(const client_key& key, bool, std::function<void(error_code)> done) {
+void volume::forget_client(const client_key& key, bool tombstone,
+                           std::function<void(error_code)> done) {
   begin_own(
-      [this, key](operation& o, transaction& t) {
-        const std::string name = client_record_key(key.client_id);
-        const op_result<std::string> raw = t.value(column::clients, name);
-        if (!raw) return raw.error();
-        const std::optional<saved_client> saved = unpacked<saved_client>(*raw);
-        if (saved && saved->incarnation > key.incarnation) return error_code::no_data;
-        const error_code e = drop_client(t, key, false);
+      [this, key, tombstone](operation& o, transaction& t) {
+        const op_result<std::optional<saved_client>> saved = saved_of(t, key.client_id);
+        if (!saved) return saved.error();
+        o.wait_until = written_;
+        if (*saved && (*saved)->incarnation > key.incarnation) return error_code::no_data;
+        std::uint64_t highest = *saved ? (*saved)->highest_transno : 0;
+        const error_code e = drop_client(t, key, false, highest);
         if (e != error_code::ok) return e;
-        t.remove(column::clients, name);
+        const std::string name = client_record_key(key.client_id);
+        if (tombstone)
+          t.put(column::clients, name,
+                packed(saved_client{record_version, 0, key.incarnation, 1, highest}));
+        else
+          t.remove(column::clients, name);
         o.after_write = [this, key] {
           ranges_.forget(key, false);
           known_.erase(key);
@@ -175,9 +217,11 @@ void volume::forget_client(const client_key& key, bool, std::function<void(error
         return error_code::ok;
       },
       [done = std::move(done)](error_code e) {
-        done(e == error_code::no_data ? error_code::ok : e);  // nothing was remembered
+        done(e == error_code::no_data ? error_code::ok : e);  // a newer one is remembered
       });
 }
+
+bool volume::has_opens(const client_key& key) const { return opens_.has(key); }
 
 std::vector<client_record> volume::load_clients() {
   std::map<id128, client_record> clients;
@@ -188,6 +232,8 @@ std::vector<client_record> volume::load_clients() {
     copy_bytes(r.key.client_id, bytes_of(key));
     r.key.incarnation = c->incarnation;
     r.awaited = c->awaited != 0;
+    r.tombstone = c->tombstone != 0;
+    r.highest_transno = c->highest_transno;
     clients.emplace(r.key.client_id, std::move(r));
     return true;
   };
@@ -206,6 +252,7 @@ std::vector<client_record> volume::load_clients() {
     r.op = static_cast<opcode>(s->op);
     r.status = error_of_wire(s->status);
     r.transno = s->transno;
+    at->second.highest_transno = std::max(at->second.highest_transno, s->transno);
     const byte_span body = bytes_of(s->body);
     r.body.assign(body.begin(), body.end());
     at->second.replies.push_back(std::move(r));

@@ -2,8 +2,9 @@
 //
 // A small file is a value in the store; writing it is a transaction like any other. Writing to an
 // object goes: into the gate -> object I/O (cut old bytes behind the end if there will be a gap;
-// an inline file's bytes; the bytes; above redo_payload_max a flush) -> attempt again, stage 1 ->
-// batch, with redo records for what was not flushed -> out of the gate.
+// an inline file's bytes; the bytes) -> attempt again, stage 1 -> batch -> out of the gate. The
+// batch has redo records of what was done to the object; above redo_payload_max it has none, and
+// the next commit flushes the object before it.
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -25,6 +26,7 @@ error_code volume::do_read(operation& o, transaction& t) {
   const std::optional<read_call> c = decode<read_call>(o.call->body);
   if (!c) return error_code::invalid;
   const op_result<inode_record*> r = t.inode(c->inode);
+  t.look(aspect::data, c->inode);
   if (o.stage == 1) {  // the bytes are there; `t` needs to know whose they are
     o.payload_size = o.io_count;
     return o.io_error;
@@ -71,6 +73,7 @@ error_code volume::do_write(operation& o, transaction& t) {
   if (!c || c->size != o.call->payload_in.size()) return error_code::invalid;
   const op_result<inode_record*> found = t.inode(c->inode);
   if (!found) return found.error();
+  t.look(aspect::data, c->inode);
   inode_record& r = **found;
   if (S_ISDIR(r.mode)) return error_code::is_directory;
   if (!S_ISREG(r.mode)) return error_code::invalid;
@@ -96,9 +99,10 @@ void volume::written(operation& o, transaction& t, const write_call& c, inode_re
   o.written.change_before = r.change;
   if (c.size != 0) {
     r.size = std::max(r.size, o.offset + c.size);
-    r.mtime_ns = r.ctime_ns = now();
+    r.mtime_ns = o.time_ns;
+    stamp_ctime(o, r);
+    t.touch(c.inode, aspect::data);
     if ((c.flags & write_flag::kill_setid) != 0) kill_privileges(t, c.inode, r);
-    t.touch(c.inode);
   }
   o.form = answer_form::write;
   o.subject = c.inode;
@@ -155,9 +159,8 @@ error_code volume::begin_object_write(operation& o, transaction& t, const write_
 
 void volume::object_write_bytes(operation& o, std::uint64_t inode, std::uint64_t size_before) {
   const mutable_byte_span bytes = o.call->payload_in;
-  const bool flush = bytes.size() > redo_payload_max && options_.flush;
   parts_.objects.write(
-      inode, o.offset, bytes, flush,
+      inode, o.offset, bytes, false,
       guarded([this, &o, inode, size_before](op_result<std::uint64_t> blocks) {
         if (blocks) {
           o.io_count = *blocks;
@@ -175,7 +178,9 @@ error_code volume::end_object_write(operation& o, transaction& t, const write_ca
   if (o.io_error != error_code::ok) return o.io_error;
   const bool was_inline = (r.flags & inode_flag::object) == 0;
   if (c.size > redo_payload_max) {
-    o.supersedes = c.inode;  // the flush covered all that was done to the object before
+    if (log_closed_) return wait_for_log(o);
+    o.dirties = c.inode;
+    o.supersedes = c.inode;  // the flush covers all that was done to the object before
   } else {
     if (was_inline || o.offset > r.size)
       t.add_redo({record_version, redo_kind::truncate, c.inode, was_inline ? 0 : r.size}, {});

@@ -53,14 +53,14 @@ namespace {
 
 // The record of what `c` makes in `dir`; error `invalid` for a type that op does not make.
 op_result<inode_record> new_record(const operation& o, const make_call& c,
-                                   const inode_record& dir, std::int64_t now) {
+                                   const inode_record& dir) {
   inode_record r;
   const std::uint32_t type = c.mode & S_IFMT;
   r.mode = c.mode & 07777;
   r.link_count = 1;
   r.uid = c.who.uid;
   r.gid = (dir.mode & S_ISGID) != 0 ? dir.gid : c.who.gid;
-  r.atime_ns = r.mtime_ns = r.ctime_ns = r.btime_ns = now;
+  r.atime_ns = r.mtime_ns = r.ctime_ns = r.btime_ns = o.time_ns;
   if (o.op == opcode::mkdir) {
     r.mode |= S_IFDIR | (dir.mode & S_ISGID);
     r.link_count = 2;
@@ -108,23 +108,26 @@ error_code volume::do_make(operation& o, transaction& t) {
   if (used) return error_code::invalid;
   if (used.error() != error_code::stale) return used.error();
 
-  const std::int64_t at = now();
-  const op_result<inode_record> r = new_record(o, *c, **dir, at);
+  const op_result<inode_record> r = new_record(o, *c, **dir);
   if (!r) return r.error();
   t.add_inode(c->inode, *r);
   t.put_entry(c->parent, c->name, c->inode, type_of_mode(r->mode), 0);
-  (*dir)->mtime_ns = (*dir)->ctime_ns = at;
+  stamp(o, **dir);
   if (o.op == opcode::mkdir) ++(*dir)->link_count;
   t.touch(c->parent);
   if (o.op == opcode::symlink)
     t.put(column::inline_data, key_of(c->inode), std::string(link_target(*o.call)));
-  if (o.op == opcode::create)
-    o.after_write = [this, client = o.client, handle = c->handle, inode = c->inode] {
-      (void)opens_.open(client, handle, inode);  // a handle in use was refused by the client
-    };
+  open_created(o, c->handle, c->inode);
   o.form = answer_form::entry;
   o.subject = c->inode;
   return error_code::ok;
+}
+
+void volume::open_created(operation& o, std::uint64_t handle, std::uint64_t inode) {
+  if (o.op != opcode::create || o.replay) return;
+  o.after_write = [this, client = o.client, handle, inode] {
+    (void)opens_.open(client, handle, inode);  // a handle in use was refused by the client
+  };
 }
 
 error_code volume::create_existing(operation& o, transaction& t, const make_call& c,
@@ -137,12 +140,10 @@ error_code volume::create_existing(operation& o, transaction& t, const make_call
   if ((c.open_flags & O_TRUNC) != 0) {
     const error_code e = set_size(o, t, found.inode, 0);
     if (e != error_code::ok) return e;
-    (*r)->mtime_ns = (*r)->ctime_ns = now();
-    t.touch(found.inode);
+    (*r)->mtime_ns = o.time_ns;
+    stamp_ctime(o, **r);
   }
-  o.after_write = [this, client = o.client, handle = c.handle, inode = found.inode] {
-    (void)opens_.open(client, handle, inode);  // as above
-  };
+  open_created(o, c.handle, found.inode);
   o.form = answer_form::entry;
   o.subject = found.inode;
   return error_code::ok;
@@ -164,7 +165,8 @@ error_code volume::do_link(operation& o, transaction& t) {
   if ((*dir)->link_count == 0 || (*r)->link_count == 0) return error_code::no_entry;
   if ((*r)->link_count >= link_count_max) return error_code::too_many_links;
   ++(*r)->link_count;
-  (*r)->ctime_ns = (*dir)->mtime_ns = (*dir)->ctime_ns = now();
+  stamp_ctime(o, **r);
+  stamp(o, **dir);
   t.touch(c->inode);
   t.touch(c->parent);
   t.put_entry(c->parent, c->name, c->inode, type_of_mode((*r)->mode), 0);
@@ -206,7 +208,7 @@ error_code volume::do_unlink(operation& o, transaction& t) {
     --(*dir)->link_count;
   }
   t.remove_entry(c->parent, c->name, found->cookie);
-  (*dir)->mtime_ns = (*dir)->ctime_ns = now();
+  stamp(o, **dir);
   t.touch(c->parent);
   return drop_link(o, t, found->inode, wants_directory);
 }
@@ -216,13 +218,14 @@ error_code volume::drop_link(operation& o, transaction& t, std::uint64_t number,
                              bool directory) {
   const op_result<inode_record*> r = t.inode(number);
   if (!r) return r.error();
-  (*r)->ctime_ns = now();
+  stamp_ctime(o, **r);
   t.touch(number);
   if (directory)
     (*r)->link_count = 0;
   else if ((*r)->link_count > 0)
     --(*r)->link_count;
   if ((*r)->link_count > 0) return error_code::ok;
+  t.touch(number, aspect::life);
   if (opens_.count(number) == 0 && recovered_) return erase_inode(o, t, number);
   t.put(column::orphans, key_of(number), {});
   o.after_write = [this, number] { orphans_.insert(number); };
@@ -295,6 +298,7 @@ error_code volume::do_readdir(operation& o, transaction& t) {
     x.name = found->name;
     if (c->with_attributes != 0) {
       const op_result<inode_record*> r = t.inode(found->inode);
+      t.look(aspect::shown, found->inode);
       if (r) x.attr = attributes_of(found->inode, **r);
       if (!r) blocked = r.error();
       if (!r && r.error() != error_code::again_later) return true;

@@ -50,11 +50,9 @@ outcome<bool> volume::load() {
        {std::pair{meta_boot, &boot}, {meta_transno, &transno}, {meta_next_inode, &next}})
     if (kv.get(column::meta, name, *value, read_mode::blocking) != kv_status::found)
       return failure{damaged(fmt::format("metadata: no value \"{}\"", name))};
-  last_committed_ = number_at(transno, 0);
   next_inode_ = number_at(next, 0);
   boot_ = number_at(boot, 0) + 1;
   last_transno_ = boot_ << 32;
-  last_written_ = last_committed_;
 
   kv_status s = kv.scan(column::orphans, {}, {}, read_mode::blocking,
                         [this](std::string_view key, std::string_view) {
@@ -69,7 +67,7 @@ outcome<bool> volume::load() {
       const std::optional<saved_client> c = unpacked<saved_client>(value);
       if (!c) return false;
       of.incarnation = c->incarnation;
-      known_.insert(of);
+      if (c->tombstone == 0) known_.insert(of);
       if (c->awaited != 0) recovered_ = false;
     } else {
       const std::optional<saved_range> r = unpacked<saved_range>(value);
@@ -83,8 +81,11 @@ outcome<bool> volume::load() {
     s = kv.scan(column::clients, {}, {}, read_mode::blocking, client);
   if (s != kv_status::found) return failure{damaged("metadata cannot be read")};
 
+  // Without a client to wait for nothing of an earlier boot will be made again.
+  last_committed_ = low_water_ = recovered_ ? last_transno_ : number_at(transno, 0);
   kv_batch batch;
   batch.put(column::meta, std::string(meta_boot), key_of(boot_));
+  batch.put(column::meta, std::string(meta_transno), key_of(low_water_));
   error_code e = kv.write(batch);
   if (e == error_code::ok) e = kv.sync();
   if (e != error_code::ok)

@@ -25,13 +25,14 @@ error_code volume::is_below(transaction& t, std::uint64_t directory, std::uint64
 }
 
 // The inode has come from one directory into another.
-error_code volume::moved(transaction& t, std::uint64_t inode, std::uint64_t from,
+error_code volume::moved(operation& o, transaction& t, std::uint64_t inode, std::uint64_t from,
                          std::uint64_t to) {
   const op_result<inode_record*> r = t.inode(inode);
   if (!r) return r.error() == error_code::stale ? error_code::io : r.error();
-  (*r)->ctime_ns = now();
+  stamp_ctime(o, **r);
   t.touch(inode);
   if (!S_ISDIR((*r)->mode) || from == to) return error_code::ok;
+  t.touch(inode, aspect::life);
   (*r)->parent = to;
   const op_result<inode_record*> a = t.inode(from);
   const op_result<inode_record*> b = t.inode(to);
@@ -42,8 +43,8 @@ error_code volume::moved(transaction& t, std::uint64_t inode, std::uint64_t from
   return error_code::ok;
 }
 
-error_code volume::exchange(transaction& t, const rename_call& c, const dirent_record& from,
-                            const dirent_record& to) {
+error_code volume::exchange(operation& o, transaction& t, const rename_call& c,
+                            const dirent_record& from, const dirent_record& to) {
   if (from.type == 4) {  // DT_DIR
     const error_code e = is_below(t, c.new_parent, from.inode);
     if (e != error_code::ok) return e;
@@ -52,9 +53,9 @@ error_code volume::exchange(transaction& t, const rename_call& c, const dirent_r
     const error_code e = is_below(t, c.parent, to.inode);
     if (e != error_code::ok) return e;
   }
-  if (const error_code e = moved(t, from.inode, c.parent, c.new_parent); e != error_code::ok)
+  if (const error_code e = moved(o, t, from.inode, c.parent, c.new_parent); e != error_code::ok)
     return e;
-  if (const error_code e = moved(t, to.inode, c.new_parent, c.parent); e != error_code::ok)
+  if (const error_code e = moved(o, t, to.inode, c.new_parent, c.parent); e != error_code::ok)
     return e;
   t.put_entry(c.parent, c.name, to.inode, to.type, from.cookie);
   t.put_entry(c.new_parent, c.new_name, from.inode, from.type, to.cookie);
@@ -82,10 +83,9 @@ error_code volume::do_rename(operation& o, transaction& t) {
   if (!to && (c->flags & exchange_both) != 0) return error_code::no_entry;
   if ((*new_dir)->link_count == 0) return error_code::no_entry;
   if (to && to->inode == from->inode) return error_code::ok;
-  const std::int64_t at = now();
 
   if ((c->flags & exchange_both) != 0) {
-    const error_code e = exchange(t, *c, *from, *to);
+    const error_code e = exchange(o, t, *c, *from, *to);
     if (e != error_code::ok) return e;
   } else {
     const bool is_directory = from->type == 4;  // DT_DIR
@@ -109,13 +109,13 @@ error_code volume::do_rename(operation& o, transaction& t) {
       const error_code e = drop_link(o, t, to->inode, is_directory);
       if (e != error_code::ok) return e == error_code::stale ? error_code::io : e;
     }
-    const error_code e = moved(t, from->inode, c->parent, c->new_parent);
+    const error_code e = moved(o, t, from->inode, c->parent, c->new_parent);
     if (e != error_code::ok) return e;
     t.remove_entry(c->parent, c->name, from->cookie);
     t.put_entry(c->new_parent, c->new_name, from->inode, from->type, to ? to->cookie : 0);
   }
-  (*dir)->mtime_ns = (*dir)->ctime_ns = at;
-  (*new_dir)->mtime_ns = (*new_dir)->ctime_ns = at;
+  stamp(o, **dir);
+  stamp(o, **new_dir);
   t.touch(c->parent);
   t.touch(c->new_parent);
   return error_code::ok;

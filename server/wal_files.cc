@@ -15,6 +15,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "base/fd.h"
@@ -221,15 +222,14 @@ class log_file final : public rocksdb::FSWritableFile {
     return blocks_->filled >= end ? 0 : blocks_->failure;
   }
 
+  // What was not synced is not written: it is not to be durable before what it relies on.
   int finish() {
-    if (closed_) return 0;
-    const int rc = sync();
-    closed_ = true;
+    if (std::exchange(closed_, true)) return 0;
+    const std::lock_guard<std::mutex> one_at_a_time(sync_mutex_);
     std::unique_lock<std::mutex> lock(blocks_->mutex);
     blocks_->wanted = 0;
     blocks_->changed.wait(lock, [this] { return !blocks_->queued; });
-    if (rc == 0 && ::ftruncate(blocks_->fd.get(), static_cast<off_t>(synced_)) != 0) return errno;
-    return rc;
+    return ::ftruncate(blocks_->fd.get(), static_cast<off_t>(synced_)) == 0 ? 0 : errno;
   }
 
   const std::shared_ptr<log_blocks> blocks_;

@@ -13,7 +13,8 @@
 //
 // Invariants:
 //   1. Bytes behind the synced end of a log are zeros, or of a write that was not acknowledged.
-//   2. Only the filling thread extends a file; Sync waits for it when it has caught up.
+//   2. What was appended is written by Sync alone; closing a file drops what was not synced.
+//   3. Only the filling thread extends a file; Sync waits for it when it has caught up.
 #pragma once
 
 #include <memory>

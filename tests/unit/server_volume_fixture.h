@@ -96,11 +96,46 @@ class volume_fixture : public ::testing::Test {
     settle();
     EXPECT_EQ(done, error_code::ok);
   }
-  void forget(const client_key& c) {
+  void forget(const client_key& c, bool tombstone = false) {
     std::optional<error_code> done;
-    volume_->forget_client(c, false, [&done](error_code e) { done = e; });
+    volume_->forget_client(c, tombstone, [&done](error_code e) { done = e; });
     settle();
     EXPECT_EQ(done, error_code::ok);
+  }
+
+  // What a client does after a crash with a change that was answered: the same call again, under
+  // its transno, with its time, and an append where it was put.
+  call_ptr replay(const test_call& old) {
+    const call_ptr c = std::make_shared<test_call>();
+    c->client = old.client;
+    c->op = old.op;
+    c->slot = old.slot;
+    c->slot_seq = old.slot_seq;
+    c->xid = old.xid;
+    c->flags = message_flag::replay;
+    c->transno = old.answered_transno;
+    c->replay_time_ns = time_of_answer(old.answer);
+    c->early_answer = true;
+    c->body_bytes = old.body_bytes;
+    c->body = byte_span(c->body_bytes).first(old.body.size());
+    if (c->op == opcode::write) {
+      write_call w = decode<write_call>(c->body).value_or(write_call{});
+      w.offset = old.answered<write_answer>().offset;
+      w.flags &= ~write_flag::append;
+      EXPECT_EQ(encode(w, c->body_bytes), old.body.size());
+    }
+    c->in = old.in;
+    c->payload_in = c->in;
+    calls_.push_back(c);
+    volume_->execute(*c);
+    time_.advance(ns_per_ms);
+    EXPECT_TRUE(c->completed) << name_of(c->op);
+    return c;
+  }
+  client_record record_of(const client_key& k) {
+    for (const client_record& r : volume_->load_clients())
+      if (r.key == k) return r;
+    return {};
   }
 
   // A call that is not executed.
@@ -122,6 +157,7 @@ class volume_fixture : public ::testing::Test {
     c->out.resize(room);
     c->payload_out = c->out;
     c->log = log_;
+    c->early_answer = early_;
     calls_.push_back(c);
     return c;
   }
@@ -218,6 +254,7 @@ class volume_fixture : public ::testing::Test {
   virtual_scheduler time_;
   flush_log flushes_;
   flush_log* log_ = nullptr;
+  bool early_ = false;  // calls may be answered before they are durable
   mem_kv kv_{&flushes_};
   mem_objects objects_{time_, &flushes_};
   volume_options options_;
