@@ -31,6 +31,14 @@ export_core::~export_core() {
   for (const auto& l : links_) time_.cancel(l->handshake_timer);
 }
 
+std::string hex_of(const id128& id) {
+  std::string out;
+  for (const std::byte b : id)
+    for (const unsigned n : {std::to_integer<unsigned>(b) >> 4, std::to_integer<unsigned>(b) & 15u})
+      out.push_back("0123456789abcdef"[n]);
+  return out;
+}
+
 void export_core::add_volume(std::string volume, service& s) {
   auto v = std::make_unique<served_volume>();
   v->name = std::move(volume);

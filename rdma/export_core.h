@@ -141,6 +141,10 @@ class export_core final : public export_host {
   export_core(export_options options, scheduler& time);
   ~export_core() override;
   void add_volume(std::string volume, service& s) override;
+  void add_standby(std::string, const id128&) override {}
+  outcome<client_key> evict(std::string_view, std::string_view who, std::string_view) override {
+    return failure{problem{exit_code::failed, std::string(who) + ": no such client", {}}};
+  }
   void accept(std::unique_ptr<endpoint> peer) override;
   void stop(std::function<void()> done) override;
   std::vector<export_status> status() const override;
