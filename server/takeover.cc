@@ -16,6 +16,7 @@ namespace tangelo {
 namespace {
 
 constexpr int look_pause_ms = 50;
+constexpr std::uint64_t standby_time_ns = 500 * ns_per_ms;  // a standby has taken it by then
 
 failure<problem> no(exit_code code, const std::string& directory, std::string_view what,
                     std::string hint) {
@@ -42,13 +43,16 @@ std::optional<takeover_report> wait_for_lock(const std::string& directory,
   const system_clock time;
   const std::string path = lock_path(directory, block.lock_generation);
   const std::uint64_t until_ns = time.now_ns() + wait_ms * ns_per_ms;
+  std::uint64_t free_until_ns = 0;  // once it has been seen free
   for (;;) {
     const std::optional<volume_holder> now = read_holder(directory, block.lock_generation);
     if (now && *now != from)
       return takeover_report{takeover_end::moved, from, now, block.lock_generation};
-    if (look_at(path) == lock_state::free)
+    if (free_until_ns == 0 && look_at(path) == lock_state::free)
+      free_until_ns = time.now_ns() + standby_time_ns;
+    if (free_until_ns != 0 && time.now_ns() >= free_until_ns)
       return takeover_report{takeover_end::freed, from, {}, block.lock_generation};
-    if (time.now_ns() >= until_ns) return std::nullopt;
+    if (free_until_ns == 0 && time.now_ns() >= until_ns) return std::nullopt;
     (void)::poll(nullptr, 0, look_pause_ms);  // a pause
   }
 }
@@ -105,8 +109,8 @@ std::string text_of_takeover(const std::string& directory, const takeover_report
   const std::string from = text_of_holder(r.from);
   switch (r.how) {
     case takeover_end::freed:
-      return fmt::format("{}: taken from {}; the lock is free: a standby server takes it, or "
-                         "start one", directory, from);
+      return fmt::format("{}: taken from {}; it is free, and no standby server has taken it: "
+                         "start a server", directory, from);
     case takeover_end::moved:
       return fmt::format("{}: taken from {}; now held by {}", directory, from,
                          text_of_holder(r.to));

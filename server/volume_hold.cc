@@ -111,17 +111,20 @@ outcome<std::optional<volume_hold>> try_hold_volume(const std::string& directory
   }
 }
 
+problem held_by_another(const std::string& directory) {
+  const outcome<superblock> block = read_superblock(directory);
+  const std::uint64_t generation = block ? block->lock_generation : 0;
+  return trouble(directory,
+                 "held by another server, " + text_of_holder(read_holder(directory, generation)),
+                 "stop that server first, or start this one as a standby (--standby); one volume "
+                 "has one holder");
+}
+
 outcome<volume_hold> hold_volume(const std::string& directory) {
   outcome<std::optional<volume_hold>> hold = try_hold_volume(directory);
   if (!hold) return failure{hold.error()};
   if (*hold) return std::move(**hold);
-  const outcome<superblock> block = read_superblock(directory);
-  const std::uint64_t generation = block ? block->lock_generation : 0;
-  return failure{trouble(directory,
-                         "held by another server, " +
-                             text_of_holder(read_holder(directory, generation)),
-                         "stop that server first, or start this one as a standby (--standby); one "
-                         "volume has one holder")};
+  return failure{held_by_another(directory)};
 }
 
 }  // namespace tangelo

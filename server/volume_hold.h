@@ -45,6 +45,7 @@ struct volume_hold {
 outcome<volume_hold> hold_volume(const std::string& directory);
 // The same for one who waits; nothing while it is another's.
 outcome<std::optional<volume_hold>> try_hold_volume(const std::string& directory);
+problem held_by_another(const std::string& directory);
 
 // The lock file of a generation; its record, nothing when it has none.
 std::string lock_path(const std::string& directory, std::uint64_t generation);
