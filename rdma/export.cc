@@ -68,6 +68,7 @@ void export_core::add_volume(std::string volume, service& s) {
 }
 
 void export_core::accept(std::unique_ptr<endpoint> peer) {
+  if (volumes_.empty()) return;  // a standby
   links_.push_back(std::make_unique<peer_link>(*this, std::move(peer)));
   peer_link& link = *links_.back();
   link.wire.start();
