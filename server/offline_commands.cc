@@ -13,6 +13,7 @@
 #include "server/rocks_kv.h"
 #include "server/takeover.h"
 #include "server/volume_directory.h"
+#include "server/wal_log.h"
 
 namespace tangelo {
 
@@ -47,17 +48,28 @@ outcome<check_report> check_volume(const std::string& directory, bool repair,
                                    progress_line& progress) {
   const outcome<volume_hold> hold = hold_volume(directory);
   if (!hold) return failure{hold.error()};
-  outcome<std::unique_ptr<kv_store>> kv = open_rocks_kv(metadata_path(directory), false);
+  const std::string metadata = metadata_path(directory);
+  outcome<log_verdict> log = inspect_logs(metadata);
+  if (!log) return failure{log.error()};
+  const bool gives_up = log->state == log_state::damaged && repair;
+  if (gives_up)
+    if (const outcome<bool> cut = cut_logs(metadata, *log); !cut) return failure{cut.error()};
+  outcome<std::unique_ptr<kv_store>> kv = open_rocks_kv(metadata, false);
   if (!kv) return failure{kv.error()};
   check_options options;
-  options.metadata = metadata_path(directory);
+  options.metadata = metadata;
   options.objects = objects_path(directory);
   options.repair = repair;
   options.now_ns = static_cast<std::int64_t>(system_clock().wall_ns());
   options.progress = [&progress](std::string_view what, std::uint64_t count) {
     progress.show(what, count);
   };
-  return check_store(**kv, options);
+  outcome<check_report> report = check_store(**kv, options);
+  if (report && gives_up)
+    report->add({finding_kind::log, finding_level::damage, log->file,
+                 "the log is damaged before its end: acknowledged changes are lost",
+                 "given up: " + text_of_loss(*log), true});
+  return report;
 }
 
 }  // namespace

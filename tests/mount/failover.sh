@@ -40,10 +40,9 @@ holder() { # the server that holds the volume; nothing if none does
   return 0
 }
 holds() { [ "$(holder)" = "$1" ]; }
-serves() { holds "$1" && [ "$(tail -1 "$work/server-$1.log" | grep -c 'shutting')" = 0 ]; }
 is_connected_to() {
   status_json 2> /dev/null |
-    jq -e ".mounts[0] | .state == \"SERVING\" and .server.address == \"${listen_of[$1]}\"" > /dev/null
+    jq -e ".mounts[0] | .state == \"SERVING\" and .import.state == \"FULL\" and .import.address == \"${listen_of[$1]}\"" > /dev/null
 }
 
 "$server_program" init "$volume_dir" > /dev/null
@@ -66,7 +65,6 @@ refused() { # CODE PATTERN COMMAND...
 }
 refused 2 'no --fence'     "$server_program" takeover "$volume_dir"
 refused 1 'fence failed'   "$server_program" takeover "$volume_dir" --fence 'exit 7'
-refused 1 'still runs'     "$server_program" takeover "$volume_dir" --fence 'true'
 refused 3 'process '"${pid_of[a]}"' on' "$server_program" run --listen 127.0.0.1:0 \
   --volume "$volume=$volume_dir"
 refused 3 'process '"${pid_of[a]}"' on' "$server_program" check "$volume_dir"
