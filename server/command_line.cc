@@ -14,6 +14,10 @@ namespace {
 struct raw_command {
   std::string directory, name, config, listen, run_dir, user;
   std::vector<std::string> volumes;
+  std::string fence;
+  bool repair = false, json = false;
+  bool standby = false;
+  server_times times;
   bool verbose = false;
   bool audit = false, no_reply_records = false, no_flush = false;
   std::uint64_t slow_us = 0;
@@ -44,6 +48,11 @@ outcome<server_command> run_command(const raw_command& raw) {
   if (const outcome<bool> added = add_volumes(raw.volumes, c.config); !added)
     return failure{added.error()};
   if (!raw.listen.empty()) c.config.listen = raw.listen;
+  c.config.standby = c.config.standby || raw.standby;
+  for (const auto t : {&server_times::lease_seconds, &server_times::evict_seconds,
+                       &server_times::window_soft_seconds, &server_times::window_hard_seconds,
+                       &server_times::commit_interval_ms})
+    if (raw.times.*t != 0) c.config.times.*t = raw.times.*t;
   c.config.run_dir = raw.run_dir;
   c.config.user = raw.user;
   c.config.audit = raw.audit;
@@ -55,6 +64,33 @@ outcome<server_command> run_command(const raw_command& raw) {
   return c;
 }
 
+void add_run(CLI::App& run, raw_command& raw, bool for_tests) {
+  run.add_option("--config", raw.config, "a file with listen and [[volume]] (docs/OPERATIONS.md)");
+  run.add_option("--volume", raw.volumes, "NAME=DIR, may be repeated");
+  run.add_option("--listen", raw.listen, "ADDRESS:PORT (127.0.0.1:7471; port 0: any free one)");
+  run.add_option("--run-dir", raw.run_dir, "server.json and control.sock go there");
+  run.add_option("--user", raw.user, "become this user");
+  run.add_flag("--standby", raw.standby, "wait for each volume until nobody else holds it");
+  run.add_option("--lease-seconds", raw.times.lease_seconds, "30; the others follow it");
+  run.add_option("--evict-seconds", raw.times.evict_seconds, "5 leases");
+  run.add_option("--window-soft-seconds", raw.times.window_soft_seconds, "1.5 leases");
+  run.add_option("--window-hard-seconds", raw.times.window_hard_seconds, "4 leases");
+  run.add_option("--commit-interval-ms", raw.times.commit_interval_ms, "50");
+  run.add_flag("-v,--verbose", raw.verbose, "say more");
+  if (!for_tests) return;
+  run.add_flag("--audit", raw.audit, "record every effect");
+  run.add_flag("--no-reply-records", raw.no_reply_records, "negative control");
+  run.add_flag("--no-flush", raw.no_flush, "negative control");
+  run.add_option("--slow-us", raw.slow_us, "added to each commit");
+}
+
+constexpr const char* check_notes =
+    "For a volume that nobody serves. Exit codes: 0 nothing wrong (or all of it mended), 1 found\n"
+    "and not mended, 3 it cannot be checked: served, no volume, or its metadata cannot be opened.\n";
+constexpr const char* takeover_notes =
+    "COMMAND (sh -c) must make sure that the holder writes nothing any more, and exit with 0. It\n"
+    "finds TANGELO_HOLDER_PID, TANGELO_HOLDER_HOST and TANGELO_VOLUME_DIR in its environment.\n";
+
 outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tests) {
   raw_command raw;
   app.set_version_flag("--version", "tangelo-server " TANGELO_VERSION);
@@ -63,18 +99,18 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   init->add_option("DIR", raw.directory, "an empty or new directory")->required();
   init->add_option("--name", raw.name, "a name to remember it by");
   CLI::App* run = app.add_subcommand("run", "serve volumes");
-  run->add_option("--config", raw.config, "a file with listen and [[volume]] (docs/OPERATIONS.md)");
-  run->add_option("--volume", raw.volumes, "NAME=DIR, may be repeated");
-  run->add_option("--listen", raw.listen, "ADDRESS:PORT (127.0.0.1:7471; port 0: any free one)");
-  run->add_option("--run-dir", raw.run_dir, "write server.json there when ready");
-  run->add_option("--user", raw.user, "become this user");
-  run->add_flag("-v,--verbose", raw.verbose, "say more");
+  add_run(*run, raw, for_tests);
+  CLI::App* check = app.add_subcommand("check", "verify a volume that is not served");
+  check->add_option("DIR", raw.directory, "the volume")->required();
+  check->add_flag("--repair", raw.repair, "mend what can be mended");
+  check->add_flag("--json", raw.json, "for programs");
+  check->footer(check_notes);
+  CLI::App* takeover = app.add_subcommand("takeover", "take a volume from a server that is stuck");
+  takeover->add_option("DIR", raw.directory, "the volume")->required();
+  takeover->add_option("--fence", raw.fence, "COMMAND: ends the holder for certain");
+  takeover->footer(takeover_notes);
   CLI::App* report = nullptr;
   if (for_tests) {
-    run->add_flag("--audit", raw.audit, "record every effect");
-    run->add_flag("--no-reply-records", raw.no_reply_records, "negative control");
-    run->add_flag("--no-flush", raw.no_flush, "negative control");
-    run->add_option("--slow-us", raw.slow_us, "added to each commit");
     report = app.add_subcommand("audit-report", "count effects and duplicates");
     report->add_option("DIR", raw.directory, "a volume that is not served")->required();
   }
@@ -91,11 +127,20 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
     if (c) c->verbose = raw.verbose;
     return c;
   }
+  if (takeover->parsed() && raw.fence.empty())
+    return failure{problem{exit_code::usage, "takeover: no --fence COMMAND, no takeover",
+                           "a holder that only seems dead would write into what another serves: "
+                           "give a command that ends it for certain, see takeover --help"}};
   server_command c;
   c.what = report != nullptr && report->parsed() ? server_command::kind::audit_report
+           : check->parsed()                     ? server_command::kind::check
+           : takeover->parsed()                  ? server_command::kind::takeover
                                                  : server_command::kind::init;
   c.directory = raw.directory;
   c.volume_name = raw.name;
+  c.fence = raw.fence;
+  c.repair = raw.repair;
+  c.json = raw.json;
   return c;
 }
 

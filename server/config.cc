@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/result.h"
@@ -27,6 +28,41 @@ outcome<std::string> text_in(const std::string& path, const toml::node& value,
   if (const auto text = value.value<std::string>(); text && !text->empty()) return *text;
   return failure{mistake(path, value.source(), fmt::format("{} must be a text", key),
                          fmt::format("write: {} = \"...\"", key))};
+}
+
+outcome<bool> switch_in(const std::string& path, const toml::node& value, std::string_view key) {
+  if (const auto on = value.value_exact<bool>()) return *on;
+  return failure{mistake(path, value.source(), fmt::format("{} must be true or false", key),
+                         fmt::format("write: {} = true", key))};
+}
+
+constexpr std::int64_t time_max = 86'400;
+
+struct time_key {
+  std::string_view name;
+  std::uint32_t server_times::*to;
+};
+constexpr time_key time_keys[] = {
+    {"lease_seconds", &server_times::lease_seconds},
+    {"evict_seconds", &server_times::evict_seconds},
+    {"window_soft_seconds", &server_times::window_soft_seconds},
+    {"window_hard_seconds", &server_times::window_hard_seconds},
+    {"commit_interval_ms", &server_times::commit_interval_ms},
+};
+
+const time_key* time_key_of(std::string_view name) {
+  for (const time_key& k : time_keys)
+    if (k.name == name) return &k;
+  return nullptr;
+}
+
+outcome<std::uint32_t> time_in(const std::string& path, const toml::node& value,
+                               std::string_view key) {
+  const auto n = value.value_exact<std::int64_t>();
+  if (n && *n >= 1 && *n <= time_max) return static_cast<std::uint32_t>(*n);
+  return failure{mistake(path, value.source(),
+                         fmt::format("{} must be a whole number from 1 to {}", key, time_max),
+                         fmt::format("write a number without quotes, or leave {} out", key))};
 }
 
 outcome<volume_config> volume_in(const std::string& path, const toml::node& node) {
@@ -72,6 +108,14 @@ outcome<server_config> read_server_config(const std::string& path) {
       outcome<std::string> text = text_in(path, value, "listen");
       if (!text) return failure{text.error()};
       c.listen = *text;
+    } else if (key.str() == "standby") {
+      const outcome<bool> on = switch_in(path, value, "standby");
+      if (!on) return failure{on.error()};
+      c.standby = *on;
+    } else if (const time_key* time = time_key_of(key.str()); time != nullptr) {
+      const outcome<std::uint32_t> n = time_in(path, value, time->name);
+      if (!n) return failure{n.error()};
+      c.times.*(time->to) = *n;
     } else if (const toml::array* volumes = value.as_array();
                key.str() == "volume" && volumes != nullptr) {
       for (const toml::node& node : *volumes) {
@@ -81,11 +125,61 @@ outcome<server_config> read_server_config(const std::string& path) {
       }
     } else {
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
-                             "known are: listen, [[volume]]")};
+                             "known are: listen, standby, lease_seconds, evict_seconds, "
+                             "window_soft_seconds, window_hard_seconds, commit_interval_ms, "
+                             "[[volume]]")};
     }
   }
   return c;
 }
+
+server_times times_of(const server_config& config) {
+  const auto given = [](std::uint32_t n, std::uint32_t otherwise) { return n != 0 ? n : otherwise; };
+  server_times t;
+  t.lease_seconds = given(config.times.lease_seconds, 30);
+  t.evict_seconds = given(config.times.evict_seconds, 5 * t.lease_seconds);
+  t.window_soft_seconds =
+      given(config.times.window_soft_seconds, (3 * t.lease_seconds + 1) / 2);
+  t.window_hard_seconds = given(config.times.window_hard_seconds,
+                                std::max(4 * t.lease_seconds, t.window_soft_seconds));
+  t.commit_interval_ms = given(config.times.commit_interval_ms, 50);
+  return t;
+}
+
+namespace {
+
+// A holder that cannot reach the server trusts what it holds until its lease ends: nothing of it
+// may be given away before, neither by eviction nor by the end of the window.
+outcome<bool> check_times(const server_times& t) {
+  const auto wrong = [](std::string text, std::string hint) {
+    return failure{problem{exit_code::usage, std::move(text), std::move(hint)}};
+  };
+  for (const time_key& k : time_keys)
+    if (t.*(k.to) > 10 * time_max)
+      return wrong(fmt::format("{} = {}: too long", k.name, t.*(k.to)),
+                   fmt::format("write at most {}", time_max));
+  if (t.evict_seconds < t.lease_seconds)
+    return wrong(fmt::format("evict_seconds = {}: shorter than lease_seconds = {}",
+                             t.evict_seconds, t.lease_seconds),
+                 fmt::format("write evict_seconds = {} or more, or leave it out (5 leases)",
+                             t.lease_seconds));
+  if (t.window_soft_seconds < t.lease_seconds)
+    return wrong(fmt::format("window_soft_seconds = {}: shorter than lease_seconds = {}",
+                             t.window_soft_seconds, t.lease_seconds),
+                 fmt::format("write window_soft_seconds = {} or more, or leave it out (1.5 leases)",
+                             t.lease_seconds));
+  if (t.window_hard_seconds < t.window_soft_seconds)
+    return wrong(fmt::format("window_hard_seconds = {}: shorter than window_soft_seconds = {}",
+                             t.window_hard_seconds, t.window_soft_seconds),
+                 fmt::format("write window_hard_seconds = {} or more, or leave it out (4 leases)",
+                             t.window_soft_seconds));
+  if (t.commit_interval_ms > 1000)
+    return wrong(fmt::format("commit_interval_ms = {}: too long", t.commit_interval_ms),
+                 "write 1000 or less: clients keep in memory what is not committed");
+  return true;
+}
+
+}  // namespace
 
 outcome<bool> check_config(const server_config& config) {
   const auto wrong = [](std::string text, std::string hint) {
@@ -105,6 +199,8 @@ outcome<bool> check_config(const server_config& config) {
       return wrong(fmt::format("{}: two volumes in one directory", v.path),
                    "give each its own directory");
   }
+  if (const outcome<bool> checked = check_times(times_of(config)); !checked)
+    return failure{checked.error()};
   if (config.listen.rfind(':') == config.listen.npos)
     return wrong(fmt::format("listen \"{}\"", config.listen), "write ADDRESS:PORT");
   if (!is_loopback(config.listen))

@@ -1,6 +1,9 @@
 // config: what a server is told: by its file /etc/tangelo/servers/NAME.toml and its command line.
 //
 //   listen = "127.0.0.1:7471"
+//   standby = true                # waits for each volume until nobody else holds it
+//   lease_seconds = 30            # and evict_seconds, window_soft_seconds, window_hard_seconds,
+//   commit_interval_ms = 50       # which follow the lease when they are not there
 //   [[volume]]
 //   name = "home"
 //   path = "/var/lib/tangelo/volumes/home"
@@ -21,10 +24,22 @@ struct volume_config {
   std::string path;
 };
 
+// The times of recovery; 0: not said, then times_of() has the default.
+struct server_times {
+  std::uint32_t lease_seconds = 0;
+  std::uint32_t evict_seconds = 0;        // a client silent for so long is evicted for others
+  std::uint32_t window_soft_seconds = 0;  // after a start, a client that has not come by then
+  std::uint32_t window_hard_seconds = 0;  // ... that has come, but is not done
+  std::uint32_t commit_interval_ms = 0;
+  bool operator==(const server_times&) const = default;
+};
+
 struct server_config {
   std::string name = "default";
   std::string listen = "127.0.0.1:7471";
   std::vector<volume_config> volumes;
+  bool standby = false;
+  server_times times;  // as written
   std::string run_dir;  // empty: no server.json
   std::string user;     // empty: stays who it is
   // Of the test program only.
@@ -35,7 +50,10 @@ struct server_config {
 };
 
 outcome<server_config> read_server_config(const std::string& path);
-// What is wrong with it as a whole, if something is: no volume, names twice, listening abroad.
+// With the defaults filled in: 30 s; 5, 1.5 and 4 leases; 50 ms.
+server_times times_of(const server_config& config);
+// What is wrong with it as a whole, if something is: no volume, names twice, listening abroad,
+// times that contradict each other (recovery needs lease <= evict, lease <= soft <= hard).
 outcome<bool> check_config(const server_config& config);
 
 }  // namespace tangelo

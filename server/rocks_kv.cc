@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -19,6 +20,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "server/wal_files.h"
+#include "server/wal_log.h"
 
 namespace tangelo {
 
@@ -139,6 +141,7 @@ class rocks_kv final : public kv_store {
            const std::vector<rocksdb::ColumnFamilyHandle*>& handles)
       : env_(std::move(env)), db_(db), default_(handles[0]) {
     for (std::size_t i = 0; i < column_count; ++i) columns_[i] = handles[i + 1];
+    flushed_ = db_->GetLatestSequenceNumber();  // opening has flushed what it found
   }
   ~rocks_kv() override {
     for (rocksdb::ColumnFamilyHandle* c : columns_) closed(db_->DestroyColumnFamilyHandle(c));
@@ -170,7 +173,8 @@ class rocks_kv final : public kv_store {
 
   error_code write(const kv_batch& changes) override {
     rocksdb::WriteBatch batch;
-    rocksdb::Status s;
+    rocksdb::Status s = batch.PutLogData(flushed_mark(flushed_));
+    if (!s.ok()) return error_of(s);
     for (const kv_batch::change& c : changes.changes()) {
       s = c.removes ? batch.Delete(at(c.where), slice(c.key))
                     : batch.Put(at(c.where), slice(c.key), slice(c.value));
@@ -180,8 +184,11 @@ class rocks_kv final : public kv_store {
   }
 
   error_code sync() override {
+    const std::uint64_t written = db_->GetLatestSequenceNumber();
     const rocksdb::Status s = db_->FlushWAL(true);
-    return s.ok() ? error_of(write_tables()) : error_of(s);
+    if (!s.ok()) return error_of(s);
+    flushed_ = written;
+    return error_of(write_tables());
   }
 
  private:
@@ -218,7 +225,28 @@ class rocks_kv final : public kv_store {
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyHandle* default_;
   std::array<rocksdb::ColumnFamilyHandle*, column_count> columns_{};
+  std::atomic<std::uint64_t> flushed_{0};  // all changes up to this one are durable (wal_log.h)
 };
+
+// Cuts a torn end off, so that a prefix is left; refuses a log that has lost what was flushed.
+outcome<bool> prepare_logs(const std::string& directory) {
+  const outcome<log_verdict> v = inspect_logs(directory);
+  if (!v) return failure{v.error()};
+  switch (v->state) {
+    case log_state::whole: return true;
+    case log_state::damaged:
+      return failure{problem{
+          exit_code::store,
+          v->file + ": the log is damaged before its end: acknowledged changes are lost, " +
+              text_of_loss(*v),
+          "check the disk, and restore from a backup; or give that up: tangelo-server check DIR "
+          "--repair"}};
+    case log_state::torn: break;
+  }
+  log_notice("{}: torn by a power failure: what was not acknowledged is cut off, {}", v->file,
+             text_of_loss(*v));
+  return cut_logs(directory, *v);
+}
 
 }  // namespace
 
@@ -236,12 +264,19 @@ outcome<std::unique_ptr<kv_store>> open_rocks_kv(const std::string& directory, b
     return failure{problem{exit_code::store, directory + ": no space left on the disk",
                            "free 8 MiB or more, not by removing files of the volume, and start "
                            "again"}};
+  if (!create)
+    if (const outcome<bool> prepared = prepare_logs(directory); !prepared)
+      return failure{prepared.error()};
   try {
     rocksdb::DBOptions database = database_options(create, *env);
     std::shared_ptr<rocksdb::Logger> own_log;
     if (!create && rocksdb::CreateLoggerFromOptions(directory, database, &own_log).ok())
       database.info_log = std::make_shared<watching_logger>(std::move(own_log));
     const rocksdb::Status s = rocksdb::DB::Open(database, directory, columns, &handles, &db);
+    if (s.IsCorruption())
+      return failure{problem{exit_code::store, directory + ": damaged: " + s.ToString(),
+                             "the metadata of the volume cannot be mended: check the disk, and "
+                             "restore from a backup"}};
     if (!s.ok())
       return failure{problem{exit_code::store, directory + ": " + s.ToString(),
                              "the metadata of the volume cannot be opened; is the disk full, or "

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -16,8 +17,6 @@
 
 #include "base/log.h"
 #include "base/notify.h"
-#include "server/rocks_kv.h"
-#include "server/uring_objects.h"
 
 namespace tangelo {
 
@@ -47,6 +46,20 @@ void raise_open_files() {
   if (::setrlimit(RLIMIT_NOFILE, &r) != 0) log_notice("open files: limit stays low");
 }
 
+export_options options_of(const server_times& t) {
+  export_options o;
+  o.lease_ms = t.lease_seconds * 1000;
+  o.evict_ms = t.evict_seconds * 1000;
+  o.window_soft_ms = t.window_soft_seconds * 1000;
+  o.window_hard_ms = t.window_hard_seconds * 1000;
+  return o;
+}
+
+std::string holder_text(const std::string& directory) {
+  const outcome<superblock> block = read_superblock(directory);
+  return text_of_holder(read_holder(directory, block ? block->lock_generation : 0));
+}
+
 }  // namespace
 
 outcome<std::unique_ptr<server>> server::make(const server_config& config) {
@@ -60,37 +73,47 @@ outcome<std::unique_ptr<server>> server::make(const server_config& config) {
 server::~server() {
   listener_.reset();
   exports_.reset();
-  committers_.clear();  // their jobs use the stores
-  pool_.reset();
+  standby_.reset();
+  opener_.reset();
+  pool_.reset();  // its jobs use the volumes
+  volumes_.clear();
 }
 
-outcome<bool> server::open_volume(const volume_config& v) {
-  outcome<volume_hold> hold = hold_volume(v.path);
-  if (!hold) return failure{hold.error()};
-  auto s = std::make_unique<served>();
-  s->name = v.name;
-  s->hold = std::move(*hold);
-  outcome<std::unique_ptr<kv_store>> kv = open_rocks_kv(metadata_path(v.path), false);
-  if (!kv) return failure{kv.error()};
-  s->kv = std::move(*kv);
-  outcome<std::unique_ptr<object_store>> objects =
-      open_uring_objects(objects_path(v.path), *loop_, *pool_);
-  if (!objects) return failure{objects.error()};
-  s->objects = std::move(*objects);
-  committers_.push_back(std::make_unique<thread_workers>(*loop_, "commit", 1));
+outcome<bool> server::serve(const volume_config& v, opened_store store) {
+  const std::uint64_t begin_ns = loop_->now_ns();
   volume_options options;
-  options.id = s->hold.block.volume_id;
-  options.where = v.path;
   options.audit = config_.audit;
   options.keep_reply_records = config_.keep_reply_records;
   options.flush = config_.flush;
   options.slow_us = config_.slow_us;
-  outcome<std::unique_ptr<volume>> files = volume::open(
-      std::move(options), {*loop_, *s->kv, *s->objects, *pool_, *committers_.back()});
-  if (!files) return failure{files.error()};
-  s->files = std::move(*files);
-  exports_->add_volume(v.name, *s->files);
-  volumes_.push_back(std::move(s));
+  outcome<std::unique_ptr<served_volume>> s =
+      served_volume::start(v, std::move(store), std::move(options), *loop_, *pool_);
+  if (!s) return failure{s.error()};
+  volume& files = (*s)->files();
+  volumes_.push_back(std::move(*s));
+  log_notice("{}: serving {}, boot generation {}, after {} ms", v.name, v.path,
+             files.boot_generation(), (loop_->now_ns() - begin_ns) / ns_per_ms);
+  exports_->add_volume(v.name, files);
+  return true;
+}
+
+outcome<bool> server::stand_by() {
+  for (const volume_config& v : config_.volumes) {
+    const outcome<superblock> block = read_superblock(v.path);
+    if (!block) return failure{block.error()};
+    exports_->add_standby(v.name, block->volume_id);
+  }
+  opener_ = std::make_unique<thread_workers>(*loop_, "open", 1);
+  standby_actions actions;
+  actions.open = [](const volume_config& v) { return try_open_store(v.path); };
+  actions.holder = [](const volume_config& v) { return holder_text(v.path); };
+  actions.serve = [this](const volume_config& v, opened_store store) {
+    const outcome<bool> served = serve(v, std::move(store));
+    if (served) notify_status(standing());
+    return served;
+  };
+  standby_ = std::make_unique<standby>(*loop_, *opener_, std::move(actions));
+  for (const volume_config& v : config_.volumes) standby_->wait_for(v);
   return true;
 }
 
@@ -103,10 +126,18 @@ outcome<bool> server::start() {
   if (!made) return failure{made.error()};
   loop_ = std::move(*made);
   pool_ = std::make_unique<thread_workers>(*loop_, "store", pool_thread_count);
-  exports_ = export_host::make(export_options{}, *loop_);
+  exports_ = export_host::make(options_of(times_of(config_)), *loop_);
   fabric_ = std::make_unique<tcp_provider>(*loop_);
-  for (const volume_config& v : config_.volumes)
-    if (const outcome<bool> opened = open_volume(v); !opened) return failure{opened.error()};
+  if (config_.standby) {
+    if (const outcome<bool> waits = stand_by(); !waits) return failure{waits.error()};
+  } else {
+    for (const volume_config& v : config_.volumes) {
+      outcome<opened_store> store = open_store(v.path);
+      if (!store) return failure{store.error()};
+      if (const outcome<bool> served = serve(v, std::move(*store)); !served)
+        return failure{served.error()};
+    }
+  }
   outcome<std::unique_ptr<listener>> l = fabric_->listen(
       config_.listen,
       [this](std::unique_ptr<endpoint> peer) { exports_->accept(std::move(peer)); });
@@ -152,17 +183,32 @@ void server::on_signal(int res, std::uint32_t) noexcept {
   arm_signal();
 }
 
+std::string server::standing() const {
+  std::string names, awaited;
+  for (const volume_config& v : config_.volumes) {
+    const bool served = std::any_of(volumes_.begin(), volumes_.end(),
+                                    [&v](const auto& s) { return s->name() == v.name; });
+    std::string& list = served ? names : awaited;
+    list += (list.empty() ? "" : ",") + v.name;
+  }
+  std::string text;
+  if (!names.empty()) text = fmt::format("serving {} on {}", names, address());
+  if (!awaited.empty())
+    text += fmt::format("{}standby for {} on {}", text.empty() ? "" : "; ", awaited, address());
+  return text;
+}
+
 void server::run() {
-  std::string names;
-  for (const auto& v : volumes_) names += (names.empty() ? "" : ",") + v->name;
-  log_notice("ready: serving {} on {}", names, address());
-  notify_ready(fmt::format("serving {} on {}", names, address()));
+  const std::string text = standing();
+  log_notice("ready: {}", text);
+  notify_ready(text);
   loop_->run();
 }
 
 void server::stop() {
   if (std::exchange(stopping_, true)) return;
   notify_stopping("flushing");
+  if (standby_) standby_->stop();
   (void)loop_->call_after(stop_time_max_ns, [this] {
     log_error("stop: not done after {} s; what is committed is safe", stop_time_max_ns / ns_per_s);
     loop_->stop();
@@ -172,11 +218,11 @@ void server::stop() {
 
 void server::stop_volume(std::size_t index) {
   if (index == volumes_.size()) return loop_->stop();
-  volumes_[index]->files->stop([this, index] { stop_volume(index + 1); });
+  volumes_[index]->files().stop([this, index] { stop_volume(index + 1); });
 }
 
 volume_status server::status_of(std::size_t volume_index) const {
-  return volumes_.at(volume_index)->files->status();
+  return volumes_.at(volume_index)->files().status();
 }
 
 }  // namespace tangelo

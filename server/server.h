@@ -1,8 +1,9 @@
 // server: one process that serves volumes: the wiring of loop, stores, volumes, sessions, fabric.
 //
 // make() blocks and does everything that can be refused, in the order: hold the volume (flock),
-// stores, boot generation and redo, listen. run() is the loop thread's life; it ends after SIGTERM
-// or SIGINT, when no call runs any more and everything is flushed.
+// stores, boot generation and redo, listen. As a standby it only listens, and run() takes each
+// volume, in the same order, once nobody else holds it. run() is the loop thread's life; it ends
+// after SIGTERM or SIGINT, when no call runs any more and everything is flushed.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,9 @@
 #include "rdma/export.h"
 #include "rdma/tcp/tcp_provider.h"
 #include "server/config.h"
+#include "server/served_volume.h"
+#include "server/standby.h"
 #include "server/thread_workers.h"
-#include "server/volume.h"
-#include "server/volume_directory.h"
 
 namespace tangelo {
 
@@ -36,16 +37,11 @@ class server {
   volume_status status_of(std::size_t volume_index) const;
 
  private:
-  struct served {
-    std::string name;
-    volume_hold hold;
-    std::unique_ptr<kv_store> kv;
-    std::unique_ptr<object_store> objects;
-    std::unique_ptr<volume> files;
-  };
   explicit server(const server_config& config) : config_(config) {}
   outcome<bool> start();
-  outcome<bool> open_volume(const volume_config& v);
+  outcome<bool> serve(const volume_config& v, opened_store store);
+  outcome<bool> stand_by();
+  std::string standing() const;  // what it does, for people
   outcome<bool> write_run_file() const;
   void on_signal(int res, std::uint32_t flags) noexcept;
   void arm_signal();
@@ -54,8 +50,9 @@ class server {
   const server_config config_;
   std::unique_ptr<loop> loop_;
   std::unique_ptr<thread_workers> pool_;
-  std::vector<std::unique_ptr<thread_workers>> committers_;
-  std::vector<std::unique_ptr<served>> volumes_;
+  std::unique_ptr<thread_workers> opener_;  // of standby_
+  std::vector<std::unique_ptr<served_volume>> volumes_;
+  std::unique_ptr<standby> standby_;
   std::unique_ptr<tcp_provider> fabric_;
   std::unique_ptr<export_host> exports_;
   std::unique_ptr<listener> listener_;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "server/audit.h"
 #include "server/command_line.h"
+#include "server/offline_commands.h"
 #include "server/server.h"
 #include "server/volume_directory.h"
 
@@ -55,6 +56,8 @@ int main(int argc, char** argv) {
     case server_command::kind::none: return 0;
     case server_command::kind::init: return init(*c);
     case server_command::kind::run: return run(*c);
+    case server_command::kind::check: return run_check(*c);
+    case server_command::kind::takeover: return run_takeover(*c);
     case server_command::kind::audit_report: return report(c->directory);
   }
   return 0;

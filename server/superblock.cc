@@ -32,11 +32,12 @@ struct saved_superblock {
   id128 volume_id{};
   std::uint64_t created_ns = 0;
   std::string_view name;
+  std::uint64_t lock_generation = 0;
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
     v(s.magic), v(s.version), v(s.crc), v(s.compatible), v(s.incompatible), v(s.volume_id);
-    v(s.created_ns), v.text(s.name);
+    v(s.created_ns), v.text(s.name), v(s.lock_generation);
   }
 };
 constexpr std::size_t crc_offset = 12;
@@ -83,7 +84,7 @@ outcome<superblock> read_superblock(const std::string& directory) {
                                        s->incompatible),
                            "use a newer tangelo-server")};
   return superblock{s->version,   s->compatible, s->incompatible,
-                    s->volume_id, s->created_ns, std::string(s->name)};
+                    s->volume_id, s->created_ns, std::string(s->name), s->lock_generation};
 }
 
 outcome<bool> write_superblock(const std::string& directory, const superblock& s) {
@@ -94,6 +95,7 @@ outcome<bool> write_superblock(const std::string& directory, const superblock& s
   saved.volume_id = s.volume_id;
   saved.created_ns = s.created_ns;
   saved.name = s.name;
+  saved.lock_generation = s.lock_generation;
   block b{};
   const bool fits = encode(saved, b).has_value();
   saved.crc = crc_of(b);

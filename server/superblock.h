@@ -1,8 +1,9 @@
 // superblock: the file VOLUME/superblock, by which a directory is a volume and says its format.
 //
-// Written once, by init, last of all (so a half-made volume has none); read at every open, before
-// anything else is touched. The layout is fixed: magic, format version, feature bits, volume id,
-// time, name, and a CRC32C over all of it, in a block of 4096 bytes.
+// Written by init, last of all (so a half-made volume has none); read at every open, before
+// anything else is touched; replaced only by a takeover that raises the lock generation. The layout
+// is fixed: magic, format version, feature bits, volume id, time, name, lock generation, and a
+// CRC32C over all of it, in a block of 4096 bytes; what is added comes at the end.
 //
 // Features: an unknown `compatible` bit is ignored, an unknown `incompatible` bit refuses.
 #pragma once
@@ -19,7 +20,8 @@ inline constexpr std::uint32_t format_version = 1;
 
 namespace superblock_feature {
 inline constexpr std::uint64_t protection = 1;  // incompatible, reserved: protection tuples
-inline constexpr std::uint64_t known_incompatible = 0;
+inline constexpr std::uint64_t lock_generation = 2;  // incompatible: the lock is not the first one
+inline constexpr std::uint64_t known_incompatible = lock_generation;
 }  // namespace superblock_feature
 
 struct superblock {
@@ -29,6 +31,7 @@ struct superblock {
   id128 volume_id{};
   std::uint64_t created_ns = 0;
   std::string name;
+  std::uint64_t lock_generation = 0;  // which lock its holder holds (volume_hold.h)
 };
 
 std::string superblock_path(const std::string& directory);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,7 +59,7 @@ outcome<superblock> make_volume(const std::string& directory, const std::string&
   if (e) return failure{trouble(directory, e.message(), "choose a directory you may write to")};
   if (const outcome<bool> empty = check_empty(directory); !empty)
     return failure{empty.error()};
-  const std::string lock = directory + "/lock";
+  const std::string lock = lock_path(directory, 0);
   const unique_fd made(::open(lock.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!made || ::mkdir(objects_path(directory).c_str(), 0700) != 0 ||
       ::mkdir(metadata_path(directory).c_str(), 0700) != 0)
@@ -80,33 +79,6 @@ outcome<superblock> make_volume(const std::string& directory, const std::string&
   if (const outcome<bool> written = write_superblock(directory, s); !written)
     return failure{written.error()};
   return s;
-}
-
-outcome<volume_hold> hold_volume(const std::string& directory) {
-  struct stat st{};
-  if (::stat(directory.c_str(), &st) != 0 || !S_ISDIR(st.st_mode))
-    return failure{trouble(directory, "no such directory",
-                           "make a volume with: tangelo-server init " + directory)};
-  outcome<superblock> block = read_superblock(directory);
-  if (!block) return failure{block.error()};
-  const std::string path = directory + "/lock";
-  volume_hold hold{unique_fd(::open(path.c_str(), O_RDWR | O_CLOEXEC)), *block};
-  if (!hold.lock)
-    return failure{trouble(path, std::strerror(errno),
-                           "run the server as the user who owns the volume")};
-  if (::flock(hold.lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    char holder[32] = {};
-    const ssize_t n = ::pread(hold.lock.get(), holder, sizeof holder - 1, 0);
-    const std::string pid(holder, static_cast<std::size_t>(n > 0 ? n : 0));
-    return failure{trouble(directory, fmt::format("held by another server, process {}",
-                                                  pid.empty() ? "unknown" : pid),
-                           "stop that server first; one volume has one holder")};
-  }
-  const std::string pid = fmt::format("{}", ::getpid());
-  if (::ftruncate(hold.lock.get(), 0) != 0 ||
-      ::pwrite(hold.lock.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size()))
-    return failure{trouble(path, std::strerror(errno), "is the disk full?")};
-  return hold;
 }
 
 }  // namespace tangelo

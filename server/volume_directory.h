@@ -1,7 +1,7 @@
-// volume_directory: a volume's place on disk: making it, and being its one holder.
+// volume_directory: a volume's place on disk, and making it.
 //
 //   superblock   what it is (superblock.h)
-//   lock         flock(2) by its holder, whose process number it contains
+//   lock         flock(2) by its holder, which it names (volume_hold.h); lock.N after a takeover
 //   metadata/    the key-value store
 //   objects/     the data files
 //
@@ -11,22 +11,15 @@
 #include <cstdint>
 #include <string>
 
-#include "base/fd.h"
 #include "base/problem.h"
 #include "server/superblock.h"
+#include "server/volume_hold.h"
 
 namespace tangelo {
 
 // Makes an empty volume in `directory`, which must be empty or missing.
 outcome<superblock> make_volume(const std::string& directory, const std::string& name,
                                 std::uint64_t now_ns);
-
-// Being the holder, until the descriptor is closed.
-struct volume_hold {
-  unique_fd lock;
-  superblock block;
-};
-outcome<volume_hold> hold_volume(const std::string& directory);
 
 std::string metadata_path(const std::string& directory);
 std::string objects_path(const std::string& directory);
