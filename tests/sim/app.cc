@@ -18,7 +18,7 @@ void app::submit(const fuse_request& r) {
   interruptible_ = h.opcode != FUSE_RELEASE && h.opcode != FUSE_RELEASEDIR;
   h.pid = interruptible_ ? pid_ : 0;
   std::memcpy(bytes.data(), &h, sizeof h);
-  w_.kernel.submit(std::move(bytes));
+  m_.kernel.submit(std::move(bytes));
 }
 
 void app::take_answer(const fake_kernel::answer& a) {
@@ -35,7 +35,7 @@ void app::pump() {
   if (done_) return;
   bool again = false;
   if (unique_) {
-    const auto a = w_.kernel.answer_to(*unique_);
+    const auto a = m_.kernel.answer_to(*unique_);
     if (!a) return;
     again = retry_on_ != 0 && !killed_ && a->error == retry_on_;
     if (!again) take_answer(*a);
@@ -46,7 +46,7 @@ void app::pump() {
     done_ = true;
     return;
   }
-  unique_ = w_.next_unique();
+  unique_ = m_.next_unique();
   submit(op_->make(*this, *unique_));
 }
 
@@ -58,23 +58,23 @@ void app::close_one() {
   }
   const open_file f = files.begin()->second;
   files.erase(files.begin());
-  unique_ = w_.next_unique();
+  unique_ = m_.next_unique();
   op_ = app_op{"close of a killed one", {}, {}};
   const std::uint32_t op = f.is_directory ? FUSE_RELEASEDIR : FUSE_RELEASE;
   fuse_release_in in{};
   in.fh = f.fh;
-  w_.kernel.submit(fuse_request(op, f.node, *unique_, 0).add(in));  // without a caller
+  m_.kernel.submit(fuse_request(op, f.node, *unique_, 0).add(in));  // without a caller
 }
 
 void app::kill() {
   if (done_ || killed_) return;
   killed_ = true;
-  w_.callers.killed.insert(pid_);
-  if (unique_ && interruptible_) w_.kernel.kill_caller(*unique_);
+  m_.callers.killed.insert(pid_);
+  if (unique_ && interruptible_) m_.kernel.kill_caller(*unique_);
 }
 
 void app::interrupt() {
-  if (unique_ && interruptible_) w_.kernel.interrupt(*unique_);
+  if (unique_ && interruptible_) m_.kernel.interrupt(*unique_);
 }
 
 namespace {

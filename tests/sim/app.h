@@ -27,8 +27,10 @@ using app_script = std::function<std::optional<app_op>(app&)>;
 
 class app {
  public:
-  app(world& w, std::uint32_t pid, app_script script)
-      : w_(w), pid_(pid), script_(std::move(script)) {}
+  app(mount& m, std::uint32_t pid, app_script script)
+      : m_(m), pid_(pid), script_(std::move(script)) {}
+  // On the first mount.
+  app(world& w, std::uint32_t pid, app_script script) : app(w.at(0), pid, std::move(script)) {}
 
   // Takes an answer that came, and makes the next request.
   void pump();
@@ -59,7 +61,7 @@ class app {
   void take_answer(const fake_kernel::answer& a);
   void close_one();
 
-  world& w_;
+  mount& m_;
   std::uint32_t pid_;
   app_script script_;
   std::optional<app_op> op_;
