@@ -85,6 +85,10 @@ std::string attr_note(const fuse_attr& a) {
                      is_dir ? 0 : a.size);
 }
 
+app::file_times times_of(const fuse_attr& a) {
+  return {a.mtime * ns_per_s + a.mtimensec, a.ctime * ns_per_s + a.ctimensec};
+}
+
 std::string bytes_note(byte_span b) { return fmt::format("{} bytes {:08x}", b.size(), crc32c(b)); }
 
 app_op entry_op(std::string what, std::string as,
@@ -92,6 +96,7 @@ app_op entry_op(std::string what, std::string as,
   return {std::move(what), std::move(make), [as](app& a, const fake_kernel::answer& r) {
             const auto e = r.as<fuse_entry_out>();
             a.nodes[as] = e.nodeid;
+            a.times[as] = times_of(e.attr);
             return attr_note(e.attr);
           }};
 }
@@ -139,7 +144,19 @@ app_op lookup(std::string at, std::string name, std::string as) {
 app_op getattr(std::string node) {
   return {"getattr " + node,
           [node](app& a, std::uint64_t u) { return fuse_request::getattr(a.node(node), u); },
-          [](app&, const fake_kernel::answer& r) { return attr_note(r.as<fuse_attr_out>().attr); }};
+          [node](app& a, const fake_kernel::answer& r) {
+            const fuse_attr attr = r.as<fuse_attr_out>().attr;
+            a.times[node] = times_of(attr);
+            return attr_note(attr);
+          }};
+}
+app_op same_times(std::string node) {
+  return {"times of " + node,
+          [node](app& a, std::uint64_t u) { return fuse_request::getattr(a.node(node), u); },
+          [node](app& a, const fake_kernel::answer& r) {
+            const bool same = a.times[node] == times_of(r.as<fuse_attr_out>().attr);
+            return std::string(same ? "as it was told" : "others than it was told");
+          }};
 }
 app_op statx(std::string node) {
   return {"statx " + node,
@@ -156,7 +173,11 @@ app_op setattr(std::string what, std::string node, const fuse_setattr_in& in) {
           [node, in](app& a, std::uint64_t u) {
             return fuse_request(FUSE_SETATTR, a.node(node), u).add(in);
           },
-          [](app&, const fake_kernel::answer& r) { return attr_note(r.as<fuse_attr_out>().attr); }};
+          [node](app& a, const fake_kernel::answer& r) {
+            const fuse_attr attr = r.as<fuse_attr_out>().attr;
+            a.times[node] = times_of(attr);
+            return attr_note(attr);
+          }};
 }
 }  // namespace
 app_op set_size(std::string node, std::uint64_t size) {
@@ -237,6 +258,7 @@ app_op create(std::string at, std::string name, std::string file) {
             fuse_open_out o{};
             std::memcpy(&o, r.body.data() + sizeof e, sizeof o);
             a.nodes[name] = e.nodeid;
+            a.times[name] = times_of(e.attr);
             a.files[file] = {e.nodeid, o.fh, false};
             return attr_note(e.attr);
           }};

@@ -35,6 +35,11 @@ class app {
   // Takes an answer that came, and makes the next request.
   void pump();
   bool done() const { return done_; }
+  // Another script, when it is done with the one before.
+  void go_on(app_script script) {
+    script_ = std::move(script);
+    done_ = false;
+  }
   // SIGKILL. The kernel tells the front end, waits for the answer, then closes what is open.
   void kill();
   // A signal that does not kill, for the request it waits for.
@@ -55,6 +60,13 @@ class app {
     bool is_directory = false;
   };
   std::map<std::string, open_file> files;
+  // The times that it was told last of each node.
+  struct file_times {
+    std::uint64_t mtime_ns = 0;
+    std::uint64_t ctime_ns = 0;
+    bool operator==(const file_times&) const = default;
+  };
+  std::map<std::string, file_times> times;
 
  private:
   void submit(const fuse_request& r);
@@ -77,6 +89,8 @@ class app {
 namespace ops {
 app_op lookup(std::string at, std::string name, std::string as = {});
 app_op getattr(std::string node);
+// Are the times still those that it was told last?
+app_op same_times(std::string node);
 app_op statx(std::string node);
 app_op set_size(std::string node, std::uint64_t size);
 app_op chmod(std::string node, std::uint32_t mode);

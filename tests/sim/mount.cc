@@ -83,9 +83,11 @@ void mount::start() {
 void mount::start_core() {
   core_due_ = false;
   const std::uint64_t generation = fs_->attach_core();
+  std::vector<std::string> addresses{std::string(server_addresses[0])};
+  if (options_.knows_backup) addresses.emplace_back(server_addresses[1]);
   core_ = std::make_unique<core>(
       core::wiring{*arenas_->fs, *arenas_->shared, generation, network_, time_, [] {}},
-      std::vector<std::string>{std::string(server_address)}, "vol");
+      std::move(addresses), "vol");
   core_->start();
 }
 

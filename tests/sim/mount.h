@@ -28,6 +28,7 @@ struct mount_options {
   mount_policy policy;
   // False: the core dies with its front end. True: when the next one is about to start.
   bool core_outlives_front_end = false;
+  bool knows_backup = false;  // the server's other address
 };
 
 class mount {

@@ -53,7 +53,8 @@ class held_endpoint;
 class server_life {
  public:
   // `j` is asked, and may change, as long as this lives.
-  server_life(mem_kv& kv, judge& j) : kv_(kv), judge_(j) {}
+  server_life(mem_kv& kv, judge& j) : kv_(kv), judge_(&j) {}
+  void set_judge(judge& j) { judge_ = &j; }
   bool dead() const { return dead_; }
   void die() {
     if (dead_) return;
@@ -62,10 +63,10 @@ class server_life {
   }
   // Batches that were written, and not flushed, when it died.
   std::size_t unsynced() const { return dead_ ? unsynced_ : kv_.unsynced(); }
-  bool is_judged() const { return judge_ != nullptr && !dead_; }
+  bool is_judged() const { return *judge_ != nullptr && !dead_; }
   fate ask(const event& e) {
     if (!is_judged()) return fate::go_on;
-    const fate f = judge_(e);
+    const fate f = (*judge_)(e);
     if (f == fate::die) die();
     return f;
   }
@@ -81,7 +82,7 @@ class server_life {
 
  private:
   mem_kv& kv_;
-  judge& judge_;
+  judge* judge_;
   bool dead_ = false;
   std::size_t unsynced_ = 0;
   std::vector<held_endpoint*> endpoints_;

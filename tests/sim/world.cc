@@ -11,7 +11,8 @@ mount_options mount_options_of(const world_options& o) {
           .watchdog_down_ns = o.watchdog_down_ns,
           .kernel_resends = o.kernel_resends,
           .policy = o.policy,
-          .core_outlives_front_end = o.core_outlives_front_end};
+          .core_outlives_front_end = o.core_outlives_front_end,
+          .knows_backup = o.knows_backup};
 }
 
 std::vector<std::unique_ptr<mount>> make_mounts(virtual_scheduler& time, const world_options& o) {

@@ -29,6 +29,7 @@ struct world_options {
   mount_policy policy;
   bool core_outlives_front_end = false;
   std::size_t mounts = 1;
+  bool knows_backup = false;
   export_options sessions;
 };
 
