@@ -77,6 +77,7 @@ class mount {
   std::size_t pending_count() const { return arenas_->fs->pending_ops.load(); }
   // Changes in the replay log.
   std::size_t replay_count() const;
+  std::uint32_t connection_count() const { return arenas_->shared->core.connection_count.load(); }
   std::uint64_t front_end_count() const { return front_ends_; }
   std::uint64_t kernel_call_count() const { return kernel_calls_; }
   bool has_core() const { return core_ != nullptr; }

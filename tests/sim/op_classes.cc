@@ -17,7 +17,9 @@ std::string bytes(std::size_t size, char first) {
   return s;
 }
 
-list made_file(std::size_t size) { return {create("/", "f", "F"), write("F", 0, bytes(size, 'a'))}; }
+list made_file(std::size_t size) {
+  return {create("/", "f", "F"), write("F", 0, bytes(size, 'a'))};
+}
 list look_at_file() {
   return {getattr("f"), read("F", 0, 400'000), flush("F"), release("F"), lookup("/", "f"),
           same_times("f")};
@@ -78,7 +80,8 @@ void add_others(std::vector<op_class>& all) {
   all.push_back({"chmod", opcode::setattr, made_file(10), chmod("f", 0600),
                  {same_times("f"), release("F")}});
   all.push_back({"setxattr", opcode::setxattr, made_file(10), setxattr("f", "user.a", "value", 1),
-                 {setxattr("f", "user.a", "again", 1), getxattr("f", "user.a", 100), release("F")}});
+                 {setxattr("f", "user.a", "again", 1), getxattr("f", "user.a", 100),
+                  release("F")}});
   list with_xattr = made_file(10);
   with_xattr.push_back(setxattr("f", "user.a", bytes(3000, 'v')));
   all.push_back({"removexattr", opcode::removexattr, with_xattr, removexattr("f", "user.a"),
@@ -104,14 +107,13 @@ std::vector<op_class> op_classes() {
   return all;
 }
 
-void scene::play(std::vector<app_op> list) {
-  a.go_on(in_order(std::move(list)));
-  ASSERT_TRUE(go_until([this] { return a.done(); })) << "it waits for ever";
+void scene::play_on(std::vector<app_op> list) {
+  ASSERT_TRUE(play(a, std::move(list))) << "it waits for ever";
 }
 
 void scene::prepare() {
-  play(class_.before);
-  EXPECT_TRUE(w.step_until([this] { return w.at_rest(); })) << "no rest before the op";
+  play_on(class_.before);
+  EXPECT_TRUE(settle()) << "no rest before the op";
 }
 
 void scene::begin() {
@@ -125,31 +127,20 @@ bool scene::await_answer(std::uint64_t limit_ns) {
 
 void scene::finish() {
   ASSERT_TRUE(await_answer(300 * ns_per_s)) << "the op is never answered";
-  play(class_.after);
-  finished_ = a.done();
-  w.server().set_judge(nullptr);
-  come_to_rest(w);
+  play_on(class_.after);
 }
 
 std::string scene::difference() {
-  const auto result_of = [](scene& s) {
-    run_result r;
-    r.finished = s.finished_;
-    r.steps = s.w.step_count();
-    r.notes.push_back(s.a.notes());
-    note_end(s.w, r);
-    return r;
-  };
   static std::map<std::string, run_result> clean;
   if (!clean.contains(class_.name)) {
     scene s(class_);
     s.prepare();
     s.begin();
     s.finish();
-    clean[class_.name] = result_of(s);
+    clean[class_.name] = s.end();
   }
   const run_result& want = clean[class_.name];
-  const run_result got = result_of(*this);
+  const run_result got = end();
   std::string d = sim::difference(want, got);
   if (d.empty() && got.effects != want.effects)
     d = std::to_string(got.effects) + " effects instead of " + std::to_string(want.effects);

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/sim/run.h"
+#include "tests/sim/stage.h"
 
 namespace tangelo::sim {
 
@@ -23,9 +23,9 @@ struct op_class {
 std::vector<op_class> op_classes();
 inline void PrintTo(const op_class& c, std::ostream* out) { *out << c.name; }
 
-class scene {
+class scene : public stage {
  public:
-  explicit scene(const op_class& c, world_options o = {}) : w(o), a(w, 100, nullptr), class_(c) {}
+  explicit scene(const op_class& c, world_options o = {}) : stage(o), a(add(0, {})), class_(c) {}
 
   // What comes before the op is answered, durable, and in no log any more.
   void prepare();
@@ -33,31 +33,16 @@ class scene {
   void begin();
   // True: it is answered. Not longer than `limit_ns`: its answer may have to wait for a commit.
   bool await_answer(std::uint64_t limit_ns = 20 * ns_per_ms);
-  // Until `done`, or for so long.
-  template <class Done>
-  bool go_until(Done done, std::uint64_t limit_ns = 300 * ns_per_s) {
-    return w.step_until(
-        [this, &done] {
-          a.pump();
-          return done();
-        },
-        limit_ns);
-  }
-  void go_for(std::uint64_t ns) {
-    (void)go_until([] { return false; }, ns);
-  }
   // The op is answered, what comes after it is done, everything is at rest.
   void finish();
   // What is not as in a scene without failures; empty: nothing.
   std::string difference();
 
-  world w;
-  app a;
+  app& a;
 
  private:
-  void play(std::vector<app_op> ops);
+  void play_on(std::vector<app_op> ops);
   const op_class& class_;
-  bool finished_ = false;
 };
 
 }  // namespace tangelo::sim

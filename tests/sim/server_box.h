@@ -57,6 +57,7 @@ class server_box {
   void set_extra_at_tap(std::size_t extra) { extra_at_tap_ = extra; }
   // Flushes of the log take for ever from now on, in this life: a replay barrier.
   void hold_commits() { now_->committer.set_delay_ns(100'000 * ns_per_s); }
+  void slow_commits(std::uint64_t each_ns) { now_->committer.set_delay_ns(each_ns); }
   // Is what has been written also flushed?
   bool is_committed() const { return kv_->unsynced() == 0; }
   void release_held() {

@@ -122,15 +122,10 @@ TEST_P(CrashPoints, Row06ServerAndClientDieBeforeCommit) {
     s.w.at(0).vanish();
     s.w.power_cut(survives, false);
     s.w.at(0).remount();
-    app other(s.w, 101, in_order({ops::mkdir("/", "after"), ops::lookup("/", "after")}));
-    ASSERT_TRUE(s.w.step_until([&] {
-      other.pump();
-      return other.done();
-    })) << "the next mount waits for ever";
-    come_to_rest(s.w);
-    run_result r;
-    r.finished = true;
-    note_end(s.w, r);
+    s.apps.clear();
+    app& other = s.add(0, {ops::mkdir("/", "after"), ops::lookup("/", "after")});
+    ASSERT_TRUE(s.finish_all()) << "the next mount waits for ever";
+    const run_result r = s.end();
     ASSERT_EQ(harm(r), "");
     EXPECT_TRUE(std::none_of(r.store.begin(), r.store.end(), [](const std::string& line) {
       return line.starts_with("orphan");
@@ -148,15 +143,10 @@ TEST_P(CrashPoints, Row07TheClientDies) {
   const bool answered = s.await_answer();
   s.w.at(0).vanish();
   s.w.at(0).remount();
-  app other(s.w, 101, in_order({ops::mkdir("/", "after"), ops::lookup("/", "after")}));
-  ASSERT_TRUE(s.w.step_until([&] {
-    other.pump();
-    return other.done();
-  }));
-  come_to_rest(s.w);
-  run_result r;
-  r.finished = true;
-  note_end(s.w, r);
+  s.apps.clear();
+  (void)s.add(0, {ops::mkdir("/", "after"), ops::lookup("/", "after")});
+  ASSERT_TRUE(s.finish_all());
+  const run_result r = s.end();
   ASSERT_EQ(harm(r), "");
   if (answered && is_mutation(tried().op)) {
     EXPECT_GE(r.effects, before + 2) << "what it was told is gone";
@@ -244,11 +234,9 @@ TEST_P(CrashPoints, Row13AServerThatWentBackInTime) {
   come_to_rest(s.w);
   s.w.power_cut(0, false);
   s.w.server().restore_snapshot();
-  app other(s.w, 101, in_order({ops::mkdir("/", "after"), ops::mkdir("/", "after"), ops::lookup("/", "after")}));
-  ASSERT_TRUE(s.go_until([&] {
-    other.pump();
-    return other.done();
-  })) << "it waits for ever";
+  app& other = s.add(0, {ops::mkdir("/", "after"), ops::mkdir("/", "after"),
+                         ops::lookup("/", "after")});
+  ASSERT_TRUE(s.finish_all()) << "it waits for ever";
   // The first may be told EIO; then the mount is of use again.
   EXPECT_EQ(other.notes()[2].find("error"), std::string::npos) << other.notes()[2];
 }
