@@ -18,7 +18,7 @@ void app::submit(const fuse_request& r) {
   interruptible_ = h.opcode != FUSE_RELEASE && h.opcode != FUSE_RELEASEDIR;
   h.pid = interruptible_ ? pid_ : 0;
   std::memcpy(bytes.data(), &h, sizeof h);
-  w_.kernel.submit(std::move(bytes));
+  m_.kernel.submit(std::move(bytes));
 }
 
 void app::take_answer(const fake_kernel::answer& a) {
@@ -35,7 +35,7 @@ void app::pump() {
   if (done_) return;
   bool again = false;
   if (unique_) {
-    const auto a = w_.kernel.answer_to(*unique_);
+    const auto a = m_.kernel.answer_to(*unique_);
     if (!a) return;
     again = retry_on_ != 0 && !killed_ && a->error == retry_on_;
     if (!again) take_answer(*a);
@@ -46,7 +46,7 @@ void app::pump() {
     done_ = true;
     return;
   }
-  unique_ = w_.next_unique();
+  unique_ = m_.next_unique();
   submit(op_->make(*this, *unique_));
 }
 
@@ -58,23 +58,23 @@ void app::close_one() {
   }
   const open_file f = files.begin()->second;
   files.erase(files.begin());
-  unique_ = w_.next_unique();
+  unique_ = m_.next_unique();
   op_ = app_op{"close of a killed one", {}, {}};
   const std::uint32_t op = f.is_directory ? FUSE_RELEASEDIR : FUSE_RELEASE;
   fuse_release_in in{};
   in.fh = f.fh;
-  w_.kernel.submit(fuse_request(op, f.node, *unique_, 0).add(in));  // without a caller
+  m_.kernel.submit(fuse_request(op, f.node, *unique_, 0).add(in));  // without a caller
 }
 
 void app::kill() {
   if (done_ || killed_) return;
   killed_ = true;
-  w_.callers.killed.insert(pid_);
-  if (unique_ && interruptible_) w_.kernel.kill_caller(*unique_);
+  m_.callers.killed.insert(pid_);
+  if (unique_ && interruptible_) m_.kernel.kill_caller(*unique_);
 }
 
 void app::interrupt() {
-  if (unique_ && interruptible_) w_.kernel.interrupt(*unique_);
+  if (unique_ && interruptible_) m_.kernel.interrupt(*unique_);
 }
 
 namespace {
@@ -85,6 +85,10 @@ std::string attr_note(const fuse_attr& a) {
                      is_dir ? 0 : a.size);
 }
 
+app::file_times times_of(const fuse_attr& a) {
+  return {a.mtime * ns_per_s + a.mtimensec, a.ctime * ns_per_s + a.ctimensec};
+}
+
 std::string bytes_note(byte_span b) { return fmt::format("{} bytes {:08x}", b.size(), crc32c(b)); }
 
 app_op entry_op(std::string what, std::string as,
@@ -92,6 +96,7 @@ app_op entry_op(std::string what, std::string as,
   return {std::move(what), std::move(make), [as](app& a, const fake_kernel::answer& r) {
             const auto e = r.as<fuse_entry_out>();
             a.nodes[as] = e.nodeid;
+            a.times[as] = times_of(e.attr);
             return attr_note(e.attr);
           }};
 }
@@ -139,7 +144,19 @@ app_op lookup(std::string at, std::string name, std::string as) {
 app_op getattr(std::string node) {
   return {"getattr " + node,
           [node](app& a, std::uint64_t u) { return fuse_request::getattr(a.node(node), u); },
-          [](app&, const fake_kernel::answer& r) { return attr_note(r.as<fuse_attr_out>().attr); }};
+          [node](app& a, const fake_kernel::answer& r) {
+            const fuse_attr attr = r.as<fuse_attr_out>().attr;
+            a.times[node] = times_of(attr);
+            return attr_note(attr);
+          }};
+}
+app_op same_times(std::string node) {
+  return {"times of " + node,
+          [node](app& a, std::uint64_t u) { return fuse_request::getattr(a.node(node), u); },
+          [node](app& a, const fake_kernel::answer& r) {
+            const bool same = a.times[node] == times_of(r.as<fuse_attr_out>().attr);
+            return std::string(same ? "as it was told" : "others than it was told");
+          }};
 }
 app_op statx(std::string node) {
   return {"statx " + node,
@@ -156,7 +173,11 @@ app_op setattr(std::string what, std::string node, const fuse_setattr_in& in) {
           [node, in](app& a, std::uint64_t u) {
             return fuse_request(FUSE_SETATTR, a.node(node), u).add(in);
           },
-          [](app&, const fake_kernel::answer& r) { return attr_note(r.as<fuse_attr_out>().attr); }};
+          [node](app& a, const fake_kernel::answer& r) {
+            const fuse_attr attr = r.as<fuse_attr_out>().attr;
+            a.times[node] = times_of(attr);
+            return attr_note(attr);
+          }};
 }
 }  // namespace
 app_op set_size(std::string node, std::uint64_t size) {
@@ -237,6 +258,7 @@ app_op create(std::string at, std::string name, std::string file) {
             fuse_open_out o{};
             std::memcpy(&o, r.body.data() + sizeof e, sizeof o);
             a.nodes[name] = e.nodeid;
+            a.times[name] = times_of(e.attr);
             a.files[file] = {e.nodeid, o.fh, false};
             return attr_note(e.attr);
           }};

@@ -27,12 +27,19 @@ using app_script = std::function<std::optional<app_op>(app&)>;
 
 class app {
  public:
-  app(world& w, std::uint32_t pid, app_script script)
-      : w_(w), pid_(pid), script_(std::move(script)) {}
+  app(mount& m, std::uint32_t pid, app_script script)
+      : m_(m), pid_(pid), script_(std::move(script)) {}
+  // On the first mount.
+  app(world& w, std::uint32_t pid, app_script script) : app(w.at(0), pid, std::move(script)) {}
 
   // Takes an answer that came, and makes the next request.
   void pump();
   bool done() const { return done_; }
+  // Another script, when it is done with the one before.
+  void go_on(app_script script) {
+    script_ = std::move(script);
+    done_ = false;
+  }
   // SIGKILL. The kernel tells the front end, waits for the answer, then closes what is open.
   void kill();
   // A signal that does not kill, for the request it waits for.
@@ -53,13 +60,20 @@ class app {
     bool is_directory = false;
   };
   std::map<std::string, open_file> files;
+  // The times that it was told last of each node.
+  struct file_times {
+    std::uint64_t mtime_ns = 0;
+    std::uint64_t ctime_ns = 0;
+    bool operator==(const file_times&) const = default;
+  };
+  std::map<std::string, file_times> times;
 
  private:
   void submit(const fuse_request& r);
   void take_answer(const fake_kernel::answer& a);
   void close_one();
 
-  world& w_;
+  mount& m_;
   std::uint32_t pid_;
   app_script script_;
   std::optional<app_op> op_;
@@ -75,6 +89,8 @@ class app {
 namespace ops {
 app_op lookup(std::string at, std::string name, std::string as = {});
 app_op getattr(std::string node);
+// Are the times still those that it was told last?
+app_op same_times(std::string node);
 app_op statx(std::string node);
 app_op set_size(std::string node, std::uint64_t size);
 app_op chmod(std::string node, std::uint32_t mode);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/sim/app.h"
+#include "tests/sim/dump.h"
 
 namespace tangelo::sim {
 
@@ -16,12 +17,16 @@ using fault = std::function<void(world&, std::vector<std::unique_ptr<app>>&, std
 
 struct run_result {
   std::vector<std::vector<std::string>> notes;  // of each application
+  std::vector<std::string> store;               // what the server holds at the end
   std::uint64_t steps = 0;     // until the applications were done
   std::uint64_t frames = 0;    // delivered by the fabric until then
-  std::uint64_t executed = 0;  // mutations
+  std::uint64_t executed = 0;  // mutations, those included that a server took along and that were
+                               // replayed
+  std::size_t effects = 0;     // mutations that the store holds
   std::uint64_t duplicates = 0;
   std::size_t repeated_answers = 0;
   std::size_t pending = 0;       // ops, after everything has come to rest
+  std::size_t replays = 0;       // in the replay logs, likewise
   std::size_t open_handles = 0;  // at the server, likewise
   bool shared_numbers = false;   // an inode number is in both ranges
   std::uint64_t kernel_calls = 0;
@@ -34,12 +39,38 @@ inline bool ranges_overlap(const fs_arena& arena) {
   return a.next.load() < b.end.load() && b.next.load() < a.end.load();
 }
 
+// Goes on until everything is at rest, or for so long that it will never be.
+inline void come_to_rest(world& w) {
+  const auto rests = [&w] { return w.at_rest() && w.server_status().open_handles == 0; };
+  for (std::uint64_t n = 0; n < 3000 && !rests(); ++n) w.step();
+  while (!w.has_server()) w.step();
+}
+
+inline void note_end(world& w, run_result& r) {
+  r.executed = w.executed();
+  r.effects = audited_effects(w.server().kv());
+  r.store = dump_of(w.server().kv(), w.server().objects());
+  r.duplicates = w.duplicate_effects();
+  r.open_handles = w.server_status().open_handles;
+  for (std::size_t i = 0; i < w.mount_count(); ++i) {
+    mount& m = w.at(i);
+    r.repeated_answers += m.kernel.repeated();
+    if (m.is_gone()) continue;
+    r.pending += m.pending_count();
+    r.replays += m.replay_count();
+    r.shared_numbers = r.shared_numbers || ranges_overlap(m.arena());
+  }
+}
+
+// The applications are spread over the mounts, one after the other.
 inline run_result run(world_options options, const std::vector<app_script>& scripts,
                       const fault& at_step, std::uint64_t step_max = 60'000) {
   world w(options);
   std::vector<std::unique_ptr<app>> apps;
-  std::uint32_t pid = 100;
-  for (const app_script& s : scripts) apps.push_back(std::make_unique<app>(w, pid++, s));
+  for (const app_script& s : scripts) {
+    const std::uint32_t number = static_cast<std::uint32_t>(apps.size());
+    apps.push_back(std::make_unique<app>(w.at(number % w.mount_count()), 100 + number, s));
+  }
   run_result r;
   const auto all_done = [&apps] {
     for (const auto& a : apps)
@@ -55,19 +86,9 @@ inline run_result run(world_options options, const std::vector<app_script>& scri
   r.steps = w.step_count();
   r.frames = w.network().delivered();
   r.kernel_calls = w.kernel_call_count();
-  const auto at_rest = [&w] {
-    return w.has_server() && w.has_front_end() && w.pending_count() == 0 &&
-           w.server_status().open_handles == 0;
-  };
-  for (std::uint64_t n = 0; n < 3000 && !at_rest(); ++n) w.step();
-  while (!w.has_server()) w.step();
+  come_to_rest(w);
   for (const auto& a : apps) r.notes.push_back(a->notes());
-  r.executed = w.executed();
-  r.duplicates = w.duplicate_effects();
-  r.repeated_answers = w.kernel.repeated();
-  r.pending = w.pending_count();
-  r.shared_numbers = ranges_overlap(w.arena());
-  r.open_handles = w.server_status().open_handles;
+  note_end(w, r);
   return r;
 }
 
@@ -78,7 +99,10 @@ inline std::string harm(const run_result& r) {
   if (r.duplicates != 0) return std::to_string(r.duplicates) + " effects happened twice";
   if (r.shared_numbers) return "an inode number is in both ranges";
   if (r.pending != 0) return std::to_string(r.pending) + " ops never ended";
+  if (r.replays != 0) return std::to_string(r.replays) + " changes stayed in the replay log";
   if (r.open_handles != 0) return std::to_string(r.open_handles) + " handles stayed open";
+  for (const std::string& line : r.store)
+    if (line.starts_with("FAULT")) return line;
   return {};
 }
 
@@ -91,7 +115,9 @@ inline std::string difference(const run_result& clean, const run_result& r) {
         return "op " + std::to_string(i) + ": \"" + got + "\" instead of \"" +
                clean.notes[a][i] + "\"";
     }
-  return harm(r);
+  std::string d = harm(r);
+  if (d.empty()) d = first_difference(clean.store, r.store);
+  return d;
 }
 
 inline run_result clean_run() { return run({}, {in_order(every_opcode("d"))}, nullptr); }

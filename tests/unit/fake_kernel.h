@@ -68,6 +68,13 @@ class fake_kernel final : public kernel_port {
   void interrupt(std::uint64_t unique);
   void kill_caller(std::uint64_t unique);
   void unmount() { unmounted_ = true; }
+  // Another kernel from here on, that knows of no request.
+  void forget_all() {
+    requests_.clear();
+    queue_.clear();
+    interrupts_.clear();
+    forgets_.clear();
+  }
 
   // ---- what became of it
   std::size_t unread() const { return queue_.size() + forgets_.size() + interrupts_.size(); }
