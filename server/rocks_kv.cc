@@ -149,7 +149,11 @@ class rocks_kv final : public kv_store {
 
   kv_status get(column where, std::string_view key, std::string& value,
                 read_mode mode) override {
-    return status_of(db_->Get(options_of(mode), at(where), slice(key), &value));
+    value.clear();
+    const rocksdb::Status s = db_->Get(options_of(mode), at(where), slice(key), &value);
+    if (mode == read_mode::cached && s.ok() && value.empty())
+      return empty_or_unread(where, key, value);
+    return status_of(s);
   }
 
   kv_status scan(column where, std::string_view from, std::string_view until, read_mode mode,
@@ -177,6 +181,14 @@ class rocks_kv final : public kv_store {
   error_code sync() override { return error_of(db_->FlushWAL(true)); }
 
  private:
+  // A cached read of a table file that is not open "finds" nothing of the value: it only says that
+  // the key may be there. The other question tells this from a value that is empty.
+  kv_status empty_or_unread(column where, std::string_view key, std::string& value) {
+    bool was_read = false;
+    const bool may_be = db_->KeyMayExist(options_of(read_mode::cached), at(where), slice(key),
+                                         &value, &was_read);
+    return may_be && was_read ? kv_status::found : kv_status::would_block;
+  }
   static void closed(const rocksdb::Status& s) {
     if (!s.ok()) log_error("metadata store: closing: {}", s.ToString());
   }
