@@ -18,26 +18,13 @@ stop_every=${TANGELO_STOP_EVERY:-6}
 read -ra roles <<< "${TANGELO_ROLES:-watchdog front_end core}"
 say "seed $seed, $kills kills of ${roles[*]}"
 
-if [ -x "$test_server_program" ]; then
-  server_program=$test_server_program
-  server_options=(--audit)
-fi
+use_audit
 start_server
 mount_volume
 until_true 20 is_serving || die "it does not serve"
 
 # ---- what runs meanwhile ------------------------------------------------------------------------
 
-holders=(unlinked locks cwd mapping positions)
-declare -A holder_pids
-start_holders() {
-  local what
-  for what in "${holders[@]}"; do
-    python3 "$(dirname "$0")/holders.py" "$what" "$mnt/$what" "$seed" "$work" \
-      > "$work/$what.out" 2>&1 &
-    holder_pids[$what]=$!
-  done
-}
 touch_every_slot() { # so that the arenas grow no more
   step "fio: as many operations at once as there are slots"
   mkdir "$mnt/slots"
@@ -48,31 +35,6 @@ touch_every_slot() { # so that the arenas grow no more
     --name=large-reads --rw=randread --bs=1m --iodepth=96 \
     --name=small-reads --rw=randread --bs=64k --iodepth=640 || { cat "$work/fio.out"; die fio; }
   rm -r "$mnt/slots"
-}
-small_fio() { try_fio "$(scaled 16000000 4000000)"; }
-# One program after the other, again and again; it stands still while $work/pause exists.
-take_turns() {
-  local try turns=0
-  until [ -e "$work/stop" ]; do
-    for try in try_git try_sqlite small_fio try_tar; do
-      [ ! -e "$work/stop" ] || break
-      if [ -e "$work/pause" ]; then
-        touch "$work/paused.turns"
-        while [ -e "$work/pause" ]; do sleep 0.02; done
-        rm "$work/paused.turns"
-      fi
-      $try
-    done
-    turns=$((turns + 1))
-    echo "$turns" > "$work/turns"
-  done
-}
-all_work() {
-  local what
-  for what in "${holders[@]}"; do
-    kill -0 "${holder_pids[$what]}" 2> /dev/null || { cat "$work/$what.out"; die "$what: ended"; }
-  done
-  kill -0 "$turns_pid" 2> /dev/null || { tail -20 "$work/turns.out"; die "a program failed"; }
 }
 
 # ---- kills --------------------------------------------------------------------------------------
@@ -152,8 +114,7 @@ measure() {
 
 touch_every_slot
 start_holders
-take_turns > "$work/turns.out" 2>&1 &
-turns_pid=$!
+start_turns
 half=$((kills / 2))
 for ((i = 1; i <= kills || $(cat "$work/turns" 2> /dev/null || echo 0) == 0; ++i)); do
   all_work
@@ -174,28 +135,13 @@ say "grown since: PSS of all three by $((pss - pss_half)) KiB," \
 # Of the arenas' 200 MiB a slot or two may have been used for the first time.
 [ $((pss - pss_half)) -lt 1024 ] && [ $((arenas - arenas_half)) -lt 4096 ] || die "memory grows"
 
-step "the programs come to their end"
-touch "$work/stop"
-wait "$turns_pid" || { tail -20 "$work/turns.out"; die "a program failed"; }
-say "turns of the programs: $(cat "$work/turns")"
-for what in "${holders[@]}"; do
-  wait "${holder_pids[$what]}" || { cat "$work/$what.out"; die "$what failed"; }
-  say "$(cat "$work/$what.out")"
-done
+end_programs
 say "the longest until all was well again: watchdog ${slowest[watchdog]} ms (adoption included)," \
   "front end ${slowest[front_end]} ms, core ${slowest[core]} ms, stopped ${slowest[stopped]} ms"
 [ "${slowest[stopped]}" -le 6000 ] || die "a stopped process is replaced too late"
 
-step "everything is still there after the last kill"
-git -C "$mnt/clone" fsck --strict --full 2> "$work/fsck" || { cat "$work/fsck"; die "git fsck"; }
-[ "$(sqlite3 "$mnt/db" 'pragma integrity_check')" = ok ] || die "integrity_check"
-[ "$(timeout 20 "$tangelo" ops "$mnt")" = "no pending operations" ] || die "operations left over"
-[ "$(counter lost_files)" = 0 ] || die "files have lost data"
+all_is_there
 say "counters: $(status_json | jq -c '.mounts[0].counters')"
 unmount_volume
 stop_server
-
-if [ -x "$test_server_program" ]; then
-  step "no operation took effect twice"
-  "$test_server_program" audit-report "$volume_dir" || die "the audit found duplicates"
-fi
+nothing_twice

@@ -10,10 +10,7 @@ seed=${TANGELO_SEED:-$$}
 RANDOM=$seed
 say "seed $seed, scale $scale %"
 
-if [ -x "$test_server_program" ]; then
-  server_program=$test_server_program
-  server_options=(--audit)
-fi
+use_audit
 start_server
 mount_volume
 watchdog=$(process_pid watchdog)
@@ -102,17 +99,9 @@ until enough_kills; do
   try_crowd 5
 done
 
-step "everything is still there after the last kill"
 kill "$killer"
 wait "$killer" 2>/dev/null || true
-git -C "$mnt/clone" fsck --strict --full 2> "$work/fsck" || { cat "$work/fsck"; die "git fsck"; }
-[ "$(sqlite3 "$mnt/db" 'pragma integrity_check')" = ok ] || die "integrity_check"
-[ "$(timeout 20 "$tangelo" ops "$mnt")" = "no pending operations" ] || die "operations left over"
-[ "$(counter lost_files)" = 0 ] || die "files have lost data"
+all_is_there
 unmount_volume
 stop_server
-
-if [ -x "$test_server_program" ]; then
-  step "no operation took effect twice"
-  "$test_server_program" audit-report "$volume_dir" || die "the audit found duplicates"
-fi
+nothing_twice

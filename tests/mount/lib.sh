@@ -79,6 +79,12 @@ start_server() {
   address=$(jq -r .listen "$server_dir/server.json")
 }
 
+# server_times KEY=SECONDS...: before start_server; the keys of its configuration file.
+server_times() {
+  printf '%s\n' "$@" | sed 's/=/ = /' > "$work/server.toml"
+  server_options+=(--config "$work/server.toml")
+}
+
 stop_server() { # by signal $1 (TERM), and waits for its end
   [ -n "$server_pid" ] || return 0
   kill "-${1:-TERM}" "$server_pid" 2>/dev/null || true
@@ -90,7 +96,7 @@ stop_server() { # by signal $1 (TERM), and waits for its end
 
 mount_volume() {
   mkdir -p "$mnt"
-  timeout 60 "$tangelo" mount "$address:/$volume" "$mnt" > /dev/null
+  timeout 100 "$tangelo" mount "$address:/$volume" "$mnt" > /dev/null
 }
 unmount_volume() { timeout 60 "$tangelo" umount "$mnt" > /dev/null; }
 

@@ -74,3 +74,78 @@ try_crowd() { # for $1 seconds
     --name=readers --rw=randread --bs=1m --iodepth=128 --numjobs=2 ||
     { cat "$work/fio.out"; die crowd; }
 }
+
+# ---- programs that go on while processes are killed --------------------------------------------
+
+holders=(unlinked locks cwd mapping positions)
+declare -A holder_pids
+start_holders() {
+  local what
+  for what in "${holders[@]}"; do
+    python3 "$(dirname "$0")/holders.py" "$what" "$mnt/$what" "$seed" "$work" \
+      > "$work/$what.out" 2>&1 &
+    holder_pids[$what]=$!
+  done
+}
+small_fio() { try_fio "$(scaled 16000000 4000000)"; }
+read -ra programs <<< "${TANGELO_PROGRAMS:-try_git try_sqlite small_fio try_tar}"
+# One program after the other, again and again; it stands still while $work/pause exists.
+take_turns() {
+  local try turns=0
+  until [ -e "$work/stop" ]; do
+    for try in "${programs[@]}"; do
+      [ ! -e "$work/stop" ] || break
+      if [ -e "$work/pause" ]; then
+        touch "$work/paused.turns"
+        while [ -e "$work/pause" ]; do sleep 0.02; done
+        rm "$work/paused.turns"
+      fi
+      $try
+    done
+    turns=$((turns + 1))
+    echo "$turns" > "$work/turns"
+  done
+}
+start_turns() {
+  take_turns > "$work/turns.out" 2>&1 &
+  turns_pid=$!
+}
+turns() { cat "$work/turns" 2> /dev/null || echo 0; }
+all_work() { # none of them has ended
+  local what
+  for what in "${holders[@]}"; do
+    kill -0 "${holder_pids[$what]}" 2> /dev/null || { cat "$work/$what.out"; die "$what: ended"; }
+  done
+  kill -0 "$turns_pid" 2> /dev/null || { tail -20 "$work/turns.out"; die "a program failed"; }
+}
+end_programs() {
+  local what
+  step "the programs come to their end"
+  touch "$work/stop"
+  wait "$turns_pid" || { tail -20 "$work/turns.out"; die "a program failed"; }
+  say "turns of the programs: $(turns)"
+  for what in "${holders[@]}"; do
+    wait "${holder_pids[$what]}" || { cat "$work/$what.out"; die "$what failed"; }
+    say "$(cat "$work/$what.out")"
+  done
+}
+
+# ---- the proof ---------------------------------------------------------------------------------
+
+use_audit() { # before start_server
+  [ -x "$test_server_program" ] || return 0
+  server_program=$test_server_program
+  server_options+=(--audit)
+}
+all_is_there() { # after the last kill, while it is mounted
+  step "everything is still there after the last kill"
+  git -C "$mnt/clone" fsck --strict --full 2> "$work/fsck" || { cat "$work/fsck"; die "git fsck"; }
+  [ "$(sqlite3 "$mnt/db" 'pragma integrity_check')" = ok ] || die "integrity_check"
+  [ "$(timeout 20 "$tangelo" ops "$mnt")" = "no pending operations" ] || die "operations left over"
+  [ "$(counter lost_files)" = 0 ] || die "files have lost data"
+}
+nothing_twice() { # after the server's end
+  [ -x "$test_server_program" ] || return 0
+  step "no operation took effect twice"
+  "$test_server_program" audit-report "$volume_dir" || die "the audit found duplicates"
+}
