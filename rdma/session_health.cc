@@ -33,7 +33,7 @@ void session_core::check_health() {
   }
   if (is_idle(now)) return step(import_event::nothing_to_do);
   if (is_ping_due(now)) {
-    // Its answer may take as long as the window, or may have been lost; saying it twice is harmless.
+    // Its answer may take as long as the window, or was lost; saying it twice is harmless.
     if (machine_.state() == import_state::replay_wait)
       send_control(message_type::replay_done, {}, 0);
     ping_pending_ = true;
