@@ -144,6 +144,7 @@ void session_core::connection_works() noexcept {
   if (state != import_state::full && state != import_state::recover) return;
   rounds_failed_ = 0;
   tried_in_round_ = 0;
+  if (sent_first_ == no_slot) patience_ = 1;
 }
 
 }  // namespace tangelo
