@@ -39,7 +39,8 @@ session_core::session_core(session_options options, provider& fabric, scheduler&
 }
 
 session_core::~session_core() {
-  for (timer_id t : {attempt_timer_, retry_timer_, health_timer_, settle_timer_, stop_timer_}) time_.cancel(t);
+  for (timer_id t : {attempt_timer_, retry_timer_, health_timer_, settle_timer_, stop_timer_})
+    time_.cancel(t);
 }
 
 void session_core::invalidated() {

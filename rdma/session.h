@@ -77,7 +77,8 @@ class session_events {
   virtual void on_committed(std::uint64_t transno) noexcept = 0;
   // The server has forgotten us (status().last_text says why): every call not answered yet is over,
   // its fate unknown. What was answered with a transno above `kept_through` is lost. The session
-  // stays EVICTED until client_session::invalidated() says that nothing of it will be claimed again.
+  // stays EVICTED until client_session::invalidated() says that nothing of it will be claimed
+  // again.
   virtual void on_evicted(std::uint64_t kept_through) noexcept = 0;
   // The replay of a write was refused: those bytes are lost. The recovery goes on as soon as
   // replay_source::settled() says that this is noted.

@@ -1,5 +1,5 @@
-// The sending and the delayed list. A call is queued (delayed, or to be sent again), sent, or parked
-// (the server said: later).
+// The sending and the delayed list. A call is queued (delayed, or to be sent again), sent, or
+// parked (the server said: later).
 #include <algorithm>
 
 #include "base/check.h"

@@ -90,7 +90,8 @@ void session_core::send_connect() {
   body.last_cookie = cookie_;
   body.held = held(last_committed_);
   replay_entry first;
-  if (!forget_held_ && replay_.next_replay(last_committed_, first)) body.replay_from = first.transno;
+  if (!forget_held_ && replay_.next_replay(last_committed_, first))
+    body.replay_from = first.transno;
   body.slots = 0x4000;
   body.features = features_;
   body.reason = static_cast<std::uint32_t>(last_reason_);
@@ -153,7 +154,8 @@ bool session_core::contradicts(const connect_ack_body& ack) {
   if (ack.last_committed < last_committed_) why = "its last committed transaction went back";
   if ((ack.features & ~features_) != 0) why = "it wants features that we did not offer";
   const bool same_boot = ack.boot_generation == boot_generation_;
-  if (ack.verdict == connect_verdict::resumed && same_boot && cookie_ != 0 && ack.cookie != cookie_)
+  const bool resumed = ack.verdict == connect_verdict::resumed;
+  if (resumed && same_boot && cookie_ != 0 && ack.cookie != cookie_)
     why = "it resumes a session with another cookie";
   if (why.empty()) return false;
   log_error("import {}: {} says {}, but {} (boot {}, was {}; committed {}, was {}): treated as "

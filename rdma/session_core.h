@@ -222,7 +222,7 @@ class session_core final : public client_session {
   std::uint64_t last_work_ns_ = 0;  // when a call was submitted or answered
   std::array<std::uint32_t, 2> estimate_ms_{};  // the server's, of reads and of changes
   std::uint64_t payload_in_flight_ = 0;         // bytes of the sending list
-  unsigned patience_ = 1;  // doubled by each deadline that passed, 1 when nothing is in flight
+  unsigned patience_ = 1;  // doubled by each such end of a connection; 1: nothing in flight
 
   std::vector<pending_call> calls_;  // by slot
   std::deque<std::uint16_t> queue_;  // to be sent: first those to be sent again, then new ones

@@ -9,7 +9,7 @@ namespace tangelo {
 namespace {
 
 // The slowest line that a deadline allows for, for all payloads that are on their way together.
-constexpr std::uint64_t slow_bytes_per_s = 8u << 20;
+constexpr std::uint64_t slow_bytes_per_s = 4u << 20;
 
 }  // namespace
 
@@ -25,15 +25,17 @@ void session_core::watch_health() {
 void session_core::check_health() {
   if (!attached()) return;
   const std::uint64_t now = time_.now_ns();
-  if (ping_pending_ && now - ping_sent_ns_ >= options_.timings.pong_wait_ns)
-    return lose_link(down_reason::timeout);
-  if (is_overdue(now)) {
+  // A PONG may stand behind bulk on a slow line; then other answers are heard meanwhile.
+  const std::uint64_t silent_since = std::max(ping_sent_ns_, last_heard_ns_);
+  const bool silent =
+      ping_pending_ && now - silent_since >= options_.timings.pong_wait_ns * patience_;
+  if (silent || is_overdue(now)) {
     patience_ = std::min(patience_ * 2, 128u);
     return lose_link(down_reason::timeout);
   }
   if (is_idle(now)) return step(import_event::nothing_to_do);
   if (is_ping_due(now)) {
-    // Its answer may take as long as the window, or may have been lost; saying it twice is harmless.
+    // Its answer may take as long as the window, or was lost; saying it twice is harmless.
     if (machine_.state() == import_state::replay_wait)
       send_control(message_type::replay_done, {}, 0);
     ping_pending_ = true;
@@ -142,6 +144,7 @@ void session_core::connection_works() noexcept {
   if (state != import_state::full && state != import_state::recover) return;
   rounds_failed_ = 0;
   tried_in_round_ = 0;
+  if (sent_first_ == no_slot) patience_ = 1;
 }
 
 }  // namespace tangelo

@@ -1,8 +1,6 @@
-// Recovery: what was answered and is not committed is made again in the order of transnos, then open
-// handles are claimed, then "replay done" is said. Both lists have a window of what is in flight.
-//
-// The server needs `ack` of each replay, the transno before it, to see that none was lost on the way
-// (two connections, one after the other, may each bring a part).
+// Recovery: what was answered and is not committed is made again in the order of transnos, then
+// open handles are claimed, then "replay done" is said. Both lists have a window of what is in
+// flight. By `ack`, the transno before it in this pass, the server sees that none was lost.
 #include <algorithm>
 
 #include "base/check.h"

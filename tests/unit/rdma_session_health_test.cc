@@ -120,6 +120,20 @@ TEST(SessionDeadline, ASilentServerIsNoticedWithinFiveSeconds) {
   EXPECT_GE(w.connections(), 2u);
 }
 
+// A PONG that stands behind bulk on a slow line.
+TEST(SessionDeadline, WhoseAnswersAreHeardIsNotSilent) {
+  serving w;
+  w.server.answers_pings = false;
+  for (std::uint16_t slot = 0; slot < 6; ++slot) w.call(slot);
+  ASSERT_TRUE(w.until([&] { return w.server.calls.size() == 6; }));
+  for (std::size_t i = 0; i < 6; ++i) {
+    w.wait(ns_per_s * 3 / 4);
+    w.server.answer(heard_message(w.server.calls[i]));
+  }
+  w.wait(ns_per_ms);
+  EXPECT_EQ(w.connections(), 1u);
+}
+
 // ---- lease and last_committed -----------------------------------------------------------------
 
 TEST(SessionLease, CountsFromTheSendingOfWhatWasAnswered) {
