@@ -33,13 +33,19 @@ constexpr const char* set_notes =
     "  fast_io_fail_tmo=N   after N s without a server, operations that have certainly not been\n"
     "                       executed, or change nothing, fail with EIO\n"
     "  dev_loss_tmo=N       ... all operations fail\n"
-    "reconnect_delay <= fast_io_fail_tmo < dev_loss_tmo. `tangelo mount -o` takes them, too.\n"
+    "reconnect_delay <= fast_io_fail_tmo < dev_loss_tmo.\n"
+    "  commit=async         changes are answered when the server has made them; fsync, O_SYNC and\n"
+    "                       O_DSYNC wait until they are durable (the default)\n"
+    "  commit=sync          all changes wait until they are durable\n"
+    "  commit=names         changes of names do (create, rename, unlink and their like)\n"
+    "`tangelo mount -o` takes all of them, too.\n"
     "Without words: shows what is set.\n";
 
 constexpr const char* mount_notes =
     "Options: ro, noexec, noatime, nodiratime, sync, dirsync, suid, dev and their opposites\n"
-    "(nosuid,nodev unless told otherwise), words of fstab, and how long operations wait for a\n"
-    "server: reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo= (see tangelo set --help).\n";
+    "(nosuid,nodev unless told otherwise), words of fstab, how long operations wait for a\n"
+    "server (reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo=) and when changes are answered\n"
+    "(commit=; sync means commit=sync, dirsync commit=names): see tangelo set --help.\n";
 
 constexpr const char* upgrade_notes =
     "Install the new programs over the old ones before. What does not come up is rolled back to\n"

@@ -70,6 +70,29 @@ std::string condition_text(const mount_view& m) {
   return out;
 }
 
+// What is answered and not durable, and for how long the server stands by what it said.
+std::string commit_line(const mount_view& m) {
+  std::string out = fmt::format("  {:<10} {}", "commit", name_of(m.policy.commit));
+  if (const std::uint64_t n = counter(m, "replays_kept"); n != 0)
+    out += fmt::format(", {} changes answered and not yet durable ({} bytes)", n,
+                       counter(m, "replay_bytes"));
+  if (m.lease_left_ns != 0) out += ", lease left " + duration_text(m.lease_left_ns);
+  return out + "\n";
+}
+
+std::string losses_text(const mount_view& m) {
+  std::string out;
+  if (m.core.evictions != 0)
+    out += fmt::format("  {:<10} {} times by the server, last: {}\n", "EVICTED",
+                       m.core.evictions, m.core.eviction_text.empty() ? "-" : m.core.eviction_text);
+  if (const std::uint64_t n = counter(m, "lost_changes"); n != 0)
+    out += fmt::format("  {:<10} {} answered changes; the journal names them\n", "LOST", n);
+  if (const std::uint64_t n = counter(m, "lost_files"); n != 0)
+    out += fmt::format("  {:<10} {} open files and directories, told by fsync or close: {}\n",
+                       "LOST", n, counter(m, "losses_told"));
+  return out;
+}
+
 std::string ops_line(const mount_view& m) {
   std::string out = fmt::format(
       "  {:<10} {} pending, {} requests, {} replies, {} core losses, {} purged, {} given up", "ops",
@@ -95,10 +118,8 @@ std::string mount_text(const mount_view& m) {
   out += condition_text(m);
   for (const process_view& p : m.processes) out += process_line(p);
   out += ops_line(m);
-  if (const std::uint64_t lost = counter(m, "lost_files"); lost != 0)
-    out += fmt::format("  {:<10} {} files have lost data; their next fsync or close says so\n",
-                       "LOST", lost);
-  return out;
+  out += commit_line(m);
+  return out + losses_text(m);
 }
 
 void process_json(json_text& j, const process_view& p) {
@@ -116,6 +137,7 @@ void core_json(json_text& j, const core_view& c) {
   j.key("connection_count").number(c.connection_count);
   j.key("sending").number(c.sending).key("delayed").number(c.delayed);
   j.key("last_down_reason").text(c.last_down_reason).key("last_text").text(c.last_text);
+  j.key("evictions").number(c.evictions).key("eviction_text").text(c.eviction_text);
   j.close_object();
 }
 
@@ -129,7 +151,7 @@ void policy_json(json_text& j, const mount_policy& p) {
     if (value == policy_off) j.text("off");
     else j.number(value);
   }
-  j.close_object();
+  j.key("commit").text(name_of(p.commit)).close_object();
 }
 
 void path_json(json_text& j, const path_view& p) {
@@ -154,6 +176,7 @@ void mount_json(json_text& j, const mount_view& m) {
     path_json(j, m.path);
     j.key("policy");
     policy_json(j, m.policy);
+    j.key("lease_left_ms").number(m.lease_left_ns / ns_per_ms);
     j.key("counters").open_object();
     for (const counter_view& c : m.counters) j.key(c.name).number(c.value);
     j.close_object();
@@ -181,7 +204,8 @@ std::string duration_text(std::uint64_t ns) {
 
 std::string policy_line(const mount_policy& policy) {
   const std::string words = policy_words(policy);
-  return words.empty() ? "all off: operations wait for ever" : words;
+  return (words.empty() ? "all off: operations wait for ever" : words) +
+         fmt::format(", commit {}", name_of(policy.commit));
 }
 
 std::string status_text(const std::vector<mount_view>& mounts) {

@@ -42,6 +42,11 @@ constexpr std::array<counter_row, counter_count> counter_rows{{
     {"resent", &fs_counters::resent},
     {"callers_lost", &fs_counters::callers_lost},
     {"refused", &fs_counters::refused},
+    {"lost_changes", &fs_counters::lost_changes},
+    {"losses_told", &fs_counters::losses_told},
+    {"replays_kept", &fs_counters::replays_kept},
+    {"replay_bytes", &fs_counters::replay_bytes},
+    {"commits_demanded", &fs_counters::commits_demanded},
 }};
 
 template <std::size_t N>
@@ -186,6 +191,12 @@ core_view arena_view::core() const {
   v.connection_count = page.connection_count.load(std::memory_order_relaxed);
   v.sending = page.sending.load(std::memory_order_relaxed);
   v.delayed = page.delayed.load(std::memory_order_relaxed);
+  eviction_cell last;
+  control_word word;
+  if (copy_record(page.eviction, word, last) && word.state != 0) {
+    v.evictions = last.sequence;
+    v.eviction_text = printable(text_of(std::as_bytes(std::span(last.text))));
+  }
   return v;
 }
 
@@ -204,6 +215,8 @@ mount_view arena_view::status(const mount_ref& mount, std::uint64_t now_ns) cons
   v.core = core();
   v.path = path(now_ns);
   v.policy = policy();
+  const std::uint64_t lease_end = shared_->core.lease_until_ns.load(std::memory_order_relaxed);
+  v.lease_left_ns = lease_end > now_ns ? lease_end - now_ns : 0;
   for (std::size_t i = 0; i < counter_count; ++i)
     v.counters[i] = {counter_rows[i].name, (fs_->counters.*counter_rows[i].member).load(
                                                std::memory_order_relaxed)};

@@ -48,7 +48,7 @@ struct counter_view {
   std::string_view name;
   std::uint64_t value = 0;
 };
-inline constexpr std::size_t counter_count = 19;
+inline constexpr std::size_t counter_count = 24;
 
 struct core_view {
   std::string_view import_state;
@@ -60,6 +60,8 @@ struct core_view {
   std::uint32_t connection_count = 0;
   std::uint32_t sending = 0;
   std::uint32_t delayed = 0;
+  std::uint64_t evictions = 0;  // in the life of the mount
+  std::string eviction_text;    // why the last one
 };
 
 // What the front end makes of the way to the server (protocol/device.h, path_state).
@@ -83,6 +85,7 @@ struct mount_view {
   core_view core;
   path_view path;
   mount_policy policy;
+  std::uint64_t lease_left_ns = 0;
   std::array<counter_view, counter_count> counters{};
 };
 

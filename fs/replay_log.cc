@@ -274,6 +274,7 @@ void replay_log::drop(std::uint64_t transno) noexcept {
 void replay_log::drop_all() noexcept {
   for (const std::uint32_t index : heap_) release(index);
   heap_.clear();
+  committed_ = 0;
   note_gauges();
 }
 

@@ -12,7 +12,7 @@
 //   2. A data slot that a record keeps is given back by the record, or by the op that came with it
 //      if that has not ended: exactly one of them.
 //   3. What the records say is all: heap, free lists and pages here can be made again from it.
-//   4. committed() never falls.
+//   4. committed() never falls while a session lasts.
 #pragma once
 
 #include <cstdint>
@@ -102,6 +102,7 @@ class replay_log {
   // The record of one change; nullptr: there is none.
   const replay_cell* find(std::uint64_t transno) const noexcept;
   void drop(std::uint64_t transno) noexcept;
+  // For the end of a session: the next may be with a store whose transnos are lower.
   void drop_all() noexcept;
 
  private:

@@ -12,7 +12,8 @@ namespace tangelo {
 
 // Written by the core: the server has forgotten this mount. The front end drops the replay records,
 // notes what was lost, stores `sequence` in fs_arena::evictions_done and rings; until then no core
-// begins a new session.
+// begins a new session. It is published after the last answer of the lost session, and before the
+// downcalls that say `evicted`.
 struct eviction_cell {
   std::uint32_t crc = 0;  // over everything behind it
   std::uint32_t index = 0;

@@ -19,6 +19,12 @@ std::vector<std::string> policy_words(const mount_policy& p) {
   return words;
 }
 
+// What the words say without commit=: `sync` asks for commit=sync.
+commit_mode commit_of(const std::vector<std::string>& words) {
+  const outcome<mount_options> options = parse_mount_options(words);
+  return options ? options->policy.commit : commit_mode::async;
+}
+
 bool is_policy_word(std::string_view word) {
   policy_change unused;
   return parse_policy_word(word, unused).has_value();
@@ -30,6 +36,8 @@ std::string mount_file_text(const watchdog_settings& s, const mount_policy& poli
   std::vector<std::string> words;
   for (const std::string& word : s.options.words)
     if (!is_policy_word(word)) words.push_back(word);
+  if (policy.commit != commit_of(words))
+    words.push_back("commit=" + std::string(name_of(policy.commit)));
   for (std::string& word : policy_words(policy)) words.push_back(std::move(word));
   std::string text = "version = 1\nname = " + toml_text(s.name) + "\nsource = " +
                      toml_text(s.source) + "\nmount_point = " + toml_text(s.mount_point) +

@@ -17,7 +17,7 @@ struct option_row {
   unsigned long clear = 0;
 };
 
-constexpr std::array<option_row, 30> option_rows{{
+constexpr std::array<option_row, 29> option_rows{{
     {"ro", MS_RDONLY, 0},
     {"rw", 0, MS_RDONLY},
     {"suid", 0, MS_NOSUID},
@@ -45,8 +45,7 @@ constexpr std::array<option_row, 30> option_rows{{
     {"_netdev", 0, 0},
     {"allow_other", 0, 0},          // what every Tangelo mount is
     {"default_permissions", 0, 0},  // the same
-    {"commit=sync", 0, 0},          // what this version does
-    {"hard", 0, 0},                 // the same: wait for ever
+    {"hard", 0, 0},                 // wait for ever
     {"intr", 0, 0},
 }};
 
@@ -58,6 +57,12 @@ const option_row* find_row(std::string_view word) {
   for (const option_row& row : option_rows)
     if (row.word == word) return &row;
   return nullptr;
+}
+
+// What -o sync and -o dirsync ask for, unless commit= says otherwise.
+commit_mode commit_by_flags(unsigned long flags) {
+  if ((flags & MS_SYNCHRONOUS) != 0) return commit_mode::sync;
+  return (flags & MS_DIRSYNC) != 0 ? commit_mode::names : commit_mode::async;
 }
 
 problem bad_source(std::string_view text, std::string_view why) {
@@ -124,9 +129,11 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     if (row == nullptr)
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
                              "known are ro, suid, dev, noexec, noatime, sync and their opposites, "
-                             "and reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
+                             "commit=, reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
   }
+  if (change.commit == policy_unchanged)
+    change.commit = static_cast<std::uint32_t>(commit_by_flags(options.flags));
   options.policy = changed({}, change);
   if (outcome<void> sound = check_policy(options.policy); !sound) return failure{sound.error()};
   return options;

@@ -90,9 +90,9 @@ void watchdog::set_policy(const policy_change& change, control_ticket ticket) no
     return control_.answer(ticket, answer_of(EINVAL, sound.error().text));
   write_policy(record, next);
   if (front_end_ready_) (void)link_.send({supervise_message::policy_changed, 0});
-  log_notice("reconnect_delay {}, fast_io_fail_tmo {}, dev_loss_tmo {}, by request",
+  log_notice("reconnect_delay {}, fast_io_fail_tmo {}, dev_loss_tmo {}, commit {}, by request",
              policy_text(next.reconnect_delay), policy_text(next.fast_io_fail_tmo),
-             policy_text(next.dev_loss_tmo));
+             policy_text(next.dev_loss_tmo), name_of(next.commit));
   outcome<void> written = parts_.directory.write_mount_file(mount_file_text(settings_, next));
   if (!written) log_warning("{}: it keeps the policy before this one", written.error().text);
   control_.answer(ticket, answer_of(0, ""));

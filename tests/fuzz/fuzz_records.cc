@@ -32,6 +32,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   read_slot<downcall_slot, downcall_cell>(raw);
   read_slot<op_slot, op_cell>(raw);
   read_slot<handle_slot, handle_cell>(raw);
+  read_slot<replay_slot, replay_cell>(raw);
+  if (size >= sizeof(replay_payload)) {
+    replay_payload p;
+    std::memcpy(static_cast<void*>(&p), data, sizeof p);
+    if (is_valid(p) && p.slot.kind == slot_class::none && p.size != 0)
+      CHECK(std::size_t{p.first_page} * replay_page_size + p.size <= sizeof(fs_arena::replay_log));
+  }
   if (size >= sizeof(slot_ref)) {
     slot_ref ref;
     std::memcpy(&ref, data, sizeof ref);

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint32_t op_end = 8;
 constexpr std::uint32_t handle_end = 8;
+constexpr std::uint32_t replay_end = 8;
 
 // Takes the fuzzer's bytes one after the other; zeros when they are used up.
 class source {
@@ -144,8 +145,50 @@ void fill_handle(source& from, fs_arena& arena, std::uint32_t index) {
   publish(slot, cell, state % 4, 0, sequence);
 }
 
+// Its slot, sequence and pages are often those of an op or of another record.
+void fill_replay(source& from, fs_arena& arena, std::uint32_t index) {
+  replay_cell cell;
+  cell.index = index;
+  const std::uint8_t changes = from.byte();
+  cell.op = static_cast<opcode>(from.byte() % 32);
+  cell.transno = from.byte();
+  cell.xid = from.byte();
+  cell.slot = from.byte() % op_end;
+  cell.slot_seq = from.byte() % 3;
+  cell.inode = from.byte();
+  if ((changes & 1) != 0) {
+    cell.payload.slot = any_slot(from);
+    cell.payload.size = cell.payload.slot.size;
+  } else {
+    cell.payload.first_page = from.byte() % 4;
+    cell.payload.size = from.byte() * std::uint32_t{64};
+  }
+  if ((changes & 2) != 0)
+    from.fill(&cell.transno, replay_cell_fixed_size - offsetof(replay_cell, transno));
+  if ((changes & 4) != 0) cell.index = from.byte();
+  if (!has_sane_size(cell)) cell.body_size = op_body_size_max;
+  from.fill(cell.body, cell.body_size);
+  publish(arena.replays[index], cell, from.byte() % 3, 0, from.byte());
+  if ((changes & 8) != 0) arena.replays[index].cells[0].transno ^= 1;
+}
+
+void fill_told(source& from, core_page& core) {
+  eviction_cell e;
+  e.sequence = from.byte() % 4;
+  e.kept_through = from.byte();
+  from.fill(e.text);
+  if (from.byte() % 2 == 0) publish(core.eviction, e, 1, 0, from.byte());
+  replay_failure_cell f;
+  f.sequence = from.byte() % 4;
+  f.transno = from.byte();
+  f.inode = from.byte();
+  if (from.byte() % 2 == 0) publish(core.replay_failure, f, 1, 0, from.byte());
+  from.fill(core.lease_until_ns);
+}
+
 void fill_shared(source& from, shared_arena& shared) {
   from.fill(&shared.core, 64);
+  fill_told(from, shared.core);
   from.fill(&shared.up, 192);
   from.fill(&shared.down, 192);
   for (std::uint32_t i = 0; i < op_end; ++i) {
@@ -154,6 +197,7 @@ void fill_shared(source& from, shared_arena& shared) {
     d.slot_seq = 1;
     if (from.byte() % 2 == 0) from.fill(&d, downcall_cell_fixed_size);
     if (!has_sane_size(d)) d.body_size = answer_size_max;
+    d.transno = from.byte();
     from.fill(d.body, d.body_size % 64u);
     publish(shared.downcalls[i], d, from.byte() % 3, 1, from.byte() % 3);
   }
@@ -165,6 +209,8 @@ void clear(fs_arena& arena) {
   for (std::uint32_t i = 0; i < end; ++i) arena.ops[i].control.store(0);
   const std::uint32_t opened = std::min(arena.handles_used_end.load(), handle_count);
   for (std::uint32_t i = 0; i < opened; ++i) arena.handles[i].control.store(0);
+  const std::uint32_t kept = std::min(arena.replays_used_end.load(), replay_count);
+  for (std::uint32_t i = 0; i < kept; ++i) arena.replays[i].control.store(0);
 }
 
 void restart(byte_span raw) {
@@ -182,7 +228,9 @@ void restart(byte_span raw) {
   a.fs->handles_used_end.store(from.byte() % 64 == 63 ? 0xffffffff : handle_end);
   write_policy(a.fs->watchdog.policy, {policy_off, 1, 2});
   for (std::uint32_t i = 0; i < op_end; ++i) fill_op(from, *a.fs, i);
+  a.fs->replays_used_end.store(from.byte() % 64 == 63 ? 0xffffffff : replay_end);
   for (std::uint32_t i = 0; i < handle_end; ++i) fill_handle(from, *a.fs, i);
+  for (std::uint32_t i = 0; i < replay_end; ++i) fill_replay(from, *a.fs, i);
   fill_shared(from, *a.shared);
   virtual_scheduler time;
   any_kernel kernel(from, *a.fs);

@@ -58,6 +58,7 @@ constexpr gap op_gaps[] = {
     {"*", "caller_lost", "an op of our own has no caller", "own"},
     {"*", "refused", "an op of our own has no caller", "own"},
     {"given_up", "*", "an op of our own has no caller", "own"},
+    {"*", "evicted", "stepped only for what no core has: fs_front_end_async_test"},
     {"given_up", "interrupted", "the kernel does not interrupt what it has an answer to"},
     {"given_up", "caller_killed", "the kernel does not interrupt what it has an answer to"},
 };

@@ -90,6 +90,32 @@ TEST(Status, OfAnUnsupervisedMountShowsWhatIsKnown) {
   EXPECT_EQ(status_json({m}).find("processes"), std::string::npos);
 }
 
+TEST(Status, ShowsWhatIsNotDurableAndWhatWasLost) {
+  mount_view m = serving_mount();
+  EXPECT_NE(status_text({m}).find("  commit     async\n"), std::string::npos);
+  EXPECT_EQ(status_text({m}).find("LOST"), std::string::npos);
+  EXPECT_EQ(status_text({m}).find("EVICTED"), std::string::npos);
+  m.policy.commit = commit_mode::names;
+  m.lease_left_ns = 12 * ns_per_s;
+  m.core.evictions = 2;
+  m.core.eviction_text = "silent for 150 s";
+  m.counters[0] = {"replays_kept", 3};
+  m.counters[1] = {"replay_bytes", 8192};
+  m.counters[2] = {"lost_changes", 7};
+  const std::string text = status_text({m});
+  EXPECT_NE(text.find("  commit     names, 3 changes answered and not yet durable (8192 bytes), "
+                      "lease left 12.0s\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("  EVICTED    2 times by the server, last: silent for 150 s\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("  LOST       7 answered changes"), std::string::npos);
+  const std::string json = status_json({m});
+  EXPECT_NE(json.find("\"evictions\":2,\"eviction_text\":\"silent for 150 s\""),
+            std::string::npos);
+  EXPECT_NE(json.find("\"commit\":\"names\""), std::string::npos);
+  EXPECT_NE(json.find("\"lease_left_ms\":12000"), std::string::npos);
+}
+
 TEST(Status, ShowsThePathAndThePolicyOnlyWhenThereIsSomethingToSay) {
   mount_view m = serving_mount();
   EXPECT_EQ(status_text({m}).find("path "), std::string::npos);
@@ -105,7 +131,7 @@ TEST(Status, ShowsThePathAndThePolicyOnlyWhenThereIsSomethingToSay) {
   EXPECT_NE(json.find("\"path\":{\"state\":\"blocked\",\"for_ms\":12300,\"draining\":true}"),
             std::string::npos);
   EXPECT_NE(json.find("\"policy\":{\"reconnect_delay\":\"off\",\"fast_io_fail_tmo\":\"off\","
-                      "\"dev_loss_tmo\":60}"),
+                      "\"dev_loss_tmo\":60,\"commit\":\"async\"}"),
             std::string::npos);
 }
 
@@ -121,8 +147,8 @@ TEST(Status, CountsHangsAndResentRequests) {
 }
 
 TEST(Policy, IsShownInOneLine) {
-  EXPECT_EQ(policy_line({}), "all off: operations wait for ever");
-  EXPECT_EQ(policy_line({5, 15, policy_off}), "reconnect_delay 5, fast_io_fail_tmo 15");
+  EXPECT_EQ(policy_line({}), "all off: operations wait for ever, commit async");
+  EXPECT_EQ(policy_line({5, 15, policy_off}), "reconnect_delay 5, fast_io_fail_tmo 15, commit async");
 }
 
 TEST(Arguments, SplitTheWordsOfOptions) {

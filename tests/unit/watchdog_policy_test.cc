@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "watchdog/child_state.h"
+#include "watchdog/config.h"
 #include "watchdog/fuse_init.h"
 #include "watchdog/mount_options.h"
 #include "watchdog/restart_policy.h"
@@ -321,6 +322,33 @@ TEST(RunDir, HasOneOwnerAndVanishesWithIt) {
 
 TEST(RunDir, WritesTextAsTomlWhateverIsInIt) {
   EXPECT_EQ(toml_text("a\"b\\c\n"), "\"a\\\"b\\\\c\\u000a\"");
+}
+
+commit_mode commit_after(const std::vector<std::string>& words) {
+  const outcome<mount_options> options = parse_mount_options(words);
+  EXPECT_TRUE(options);
+  return options ? options->policy.commit : commit_mode::async;
+}
+
+TEST(MountOptions, SyncAndDirsyncChooseHowToCommitUnlessCommitDoes) {
+  EXPECT_EQ(commit_after({}), commit_mode::async);
+  EXPECT_EQ(commit_after({"sync"}), commit_mode::sync);
+  EXPECT_EQ(commit_after({"dirsync"}), commit_mode::names);
+  EXPECT_EQ(commit_after({"sync", "async"}), commit_mode::async);
+  EXPECT_EQ(commit_after({"commit=async", "sync"}), commit_mode::async);
+  EXPECT_EQ(commit_after({"commit=names"}), commit_mode::names);
+  EXPECT_FALSE(parse_mount_options({"commit=never"}));
+}
+
+TEST(MountFile, SaysHowToCommitSoThatTheNextReaderKnows) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{}, {"sync"}, {"dirsync", "ro"}, {"commit=names"}})
+    for (const commit_mode m : {commit_mode::async, commit_mode::sync, commit_mode::names}) {
+      watchdog_settings s;
+      s.options = *parse_mount_options(words);
+      s.options.policy.commit = m;
+      EXPECT_EQ(commit_after(options_in(mount_file_text(s, s.options.policy))), m) << name_of(m);
+    }
 }
 
 }  // namespace
