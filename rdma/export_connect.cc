@@ -188,7 +188,7 @@ void export_core::connect_unknown(peer_link& link, const connect_body& body) {
     return say_evicted(link, 0, "this server knows nothing of the client");
   if (v.window_open)
     return say_later(link, connect_verdict::wait,
-                     std::min<std::uint64_t>(1000, window_left_ms(v) + 1),
+                     std::clamp<std::uint64_t>(window_left_ms(v), again_later_ms, 1000),
                      "waiting for clients from before the restart");
   auto c = std::make_shared<export_client>();
   c->key = {body.client_id, body.incarnation};
