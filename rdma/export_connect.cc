@@ -17,8 +17,8 @@
 //   recorded      emptied (purged): busy, then fresh    window: recovering_new_boot;
 //                                                       else resumed_new_boot
 //   recovering    emptied, likewise                     recovering_resumed
-//   active        emptied, likewise                     of this boot: resumed;
-//                                                       else resumed_new_boot (the answer that said
+//   active        emptied, likewise; fresh at once if   of this boot: resumed;
+//                 nothing has come from it yet          else resumed_new_boot (the answer that said
 //                                                       so was lost)
 //
 // Whether it holds anything after resumed_new_boot is the client's to find out, after it has
@@ -149,6 +149,11 @@ void export_core::attach(peer_link& link, const client_ref& c) {
 // The client has given its session up, or never heard of it: what is left of it is in the way.
 void export_core::connect_afresh(peer_link& link, const client_ref& c) {
   if (c->where == client_phase::remembering) return attach(link, c);
+  // Nothing has come from it yet: the answer that said "fresh" was lost.
+  if (c->where == client_phase::active && c->calls == 0 && c->slots.empty()) {
+    attach(link, c);
+    return say_verdict(link, connect_verdict::fresh);
+  }
   log_info("volume {}: client at {} claims nothing: its session is emptied", link.volume->name,
            link.wire.peer_name());
   c->epoch = link.epoch;
