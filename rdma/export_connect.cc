@@ -17,8 +17,8 @@
 //   recorded      emptied (purged): busy, then fresh    window: recovering_new_boot;
 //                                                       else resumed_new_boot
 //   recovering    emptied, likewise                     recovering_resumed
-//   active        emptied, likewise                     of this boot: resumed;
-//                                                       else resumed_new_boot (the answer that said
+//   active        emptied, likewise; fresh at once if   of this boot: resumed;
+//                 nothing has come from it yet          else resumed_new_boot (the answer that said
 //                                                       so was lost)
 //
 // Whether it holds anything after resumed_new_boot is the client's to find out, after it has
@@ -149,6 +149,11 @@ void export_core::attach(peer_link& link, const client_ref& c) {
 // The client has given its session up, or never heard of it: what is left of it is in the way.
 void export_core::connect_afresh(peer_link& link, const client_ref& c) {
   if (c->where == client_phase::remembering) return attach(link, c);
+  // Nothing has come from it yet: the answer that said "fresh" was lost.
+  if (c->where == client_phase::active && c->calls == 0 && c->slots.empty()) {
+    attach(link, c);
+    return say_verdict(link, connect_verdict::fresh);
+  }
   log_info("volume {}: client at {} claims nothing: its session is emptied", link.volume->name,
            link.wire.peer_name());
   c->epoch = link.epoch;
@@ -188,7 +193,7 @@ void export_core::connect_unknown(peer_link& link, const connect_body& body) {
     return say_evicted(link, 0, "this server knows nothing of the client");
   if (v.window_open)
     return say_later(link, connect_verdict::wait,
-                     std::min<std::uint64_t>(1000, window_left_ms(v) + 1),
+                     std::clamp<std::uint64_t>(window_left_ms(v), again_later_ms, 1000),
                      "waiting for clients from before the restart");
   auto c = std::make_shared<export_client>();
   c->key = {body.client_id, body.incarnation};

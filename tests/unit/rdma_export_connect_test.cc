@@ -47,6 +47,10 @@ TEST(ExportConnect, LostFreshIsSaidAgain) {
   EXPECT_EQ(p.verdict, fresh);
   EXPECT_EQ(w.fs().remembered, 1);
   EXPECT_TRUE(lost.flushed);
+  // And when it was durable already.
+  EXPECT_EQ(w.peer().connect(), fresh);
+  EXPECT_EQ(w.fs().remembered, 1);
+  EXPECT_EQ(w.fs().forgotten, 0);
 }
 
 // F3: whatever an active client had is emptied, and it is fresh.

@@ -185,7 +185,7 @@ class raw_peer final : public endpoint_events {
 
 // One server that can be restarted, and peers of one client that come one after the other.
 struct raw_world {
-  explicit raw_world(export_options o = {}) : network(time), options(o) { restart(); }
+  explicit raw_world(loop_options wire = {}) : network(time, wire) { restart(); }
   ~raw_world() { peers.clear(); }
   void restart() {
     server.reset();
