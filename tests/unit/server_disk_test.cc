@@ -51,6 +51,7 @@ struct disk_server {
     c->payload_in = c->in;
     c->out.resize(room);
     c->payload_out = c->out;
+    c->early_answer = early;
     files->execute(*c);
     while (!c->completed) home->run_once();
     return c;
@@ -63,6 +64,7 @@ struct disk_server {
   std::unique_ptr<object_store> objects;
   std::unique_ptr<volume> files;
   std::uint32_t sequence = 0;
+  bool early = false;
 };
 
 class Disk : public ::testing::Test {
@@ -92,32 +94,46 @@ class Disk : public ::testing::Test {
     }
     return good;
   }
+  // A life that ends as by SIGKILL: nothing is closed.
+  void live_and_die(bool early) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      disk_server s(directory_ + "/v");
+      s.early = early;
+      bool good = fill(s);
+      // One fsync is for all that was answered before.
+      if (early)
+        good = s.call(opcode::fsync, fsync_call{{}, root_inode, 0, 0})->status == error_code::ok &&
+               good;
+      ::_exit(good ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_EQ(status, 0);
+  }
+  static void expect_all(disk_server& s) {
+    for (std::uint64_t i = 0; i < 50; ++i) {
+      const std::string name = "f" + std::to_string(i);
+      const auto found = s.call(opcode::lookup, name_call{{}, root_inode, name});
+      ASSERT_EQ(found->status, error_code::ok) << name;
+      const attributes a = found->answered<entry_answer>().attr;
+      EXPECT_EQ(a.size, sizes[i % 4]);
+      const auto data =
+          s.call(opcode::read, read_call{{}, a.inode, 0, 0, 400'000, 0}, {}, 400'000);
+      EXPECT_TRUE(data->text() == std::string(sizes[i % 4], static_cast<char>('a' + i % 26)));
+    }
+  }
   static constexpr std::size_t sizes[] = {100, 4097, 60'000, 300'000};
 
   std::string directory_;
 };
 
 TEST_F(Disk, AnsweredWorkIsThereAfterTheProcessDies) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    disk_server s(directory_ + "/v");
-    ::_exit(fill(s) ? 0 : 1);  // as SIGKILL: nothing is closed
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_EQ(status, 0);
+  live_and_die(false);
   disk_server s(directory_ + "/v");
   EXPECT_EQ(s.files->boot_generation(), 2u);
   ASSERT_EQ(s.files->load_clients().size(), 1u);
-  for (std::uint64_t i = 0; i < 50; ++i) {
-    const std::string name = "f" + std::to_string(i);
-    const auto found = s.call(opcode::lookup, name_call{{}, root_inode, name});
-    ASSERT_EQ(found->status, error_code::ok) << name;
-    const attributes a = found->answered<entry_answer>().attr;
-    EXPECT_EQ(a.size, sizes[i % 4]);
-    const auto data = s.call(opcode::read, read_call{{}, a.inode, 0, 0, 400'000, 0}, {}, 400'000);
-    EXPECT_TRUE(data->text() == std::string(sizes[i % 4], static_cast<char>('a' + i % 26)));
-  }
+  expect_all(s);
   const auto gone = s.call(opcode::unlink, name_call{{}, root_inode, "f3"});
   EXPECT_EQ(gone->status, error_code::ok);
   bool stopped = false;
@@ -125,6 +141,12 @@ TEST_F(Disk, AnsweredWorkIsThereAfterTheProcessDies) {
   while (!stopped) s.home->run_once();
   EXPECT_EQ(s.files->status().redo_size, 0u);
   EXPECT_EQ(s.files->status().running, 0u);
+}
+
+TEST_F(Disk, SyncedWorkIsThereAfterTheProcessDies) {
+  live_and_die(true);
+  disk_server s(directory_ + "/v");
+  expect_all(s);
 }
 
 TEST_F(Disk, SaysHowLongACommitTakes) {

@@ -153,6 +153,21 @@ TEST_F(Replay, ClientsMayComeInAnyOrder) {
   EXPECT_TRUE(contents() == before);
 }
 
+TEST_F(Replay, TheLastChangeKeepsItsTimeThoughItComesFirst) {
+  remember(bob_);
+  const std::uint64_t f = create(root_inode, "f");
+  EXPECT_EQ(call(opcode::link, link_call{{}, f, root_inode, "f2"})->status, error_code::ok);
+  const call_ptr a = begin(alice_, opcode::write, write_call{{}, f, 0, 0, 3, 0}, "abc");
+  time_.advance(ns_per_ms);
+  const call_ptr b = begin(bob_, opcode::unlink, name_call{{}, root_inode, "f2"});
+  ASSERT_TRUE(a->completed && b->completed);
+  const std::string before = contents();
+  power_cut();
+  recover({b});
+  recover({a});
+  EXPECT_TRUE(contents() == before);
+}
+
 // What bob replays is durable, but alice's lower transno is still to come: the mark stays, also for
 // the volume's own changes and over another crash.
 TEST_F(Replay, LastCommittedStandsStillWhileTheWindowIsOpen) {
