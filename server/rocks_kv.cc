@@ -76,7 +76,9 @@ rocksdb::DBOptions database_options(bool create, rocksdb::Env& env) {
   o.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   o.atomic_flush = false;  // one log for all columns keeps them in step
   o.max_background_jobs = 2;
-  o.max_open_files = 256;
+  // Every table stays open: of one that is not, a read without the disk says "found" and gives an
+  // empty value (RocksDB treats it as "may exist").
+  o.max_open_files = -1;
   o.max_file_opening_threads = 1;
   o.db_write_buffer_size = write_buffers_size_max;
   o.max_total_wal_size = log_size_max;

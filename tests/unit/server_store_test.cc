@@ -72,35 +72,26 @@ TEST_F(Store, KeepsWhatWasSyncedWhenTheProcessDies) {
   EXPECT_EQ(again->get(column::inodes, "b", value, read_mode::blocking), kv_status::absent);
 }
 
-TEST_F(Store, SaysWhenAPartOfTheLogIsLeftOut) {
-  kv(true).reset();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    outcome<std::unique_ptr<kv_store>> mine = open_rocks_kv(directory_ + "/kv", false);
-    bool ok = mine.has_value();
-    for (int i = 0; ok && i < 3; ++i) {
-      kv_batch one;
-      one.put(column::inodes, std::to_string(i), "damage me");
-      ok = (*mine)->write(one) == error_code::ok && (*mine)->sync() == error_code::ok;
+// A story: a server that had been restarted many times had more tables than it opened at its start;
+// of a key in one of the others a cached read said "found", with an empty value: zeros in files.
+TEST_F(Store, ACachedReadNeverMakesAValueUp) {
+  constexpr int life_count = 12;
+  for (int life = 0; life < life_count; ++life) {
+    const std::unique_ptr<kv_store> store = kv(life == 0);
+    kv_batch batch;
+    for (const column c : {column::inodes, column::dirents, column::inline_data})
+      batch.put(c, "key " + std::to_string(life), "value");
+    ASSERT_EQ(store->write(batch), error_code::ok);
+    ASSERT_EQ(store->sync(), error_code::ok);
+  }
+  const std::unique_ptr<kv_store> store = kv(false);
+  for (int life = 0; life < life_count; ++life)
+    for (const column c : {column::inodes, column::dirents, column::inline_data}) {
+      std::string value;
+      const kv_status s = store->get(c, "key " + std::to_string(life), value, read_mode::cached);
+      EXPECT_TRUE(s == kv_status::would_block || (s == kv_status::found && value == "value"))
+          << static_cast<int>(s) << " \"" << value << "\"";
     }
-    ::_exit(ok ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_EQ(status, 0);
-  int damaged = 0;
-  for (const auto& [path, content] : contents()) {
-    const std::size_t at = content.find("damage me");
-    if (!path.ends_with(".log") || at == std::string::npos) continue;
-    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(static_cast<std::streamoff>(at));
-    file.put('D');
-    ++damaged;
-  }
-  ASSERT_EQ(damaged, 1);
-  ::testing::internal::CaptureStderr();
-  kv(false).reset();
-  EXPECT_NE(::testing::internal::GetCapturedStderr().find("a part is left out"), std::string::npos);
 }
 
 TEST_F(Store, ScansInOrderBetweenBounds) {
