@@ -19,6 +19,7 @@ constexpr const char* examples =
     "  tangelo abort /mnt/tangelo     who waits now gets EIO; the mount goes on\n"
     "  tangelo upgrade /mnt/tangelo   to the programs now installed, without unmounting\n"
     "  tangelo watchdog --adopt /mnt/tangelo\n"
+    "  tangelo server list            clients of this machine's servers; volumes, evict\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 store, 4 version, 5 unreachable.\n";
 
 bool has_subcommand(const CLI::App& app, const std::string& name) {
@@ -54,6 +55,8 @@ constexpr const char* upgrade_notes =
 // NAME: systemd-escape --path MOUNTPOINT, the name of the mount's run directory.
 constexpr const char* mount_point_text = "mount point, or its name in the run directory";
 
+constexpr const char* server_name_text = "its name in /run/tangelo/servers, or its run directory";
+
 // The grammar, and the values that parsing fills in.
 class command_line {
  public:
@@ -63,6 +66,7 @@ class command_line {
     add_mounting();
     add_looking();
     add_changing();
+    add_servers();
     app.footer(examples);  // last: a subcommand takes over the footer that it finds
   }
   command_line(const command_line&) = delete;
@@ -77,6 +81,7 @@ class command_line {
     if (app.got_subcommand("abort")) return abort_;
     if (app.got_subcommand("upgrade")) return upgrade_;
     if (app.got_subcommand("watchdog")) return adopt_;
+    if (app.got_subcommand("server")) return chosen_server();
     look_.ops = app.got_subcommand("ops");
     return look_;
   }
@@ -125,6 +130,31 @@ class command_line {
     watchdog->add_option("--adopt", adopt_.mount, mount_point_text)->required();
   }
 
+  void add_servers() {
+    CLI::App* server = app.add_subcommand("server", "ask the servers of this machine");
+    server->require_subcommand(1);
+    CLI::App* list = server->add_subcommand("list", "their clients");
+    CLI::App* volumes = server->add_subcommand("volumes", "what they serve, or wait for");
+    for (CLI::App* look : {list, volumes})
+      look->add_option("name", server_.server, server_name_text);
+    CLI::App* evict = server->add_subcommand("evict", "write a client off: what it holds is lost");
+    evict->add_option("words", server_words_, "[NAME] VOLUME CLIENT (its id, or its address)")
+        ->required()
+        ->expected(2, 3);
+    for (CLI::App* any : {list, volumes, evict})
+      any->add_flag("--json", server_.json, "for programs");
+  }
+  server_arguments chosen_server() {
+    const CLI::App* server = app.get_subcommand("server");
+    if (server->got_subcommand("volumes")) server_.what = server_arguments::verb::volumes;
+    if (!server->got_subcommand("evict")) return server_;
+    server_.what = server_arguments::verb::evict;
+    server_.client = server_words_.back();
+    server_.volume = server_words_[server_words_.size() - 2];
+    if (server_words_.size() == 3) server_.server = server_words_.front();
+    return server_;
+  }
+
   mount_arguments mount_;
   std::vector<std::string> options_;  // as given; mount_.options are the words in them
   umount_arguments umount_;
@@ -133,6 +163,8 @@ class command_line {
   abort_arguments abort_;
   upgrade_arguments upgrade_;
   adopt_arguments adopt_;
+  server_arguments server_;
+  std::vector<std::string> server_words_;  // of evict
 };
 
 }  // namespace

@@ -41,6 +41,15 @@ struct upgrade_arguments {
 struct adopt_arguments {
   std::string mount;
 };
+// What is asked of a server of this machine.
+struct server_arguments {
+  enum class verb { list, volumes, evict };
+  verb what = verb::list;
+  std::string server;  // its name or run directory; empty: every one
+  std::string volume;  // evict
+  std::string client;  // evict: its id, or its address
+  bool json = false;
+};
 // Help or version was asked for.
 struct said_arguments {
   std::string text;
@@ -48,7 +57,7 @@ struct said_arguments {
 
 using arguments =
     std::variant<mount_arguments, umount_arguments, look_arguments, set_arguments, abort_arguments,
-                 upgrade_arguments, adopt_arguments, said_arguments>;
+                 upgrade_arguments, adopt_arguments, server_arguments, said_arguments>;
 
 outcome<arguments> parse_arguments(int argc, char** argv);
 // The words of `-o a,b -o c`.

@@ -31,8 +31,18 @@ control_answer answer_of(int errno_value, std::string_view text) noexcept {
   return answer;
 }
 
-control_server::control_server(loop& time, control_events& owner) noexcept
-    : time_(time), owner_(owner) {
+bool control_events::on_request(byte_span packet, control_ticket ticket) noexcept {
+  control_request request;
+  if (packet.size() != sizeof request) return false;
+  std::memcpy(&request, packet.data(), sizeof request);
+  if (request.version != control_version) return false;
+  on_control(request, ticket);
+  return true;
+}
+
+control_server::control_server(loop& time, control_events& owner,
+                               std::size_t request_size) noexcept
+    : time_(time), owner_(owner), request_size_(std::min(request_size, request_size_max)) {
   for (std::uint32_t i = 0; i < client_count_max; ++i) {
     clients_[i].owner = this;
     clients_[i].index = i;
@@ -95,12 +105,11 @@ void control_server::client::on_complete(int, std::uint32_t) noexcept {
 void control_server::on_readable(client& c) noexcept {
   time_.cancel(c.deadline);
   c.deadline = 0;
-  control_request request;
+  std::array<std::byte, request_size_max> room{};
+  const mutable_byte_span packet(room.data(), request_size_);
   if (!is_ours(c.socket.get())) return drop(c);
-  if (receive_object(c.socket.get(), request) != packet_status::ok ||
-      request.version != control_version)
-    return drop(c);
-  owner_.on_control(request, {c.index, c.sequence});
+  if (receive_packet(c.socket.get(), packet) != packet_status::ok) return drop(c);
+  if (!owner_.on_request(packet, {c.index, c.sequence})) drop(c);
 }
 
 void control_server::answer(control_ticket ticket, const control_answer& answer,

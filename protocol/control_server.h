@@ -1,8 +1,9 @@
-// control_server: the answering end of control.sock, fs.sock and core.sock (supervise.h).
+// control_server: the answering end of control.sock, fs.sock and core.sock (supervise.h), and of a
+// server's control.sock (server_control.h).
 //
 // Owned by a process of the mount, loop thread only. One request and one answer per connection, at
 // most client_count_max connections, each for at most 2 s until its request is there; whatever is
-// not a control_request, or comes from another user than ourselves or root, closes its connection.
+// not a request of the owner's size, or comes from another user than ourselves or root, closes its connection.
 //
 // Invariant: a client slot is free, or polled, or being answered by the owner; never two of them.
 #pragma once
@@ -12,6 +13,7 @@
 #include <span>
 #include <string_view>
 
+#include "base/bytes.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "protocol/supervise.h"
@@ -31,14 +33,18 @@ class control_events {
  public:
   virtual ~control_events() = default;
   // To be answered by control_server::answer(), now or later.
-  virtual void on_control(const control_request& request, control_ticket ticket) noexcept = 0;
+  virtual void on_control(const control_request&, control_ticket) noexcept {}
+  // The same, of an owner with requests of its own: false for what is none.
+  virtual bool on_request(byte_span packet, control_ticket ticket) noexcept;
 };
 
 class control_server {
  public:
   static constexpr std::uint32_t client_count_max = 16;
+  static constexpr std::size_t request_size_max = 1024;
 
-  control_server(loop& time, control_events& owner) noexcept;
+  control_server(loop& time, control_events& owner,
+                 std::size_t request_size = sizeof(control_request)) noexcept;
   // A second call changes to another listener.
   void open(unique_fd listener) noexcept;
   // Sends the answer and ends the connection.
@@ -68,6 +74,7 @@ class control_server {
 
   loop& time_;
   control_events& owner_;
+  const std::size_t request_size_;
   unique_fd listener_;
   std::array<client, client_count_max> clients_;
   member_completion<control_server, &control_server::on_listener> listener_ready_{*this};

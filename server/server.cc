@@ -71,6 +71,7 @@ outcome<std::unique_ptr<server>> server::make(const server_config& config) {
 }
 
 server::~server() {
+  control_.reset();
   listener_.reset();
   exports_.reset();
   standby_.reset();
@@ -150,13 +151,48 @@ outcome<bool> server::start() {
   signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC));
   signal_room_ = std::make_unique<std::byte[]>(sizeof(signalfd_siginfo));
   arm_signal();
+  if (const outcome<bool> opened = open_control(); !opened) return failure{opened.error()};
   return write_run_file();
+}
+
+outcome<bool> server::open_control() {
+  if (config_.run_dir.empty()) return true;
+  std::error_code e;
+  std::filesystem::create_directories(config_.run_dir, e);  // opening says what is wrong
+  outcome<std::unique_ptr<server_control>> control =
+      server_control::open(config_.run_dir + "/control.sock", *loop_, *exports_,
+                           [this] { return volume_rows(); });
+  if (!control) return failure{control.error()};
+  control_ = std::move(*control);
+  return true;
+}
+
+std::vector<server_volume_row> server::volume_rows() const {
+  std::vector<server_volume_row> rows;
+  for (const volume_config& v : config_.volumes) {
+    server_volume_row& r = rows.emplace_back();
+    copy_text(r.name, v.name);
+    copy_text(r.directory, v.path);
+    copy_text(r.state, "standby");
+    copy_text(r.holder, holder_text(v.path));
+    for (const auto& served : volumes_) {
+      if (served->name() != v.name) continue;
+      const volume_status s = served->files().status();
+      copy_text(r.state, "serving");
+      r.boot_generation = served->files().boot_generation();
+      r.last_committed = s.last_committed;
+      r.executed = s.executed;
+      r.commits = s.commits;
+      r.running = s.running;
+      r.open_handles = s.open_handles;
+      r.redo_size = s.redo_size;
+    }
+  }
+  return rows;
 }
 
 outcome<bool> server::write_run_file() const {
   if (config_.run_dir.empty()) return true;
-  std::error_code e;
-  std::filesystem::create_directories(config_.run_dir, e);
   const std::string path = config_.run_dir + "/server.json";
   const std::string fresh = path + ".new";
   const std::string text =

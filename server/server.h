@@ -17,6 +17,7 @@
 #include "rdma/tcp/tcp_provider.h"
 #include "server/config.h"
 #include "server/served_volume.h"
+#include "server/server_control.h"
 #include "server/standby.h"
 #include "server/thread_workers.h"
 
@@ -34,6 +35,7 @@ class server {
   void stop();  // begins the orderly end; loop thread
   std::string address() const { return listener_->address(); }
   loop& home() noexcept { return *loop_; }
+  std::size_t volume_count() const noexcept { return volumes_.size(); }  // that it serves
   volume_status status_of(std::size_t volume_index) const;
 
  private:
@@ -41,6 +43,8 @@ class server {
   outcome<bool> start();
   outcome<bool> serve(const volume_config& v, opened_store store);
   outcome<bool> stand_by();
+  outcome<bool> open_control();
+  std::vector<server_volume_row> volume_rows() const;
   std::string standing() const;  // what it does, for people
   outcome<bool> write_run_file() const;
   void on_signal(int res, std::uint32_t flags) noexcept;
@@ -56,6 +60,7 @@ class server {
   std::unique_ptr<tcp_provider> fabric_;
   std::unique_ptr<export_host> exports_;
   std::unique_ptr<listener> listener_;
+  std::unique_ptr<server_control> control_;
   unique_fd signals_;
   std::unique_ptr<std::byte[]> signal_room_;
   member_completion<server, &server::on_signal> signal_completion_{*this};

@@ -41,7 +41,9 @@ int run(const server_command& c) {
   outcome<std::unique_ptr<server>> s = server::make(c.config);
   if (!s) return say_problem("tangelo-server-test", s.error());
   (*s)->run();
-  const std::uint64_t duplicates = (*s)->status_of(0).duplicate_effects;
+  std::uint64_t duplicates = 0;
+  for (std::size_t i = 0; i < (*s)->volume_count(); ++i)
+    duplicates += (*s)->status_of(i).duplicate_effects;
   if (duplicates != 0) log_error("AUDIT: {} duplicate effects", duplicates);
   return 0;
 }

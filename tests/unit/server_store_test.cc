@@ -116,37 +116,6 @@ TEST_F(Store, WritesTablesOfWhatItHasSynced) {
   EXPECT_GT(table_count(), 0u);
 }
 
-TEST_F(Store, SaysWhenAPartOfTheLogIsLeftOut) {
-  kv(true).reset();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    outcome<std::unique_ptr<kv_store>> mine = open_rocks_kv(directory_ + "/kv", false);
-    bool ok = mine.has_value();
-    for (int i = 0; ok && i < 3; ++i) {
-      kv_batch one;
-      one.put(column::inodes, std::to_string(i), "damage me");
-      ok = (*mine)->write(one) == error_code::ok && (*mine)->sync() == error_code::ok;
-    }
-    ::_exit(ok ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_EQ(status, 0);
-  int damaged = 0;
-  for (const auto& [path, content] : contents()) {
-    const std::size_t at = content.find("damage me");
-    if (!path.ends_with(".log") || at == std::string::npos) continue;
-    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(static_cast<std::streamoff>(at));
-    file.put('D');
-    ++damaged;
-  }
-  ASSERT_EQ(damaged, 1);
-  ::testing::internal::CaptureStderr();
-  kv(false).reset();
-  EXPECT_NE(::testing::internal::GetCapturedStderr().find("a part is left out"), std::string::npos);
-}
-
 TEST_F(Store, ScansInOrderBetweenBounds) {
   const std::unique_ptr<kv_store> store = kv(true);
   kv_batch batch;
