@@ -13,7 +13,8 @@ using list = std::vector<app_op>;
 
 std::string bytes(std::size_t size, char first) {
   std::string s(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) s[i] = static_cast<char>(static_cast<std::size_t>(first) + i % 61);
+  for (std::size_t i = 0; i < size; ++i)
+    s[i] = static_cast<char>(static_cast<std::size_t>(first) + i % 61);
   return s;
 }
 

@@ -7,7 +7,7 @@
 namespace tangelo::sim {
 namespace {
 
-constexpr std::uint64_t stride = 3;
+constexpr std::uint64_t stride = 3;  // of the negative control
 
 run_result run_with_power_cut(world_options o, std::uint64_t at, std::size_t extra, bool keep) {
   return run(o, {in_order(every_opcode("d"))}, [=](world& w, auto&, std::uint64_t step) {
@@ -18,13 +18,68 @@ run_result run_with_power_cut(world_options o, std::uint64_t at, std::size_t ext
 TEST(SimServer, EachOpIsAnsweredOnceAndRightWhereverTheServerLosesPower) {
   const run_result clean = clean_run();
   ASSERT_TRUE(clean.finished);
-  for (std::uint64_t at = 0; at < clean.steps; at += stride) {
+  for (std::uint64_t at = 0; at < clean.steps; ++at) {
     // Some of what was not flushed may have survived.
-    const std::size_t extra = at / stride % 3;
-    const bool keep = at / stride % 2 == 0;
-    ASSERT_EQ(difference(clean, run_with_power_cut({}, at, extra, keep)), "")
+    const std::size_t extra = at % 3;
+    const bool keep = at % 2 == 0;
+    const run_result r = run_with_power_cut({}, at, extra, keep);
+    ASSERT_EQ(difference(clean, r), "")
         << "power cut at step " << at << ", " << extra << " batches survive, "
         << (keep ? "objects kept" : "objects lost");
+    ASSERT_EQ(r.effects, clean.effects) << "power cut at step " << at;
+  }
+}
+
+TEST(SimServer, EachOpIsAnsweredOnceAndRightWhereverTheServerIsKilled) {
+  const run_result clean = clean_run();
+  for (std::uint64_t at = 0; at < clean.steps; ++at) {
+    const run_result r =
+        run({}, {in_order(every_opcode("d"))}, [=](world& w, auto&, std::uint64_t step) {
+          if (step == at) w.crash_server();
+        });
+    ASSERT_EQ(difference(clean, r), "") << "killed at step " << at;
+    ASSERT_EQ(r.effects, clean.effects) << "killed at step " << at;
+  }
+}
+
+// Not a step, but every event of the server: each write, flush, message, change of an object.
+TEST(SimServer, AlsoAtEachEventWithinItsSteps) {
+  const run_result clean = clean_run();
+  std::uint64_t events = 0;
+  (void)run({}, {in_order(every_opcode("d"))}, [&events](world& w, auto&, std::uint64_t step) {
+    if (step == 0)
+      w.server().set_judge([&events](const event&) {
+        ++events;
+        return fate::go_on;
+      });
+  });
+  ASSERT_GT(events, 300u);
+  for (std::uint64_t n = 1; n <= events; ++n) {
+    const run_result r =
+        run({}, {in_order(every_opcode("d"))}, [n](world& w, auto&, std::uint64_t step) {
+          if (step != 0) return;
+          w.server().set_extra_at_tap(n % 3);
+          w.server().set_judge(at_nth(n, fate::die, [](const event&) { return true; }));
+        });
+    ASSERT_EQ(difference(clean, r), "") << "dies at event " << n;
+    ASSERT_EQ(r.effects, clean.effects) << "dies at event " << n;
+  }
+}
+
+// Three deaths in a row, each in the recovery from the one before.
+TEST(SimServer, TripleFailuresOnlyCostTime) {
+  const run_result clean = clean_run();
+  for (const victim third : {victim::server, victim::power, victim::core, victim::front_end,
+                             victim::connection}) {
+    for (std::uint64_t n = 0; n < 150; ++n) {
+      const run_result r =
+          run({}, {in_order(every_opcode("d"))}, [=](world& w, auto&, std::uint64_t step) {
+            if (step == 300) w.power_cut(0, n % 2 == 0);
+            if (step == 320 + n / 2) w.kill(n % 3 == 0 ? victim::power : victim::server);
+            if (step == 340 + n) w.kill(third);
+          });
+      ASSERT_EQ(difference(clean, r), "") << name_of(third) << " " << n;
+    }
   }
 }
 

@@ -48,6 +48,25 @@ TEST(SimStore, EachOpIsAnsweredOnceAndRightWhicheverStoreIsItsLast) {
   }
 }
 
+// The front end dies at a store, and with it the server, of which nothing is kept that was not
+// flushed: what the callers were told is in the arena.
+TEST(SimStore, AlsoWhenTheServerLosesPowerThen) {
+  if (!store_trap::is_possible()) GTEST_SKIP() << "needs x86-64";
+  const run_result clean = run({}, short_workload(), nullptr);
+  const std::uint64_t stores = run_to_store({}, 0, 0, false).stores;
+  for (std::uint64_t n = 1; n <= stores; ++n) {
+    bool dead = false;
+    const run_result r = run({}, short_workload(), [&](world& w, auto&, std::uint64_t step) {
+      if (step == 0) w.die_at_store(n);
+      if (dead || w.has_front_end()) return;
+      dead = true;
+      w.power_cut(n % 2, n % 4 < 2);
+    });
+    ASSERT_EQ(difference(clean, r), "") << "store " << n;
+    ASSERT_EQ(r.effects, clean.effects) << "store " << n;
+  }
+}
+
 TEST(SimStore, AlsoWhileItTakesOverFromAnother) {
   if (!store_trap::is_possible()) GTEST_SKIP() << "needs x86-64";
   const run_result clean = run({}, short_workload(), nullptr);
