@@ -158,7 +158,7 @@ class Power : public ::testing::Test {
   }
   ~Power() override { std::filesystem::remove_all(directory_); }
 
-  // The workload on a recorded disk.
+  // The workload on a recorded disk, by a server and, if there is anything left, another one.
   void record() {
     const std::string v = directory_ + "/v";
     power::record_disk(v);
@@ -175,6 +175,7 @@ class Power : public ::testing::Test {
       names_and_sizes();
       many_files();
     }
+    if (!options_.flush) return power::stop_recording();
     server_life s(v, options_);
     ASSERT_EQ(s.problem, "");
     s.sequence = 10'000;
