@@ -61,11 +61,13 @@ class Replay : public volume_fixture {
   }
   static constexpr std::size_t life_length = 20;
 
-  // All that applications and sessions can see of the store.
-  std::string contents() {
+  // All that applications and sessions can see of the store. A reply record shows attributes as
+  // they were when its change was made (again).
+  std::string contents(bool with_replies = true) {
     std::string all;
     for (const column c : {column::inodes, column::dirents, column::cookies, column::xattrs,
-                           column::inline_data, column::replies})
+                           column::inline_data, column::replies}) {
+      if (c == column::replies && !with_replies) continue;
       (void)kv_.scan(c, {}, {}, read_mode::blocking,
                      [&all, c](std::string_view key, std::string_view value) {
                        all.append(name_of(c)).append(" ").append(key).append("=").append(value);
@@ -73,6 +75,7 @@ class Replay : public volume_fixture {
                        if (c == column::inodes && inode) all.append(std::to_string(inode->size));
                        return true;
                      });
+    }
     return all;
   }
   // Every file's bytes.
@@ -161,11 +164,11 @@ TEST_F(Replay, TheLastChangeKeepsItsTimeThoughItComesFirst) {
   time_.advance(ns_per_ms);
   const call_ptr b = begin(bob_, opcode::unlink, name_call{{}, root_inode, "f2"});
   ASSERT_TRUE(a->completed && b->completed);
-  const std::string before = contents();
+  const std::string before = contents(false);
   power_cut();
   recover({b});
   recover({a});
-  EXPECT_TRUE(contents() == before);
+  EXPECT_TRUE(contents(false) == before);
 }
 
 // What bob replays is durable, but alice's lower transno is still to come: the mark stays, also for
