@@ -35,7 +35,7 @@ check 0
 [ "$(jq .damages "$work/check.json")" = 0 ] || die "damages after a clean stop"
 
 step "an object is lost"
-object=$(find "$volume_dir/objects" -type f -size +1k | head -1)
+object=$(find "$volume_dir/objects" -type f -size +1k -print -quit)
 rm "$object"
 check 1
 found data_missing || die "not found: $(cat "$work/check.json")"
@@ -45,7 +45,7 @@ check 0
 
 step "a stray object"
 stray=$volume_dir/objects/$(dirname "${object#"$volume_dir/objects/"}")
-cp "$(find "$volume_dir/objects" -type f | head -1)" "$stray/strange"
+cp "$(find "$volume_dir/objects" -type f -print -quit)" "$stray/strange"
 check 0
 found stranger || die "not found: $(cat "$work/check.json")"
 rm "$stray/strange"
