@@ -1,9 +1,10 @@
 // control_server: the answering end of control.sock, fs.sock and core.sock (supervise.h), and of a
 // server's control.sock (server_control.h).
 //
-// Owned by a process of the mount, loop thread only. One request and one answer per connection, at
-// most client_count_max connections, each for at most 2 s until its request is there; whatever is
-// not a request of the owner's size, or comes from another user than ourselves or root, closes its connection.
+// Owned by a process of the mount or a server, loop thread only. One request and one answer per
+// connection, at most client_count_max connections, each for at most 2 s until its request is
+// there; whatever is not a request of the owner's size, or comes from another user than ourselves
+// or root, closes its connection.
 //
 // Invariant: a client slot is free, or polled, or being answered by the owner; never two of them.
 #pragma once

@@ -154,7 +154,8 @@ check_pass::node* check_pass::find(std::uint64_t inode) {
 }
 
 outcome<bool> check_pass::unreadable_store(std::string_view what) const {
-  return failure{problem{exit_code::store, fmt::format("{}: {} cannot be read", options_.metadata, what),
+  return failure{problem{exit_code::store, fmt::format("{}: {} cannot be read",
+                                                        options_.metadata, what),
                          "the metadata is damaged below what can be mended here, or its disk "
                          "fails: look at the kernel's log, and restore from a backup"}};
 }
@@ -196,7 +197,8 @@ outcome<bool> check_pass::look() {
 
 outcome<bool> check_pass::apply() {
   const auto failed = [this](std::string_view what, std::string_view why) {
-    return failure{problem{exit_code::store, fmt::format("{}: {}: {}", options_.metadata, what, why),
+    return failure{problem{exit_code::store, fmt::format("{}: {}: {}", options_.metadata,
+                                                        what, why),
                            "is the disk full?"}};
   };
   // As a start of the volume: numbers that repairs gave out are never given out again.

@@ -1,8 +1,8 @@
 // check: verifies a volume's whole store while nobody serves it, and mends what can be mended.
 //
 // What must hold is in records.h and volume.h; each way in which it does not hold is a finding with
-// a name. A round reads everything once and collects findings and their repairs; with `repair` these
-// are applied as one batch, and another round looks again (what one repair uncovers, the next
+// a name. A round reads everything once and collects findings and repairs; with `repair` these are
+// applied as one batch, and another round looks again (what one repair uncovers, the next
 // mends), until a round finds nothing to mend. So a second check is clean.
 //
 // Blocks; for `tangelo-server check` and tests. Memory: some 100 bytes for each inode.

@@ -46,6 +46,7 @@ outcome<bool> check_pass::read_meta() {
 }
 
 outcome<bool> check_pass::read_inodes() {
+  nodes_[root_inode].unreadable = true;  // until it has been read: what is in it stays in it
   return scan(column::inodes, [this](std::string_view key, std::string_view value) {
     const std::uint64_t inode = number_at(key, 0);
     if (key.size() != sizeof(std::uint64_t) || inode == 0) {
@@ -62,6 +63,7 @@ outcome<bool> check_pass::read_inodes() {
       n.unreadable = true;
       return true;
     }
+    n.unreadable = false;
     n.mode = r->mode, n.flags = r->flags, n.link_count = r->link_count;
     n.size = r->size, n.blocks = r->blocks, n.parent = r->parent;
     see_transno(r->change);

@@ -86,7 +86,8 @@ void add_run(CLI::App& run, raw_command& raw, bool for_tests) {
 
 constexpr const char* check_notes =
     "For a volume that nobody serves. Exit codes: 0 nothing wrong (or all of it mended), 1 found\n"
-    "and not mended, 3 it cannot be checked: served, no volume, or its metadata cannot be opened.\n";
+    "and not mended, 3 it cannot be checked: served, no volume, or its metadata\n"
+    "cannot be opened.\n";
 constexpr const char* takeover_notes =
     "COMMAND (sh -c) must make sure that the holder writes nothing any more, and exit with 0. It\n"
     "finds TANGELO_HOLDER_PID, TANGELO_HOLDER_HOST and TANGELO_VOLUME_DIR in its environment.\n";

@@ -134,7 +134,9 @@ outcome<server_config> read_server_config(const std::string& path) {
 }
 
 server_times times_of(const server_config& config) {
-  const auto given = [](std::uint32_t n, std::uint32_t otherwise) { return n != 0 ? n : otherwise; };
+  const auto given = [](std::uint32_t n, std::uint32_t otherwise) {
+    return n != 0 ? n : otherwise;
+  };
   server_times t;
   t.lease_seconds = given(config.times.lease_seconds, 30);
   t.evict_seconds = given(config.times.evict_seconds, 5 * t.lease_seconds);

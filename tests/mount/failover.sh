@@ -42,7 +42,8 @@ holder() { # the server that holds the volume; nothing if none does
 holds() { [ "$(holder)" = "$1" ]; }
 is_connected_to() {
   status_json 2> /dev/null |
-    jq -e ".mounts[0] | .state == \"SERVING\" and .import.state == \"FULL\" and .import.address == \"${listen_of[$1]}\"" > /dev/null
+    jq -e --arg a "${listen_of[$1]}" '.mounts[0] | .state == "SERVING" and
+      .import.state == "FULL" and .import.address == $a' > /dev/null
 }
 
 "$server_program" init "$volume_dir" > /dev/null

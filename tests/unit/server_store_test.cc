@@ -359,7 +359,25 @@ TEST(Config, SaysWhereItIsWrong) {
   wrong("listen = 3\n", ":1: listen must be a text");
   wrong("[[volume]]\nname = \"a\"\n", "needs name and path");
   wrong("[[volume]\n", ":1:");
+  wrong("standby = 1\n", "standby must be true or false");
+  wrong("lease_seconds = \"30\"\n", ":1: lease_seconds must be a whole number");
+  wrong("commit_interval_ms = 0\n", "commit_interval_ms must be a whole number from 1");
   server_config c = *good;
+  EXPECT_EQ(times_of(c), (server_times{30, 150, 45, 120, 50}));
+  c.times.lease_seconds = 2;
+  EXPECT_EQ(times_of(c), (server_times{2, 10, 3, 8, 50}));
+  const auto contradicts = [&c](server_times t, std::string_view word) {
+    server_config bad = c;
+    bad.times = t;
+    const outcome<bool> checked = check_config(bad);
+    ASSERT_FALSE(checked.has_value()) << word;
+    EXPECT_NE(checked.error().text.find(word), std::string::npos) << checked.error().text;
+    EXPECT_NE(checked.error().hint.find("write"), std::string::npos) << checked.error().hint;
+  };
+  contradicts({30, 29, 0, 0, 0}, "evict_seconds = 29: shorter than lease_seconds = 30");
+  contradicts({30, 0, 29, 0, 0}, "window_soft_seconds = 29: shorter");
+  contradicts({30, 0, 60, 59, 0}, "window_hard_seconds = 59: shorter");
+  contradicts({0, 0, 0, 0, 1001}, "commit_interval_ms = 1001: too long");
   c.listen = "0.0.0.0:7471";
   EXPECT_NE(check_config(c).error().text.find("secret_file"), std::string::npos);
   c.listen = "192.168.1.1:7471";
