@@ -37,6 +37,7 @@ inline bool has_sane_size(const op_cell& c) noexcept { return c.body_size <= op_
 inline bool has_sane_size(const downcall_cell& c) noexcept {
   return c.body_size <= answer_size_max;
 }
+inline bool has_sane_size(const handle_cell&) noexcept { return true; }
 inline bool has_sane_size(const replay_cell& c) noexcept {
   return c.body_size <= op_body_size_max;
 }

@@ -148,7 +148,8 @@ TEST(Status, CountsHangsAndResentRequests) {
 
 TEST(Policy, IsShownInOneLine) {
   EXPECT_EQ(policy_line({}), "all off: operations wait for ever, commit async");
-  EXPECT_EQ(policy_line({5, 15, policy_off}), "reconnect_delay 5, fast_io_fail_tmo 15, commit async");
+  EXPECT_EQ(policy_line({5, 15, policy_off}),
+            "reconnect_delay 5, fast_io_fail_tmo 15, commit async");
 }
 
 TEST(Arguments, SplitTheWordsOfOptions) {

@@ -144,13 +144,17 @@ class fake_kernel final : public kernel_port {
   void populate(mutable_byte_span) noexcept override {}
   void drop_caches(std::span<const std::uint64_t> inodes) noexcept override {
     if (frozen_) return;
+    dropping_ = slow_dropping_;
     if (keep_) dropped_.insert(dropped_.end(), inodes.begin(), inodes.end());
   }
-  bool is_dropping() const noexcept override { return slow_dropping_; }
+  bool is_dropping() const noexcept override { return dropping_; }
   // Inodes whose caches were dropped, in the order of asking.
   const std::vector<std::uint64_t>& dropped() const { return dropped_; }
-  // While on, what was begun does not end.
-  void drop_slowly(bool on) { slow_dropping_ = on; }
+  // While on, what is begun does not end.
+  void drop_slowly(bool on) {
+    slow_dropping_ = on;
+    dropping_ = dropping_ && on;
+  }
 
  private:
   enum class place : std::uint8_t { queued, sent, done };
@@ -208,6 +212,7 @@ class fake_kernel final : public kernel_port {
   const std::byte* last_tail_ = nullptr;
   std::vector<std::uint64_t> dropped_;
   bool slow_dropping_ = false;
+  bool dropping_ = false;
   bool keep_ = true;
   bool resends_ = true;
   bool frozen_ = false;

@@ -29,8 +29,8 @@ class Async : public testing::Test, protected front_end_world {
   void answer_early(std::uint32_t i, const auto& body, std::uint64_t transno) {
     downcall_cell d = core->downcall(i);
     const std::size_t size = encode(body, d.body).value();
-    wire_writer time({d.body + size, answer_time_size});
-    time(std::int64_t{777});
+    wire_writer stamp({d.body + size, answer_time_size});
+    stamp(std::int64_t{777});
     d.body_size = static_cast<std::uint16_t>(size + answer_time_size);
     d.transno = transno;
     core->write(i, d);
