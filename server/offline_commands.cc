@@ -38,7 +38,7 @@ class progress_line {
   }
 
  private:
-  const system_clock time_;
+  system_clock time_;
   const bool is_terminal_ = ::isatty(STDERR_FILENO) == 1;
   std::uint64_t shown_ns_ = time_.now_ns();
   bool is_open_ = false;
