@@ -83,15 +83,16 @@ std::string commit_line(const mount_view& m) {
 std::string losses_text(const mount_view& m) {
   std::string out;
   if (m.core.evictions != 0) {
-    const std::string_view why = m.core.eviction_text.empty() ? "no reason" : m.core.eviction_text;
-    const std::string times = m.core.evictions == 1 ? std::string("once")
-                                                    : fmt::format("{} times", m.core.evictions);
-    out += fmt::format("  {:<10} {} by the server, last: {}\n", "EVICTED", times, why);
+    out += fmt::format("  {:<10} ", "EVICTED");
+    out += m.core.evictions == 1 ? "once" : fmt::format("{} times", m.core.evictions);
+    out += fmt::format(" by the server, last: {}\n",
+                       m.core.eviction_text.empty() ? "-" : m.core.eviction_text);
   }
   if (const std::uint64_t n = counter(m, "lost_changes"); n != 0)
     out += fmt::format("  {:<10} {} answered changes; the journal names them\n", "LOST", n);
   if (const std::uint64_t n = counter(m, "lost_files"); n != 0)
-    out += fmt::format("  {:<10} {} open files and directories, {} of them told by fsync or close\n",
+    out += fmt::format("  {:<10} {} open files and directories, {} of them told by fsync or "
+                       "close\n",
                        "", n, counter(m, "losses_told"));
   return out;
 }
