@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/process.h"
+#include "cli/render.h"
 #include "cli/snapshot.h"
 #include "cli/watchdog_daemon.h"
 
@@ -55,7 +56,7 @@ outcome<std::string> real_directory(const std::string& path) {
 
 // Answers of a server that asking again does not change.
 bool is_final(const core_view& core) {
-  if (core.import_state == "FULL") return false;
+  if (is_reachable(core)) return false;
   for (const char* words : {"no volume", "denied", "version", "not allowed"})
     if (core.last_text.find(words) != std::string::npos) return true;
   return false;

@@ -82,14 +82,18 @@ std::string commit_line(const mount_view& m) {
 
 std::string losses_text(const mount_view& m) {
   std::string out;
-  if (m.core.evictions != 0)
-    out += fmt::format("  {:<10} {} times by the server, last: {}\n", "EVICTED",
-                       m.core.evictions, m.core.eviction_text.empty() ? "-" : m.core.eviction_text);
+  if (m.core.evictions != 0) {
+    out += fmt::format("  {:<10} ", "EVICTED");
+    out += m.core.evictions == 1 ? "once" : fmt::format("{} times", m.core.evictions);
+    out += fmt::format(" by the server, last: {}\n",
+                       m.core.eviction_text.empty() ? "-" : m.core.eviction_text);
+  }
   if (const std::uint64_t n = counter(m, "lost_changes"); n != 0)
     out += fmt::format("  {:<10} {} answered changes; the journal names them\n", "LOST", n);
   if (const std::uint64_t n = counter(m, "lost_files"); n != 0)
-    out += fmt::format("  {:<10} {} open files and directories, told by fsync or close: {}\n",
-                       "LOST", n, counter(m, "losses_told"));
+    out += fmt::format("  {:<10} {} open files and directories, {} of them told by fsync or "
+                       "close\n",
+                       "", n, counter(m, "losses_told"));
   return out;
 }
 
@@ -111,8 +115,8 @@ std::string mount_text(const mount_view& m) {
   out += fmt::format("  {:<10} {} {}, boot {}, committed {}, connections {}\n", "server",
                      c.address.empty() ? "-" : c.address, c.import_state, c.boot_generation,
                      c.last_committed, c.connection_count);
-  const bool connected = c.import_state == "FULL";  // what was said before no longer holds
-  if (!connected && (!c.last_text.empty() || c.last_down_reason != "none"))
+  // Else what was said before no longer holds.
+  if (!is_reachable(c) && (!c.last_text.empty() || c.last_down_reason != "none"))
     out += fmt::format("  {:<10} {}{}{}\n", "last said", c.last_down_reason,
                        c.last_text.empty() ? "" : ": ", c.last_text);
   out += condition_text(m);
@@ -190,7 +194,11 @@ std::string_view state_of(const mount_view& m) {
   if (!m.supervised) return "UNSUPERVISED";
   if (m.path.state == name_of(path_state::fail_fast) || m.path.state == name_of(path_state::lost))
     return "FAILING";
-  return m.core_attached && m.core.import_state == "FULL" ? "SERVING" : "WAITING";
+  return m.core_attached && is_reachable(m.core) ? "SERVING" : "WAITING";
+}
+
+bool is_reachable(const core_view& core) {
+  return core.import_state == "FULL" || core.import_state == "IDLE";
 }
 
 std::string duration_text(std::uint64_t ns) {

@@ -27,6 +27,8 @@ std::string policy_line(const mount_policy& policy);
 // "SERVING", "WAITING" (mounted and supervised, operations wait), "FAILING" (its policy has them
 // fail) or "UNSUPERVISED".
 std::string_view state_of(const mount_view& mount);
+// The server answers, or the connection was given up because there was nothing to say.
+bool is_reachable(const core_view& core);
 // "850ms", "12.3s", "4m10s", "3h12m", "2d4h".
 std::string duration_text(std::uint64_t ns);
 

@@ -69,7 +69,6 @@ core::core(const wiring& w, std::vector<std::string> addresses, std::string volu
   if (evicted > w_.arena.evictions_done.load(std::memory_order_acquire)) eviction_ = evicted;
   const std::uint64_t lost = sequence_of(page.replay_failure, replay_failure_cell{});
   if (lost > w_.arena.replay_failures_done.load(std::memory_order_acquire)) loss_ = lost;
-  after_eviction_ = eviction_ != 0 || (evicted != 0 && page.boot_generation.load() == 0);
   session_ = client_session::make(
       options_of(w_, std::move(addresses), std::move(volume), eviction_ != 0), w_.fabric, w_.time,
       *this, *this);
@@ -116,6 +115,7 @@ bool core::is_mine(std::uint32_t index, std::uint32_t sequence) const noexcept {
 void core::take_upcall(ring_entry hint) noexcept {
   const std::uint32_t index = hint.index;
   if (index >= op_slot_count || !is_mine(index, hint.sequence) || running_[index]) return;
+  if (eviction_ != 0) return end_evicted(index);
   const op_slot& slot = w_.arena.ops[index];
   const op_cell& cell = slot.cells[control_of(slot).cell];
   CHECK(has_sane_size(cell) && crc32c(covered_bytes(cell)) == cell.crc);
@@ -126,7 +126,6 @@ void core::take_upcall(ring_entry hint) noexcept {
   call.xid = cell.xid;
   call.op = cell.op;
   const std::uint32_t attempts = slot.attempts.load(std::memory_order_relaxed);
-  if (after_eviction_ && attempts > 1) return end_evicted(index);
   call.attempt = static_cast<std::uint16_t>(attempts < 0xffff ? attempts : 0xffff);
   call.flags = cell.call_flags;
   call.body = {cell.body, cell.body_size};
@@ -171,7 +170,6 @@ void core::write_downcall(std::uint32_t index, downcall_cell& cell) noexcept {
 void core::on_import_state(import_state state) noexcept {
   log_info("import: {}", name_of(state));
   places_known_ = false;
-  if (state == import_state::full) after_eviction_ = false;
   tell_status();
   w_.ring_front_end();  // it offers ops only while the path is up
 }

@@ -10,8 +10,9 @@
 //      touches neither the op nor its data slots.
 //   3. Replay records are read only after everything this core has answered is in them (settled()).
 //   4. After an eviction nothing of the lost session is claimed, and nothing is called, before the
-//      front end has acted upon it, however many cores end meanwhile. The evicted ops have their
-//      downcalls before the eviction is published, so no later core sends them into a new session.
+//      front end has acted upon it, however many cores end meanwhile. It is published before the
+//      downcalls that say `evicted`, so that an fsync among them tells the loss; what has none
+//      when a core ends, the front end does not offer again.
 #pragma once
 
 #include <cstdint>
@@ -97,8 +98,6 @@ class core final : public session_events, public replay_source {
   std::vector<bool> running_;  // ops submitted and not answered, by slot
   // Sequence of an eviction that the front end has not acted upon yet; 0: none.
   std::uint64_t eviction_ = 0;
-  // The core before this one was evicted: what an earlier core may have sent is over.
-  bool after_eviction_ = false;
   bool start_waits_ = false;
   bool news_ = false;  // the page says something new, and no downcall makes the front end look
   std::deque<replay_loss> losses_;  // not published yet

@@ -21,15 +21,16 @@ void core::end_evicted(std::uint32_t index) noexcept {
   write_downcall(index, cell);
 }
 
-// Everything not answered is over: its fate is unknown, the application is told EIO.
+// Everything not answered is over: its fate is unknown, the application is told EIO. So is what the
+// front end offers before it has heard of it.
 void core::on_evicted(std::uint64_t kept_through) noexcept {
+  publish_eviction(kept_through);
   std::size_t count = 0;
   for (std::uint32_t i = 0; i < op_slot_count; ++i) {
     if (!running_[i]) continue;
     end_evicted(i);
     ++count;
   }
-  publish_eviction(kept_through);
   log_error("evicted by the server: {} operations end with EIO", count);
   w_.ring_front_end();
 }

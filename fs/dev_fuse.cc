@@ -17,7 +17,7 @@
 
 namespace tangelo {
 
-dev_fuse::dev_fuse(int fd) noexcept : fd_(fd), invalidator_(fd) {
+dev_fuse::dev_fuse(int fd, int bell_fd) noexcept : fd_(fd), invalidator_(fd, bell_fd) {
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags >= 0) (void)::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }

@@ -8,13 +8,15 @@ namespace tangelo {
 
 class dev_fuse final : public kernel_port {
  public:
-  // `fd` stays the caller's; it is switched to non-blocking.
-  explicit dev_fuse(int fd) noexcept;
+  // `fd` stays the caller's; it is switched to non-blocking. `bell_fd`: an eventfd that is written
+  // to when dropping has ended.
+  dev_fuse(int fd, int bell_fd) noexcept;
   ssize_t read_request(mutable_byte_span head, mutable_byte_span tail) noexcept override;
   int write_reply(const iovec* parts, int count) noexcept override;
   int resend() noexcept override;
   void populate(mutable_byte_span bytes) noexcept override;
   void drop_caches(std::span<const std::uint64_t> inodes) noexcept override;
+  bool take_back(std::size_t place) noexcept override { return invalidator_.take_back(place); }
   bool is_dropping() const noexcept override { return invalidator_.is_busy(); }
 
  private:

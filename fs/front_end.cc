@@ -25,6 +25,7 @@ front_end::front_end(const wiring& w)
       log_(w.arena, w.shared, slots_),
       handles_(w.arena),
       losses_(w.arena, handles_),
+      stale_(w.arena, w.kernel, handles_),
       numbers_(w.arena),
       path_(w.arena.pulse, w.arena.watchdog.policy),
       up_(w.shared.up),
@@ -44,15 +45,17 @@ bool front_end::turn() noexcept {
   // ring by then.
   const std::optional<eviction_cell> eviction = new_eviction();
   const bool more_downcalls = take_downcalls();
-  if (eviction && !more_downcalls && new_eviction()) end_session(*eviction);
+  if (eviction && !more_downcalls) lose_session(*eviction);
+  end_session();
   look_at_core();
   look_at_path();
   const bool more_requests = read_requests();
   if (unmounted_ && path_.state() != path_state::running) forget_unexecuted();
   want_inode_range();
   offer_ops();
+  const bool more_caches = drop_caches();
   if (core_attached_ && up_.take_wake()) w_.core_bell.ring();
-  return more_downcalls || more_requests;
+  return more_downcalls || more_requests || more_caches;
 }
 
 std::uint64_t front_end::attach_core() noexcept {
@@ -178,7 +181,7 @@ void front_end::take_downcall(ring_entry hint) noexcept {
     return;
   }
   if (error_of_wire(d.status) == error_code::evicted)
-    if (const std::optional<eviction_cell> eviction = new_eviction()) end_session(*eviction);
+    if (const std::optional<eviction_cell> eviction = new_eviction()) lose_session(*eviction);
   count(c.downcalls);
   notes_[index].offered = false;
   --offered_count_;
@@ -318,6 +321,7 @@ void front_end::end_op(std::uint32_t index) noexcept {
   if (!log_.has_slot_of(op)) slots_.give_back(op.payload_in);
   if (ops_.slot(index).prepared.load(std::memory_order_relaxed) != 0)
     slots_.give_back(op.payload_out);
+  stale_.op_ends(op);
   if (notes_[index].interrupted) --interrupted_count_;
   notes_[index] = {};
   const op_action action =

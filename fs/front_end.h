@@ -43,6 +43,7 @@
 #include "fs/replay_log.h"
 #include "fs/request.h"
 #include "fs/slot_pool.h"
+#include "fs/stale_caches.h"
 #include "protocol/device.h"
 #include "protocol/ring.h"
 
@@ -144,14 +145,16 @@ class front_end {
   std::uint16_t call_flags_of(const op_cell& op) const noexcept;
   void look_at_core() noexcept;
   std::optional<eviction_cell> new_eviction() noexcept;
-  void end_session(const eviction_cell& e) noexcept;
+  void take_over_losses() noexcept;
+  void lose_session(const eviction_cell& e) noexcept;
+  void end_session() noexcept;
   void disown_ops() noexcept;
   void take_replay_failure() noexcept;
   bool tell_loss(const op_cell& op, std::uint64_t reply_id) noexcept;
   void answer_flush(const op_draft& draft) noexcept;
   std::uint64_t lease_left_ns() const noexcept;
   void look_at_lease() noexcept;
-  void drop_caches() noexcept;
+  bool drop_caches() noexcept;
 
   // requests
   bool read_requests() noexcept;
@@ -207,6 +210,7 @@ class front_end {
   barriers barriers_;
   handle_table handles_;
   losses losses_;
+  stale_caches stale_;
   inode_numbers numbers_;
   cache_hints hints_;
   answer_builder answer_;
@@ -219,7 +223,7 @@ class front_end {
   std::array<std::vector<std::uint32_t>, slot_class_count> populated_;  // bytes of each slot
   std::vector<std::byte> request_;    // scratch: a request that is not a WRITE, in one piece
   held_requests held_;
-  std::vector<std::uint64_t> inodes_;  // scratch: to be dropped from caches, or not durable
+  std::vector<std::uint64_t> inodes_;  // scratch of log_unsafe_changes()
   std::optional<slot_ref> receive_slot_;
   std::uint64_t generation_ = 0;
   std::size_t offered_count_ = 0;
@@ -229,7 +233,8 @@ class front_end {
   std::uint64_t range_not_before_ns_ = 0;
   std::uint64_t eviction_seen_ = 0;  // control words of what the core told and we have read
   std::uint64_t failure_seen_ = 0;
-  std::uint64_t dropping_for_ = 0;   // invalidation.wanted when the kernel began; 0: it does not
+  std::uint64_t evicting_ = 0;  // an eviction whose losses are noted, and that the core waits for
+  bool all_read_ = false;       // the kernel has no request that we have not read
   bool lease_lapsed_ = false;
   bool core_attached_ = false;
   bool bad_core_ = false;

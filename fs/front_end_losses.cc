@@ -56,7 +56,6 @@ void front_end::look_at_core() noexcept {
   log_.trim(w_.shared.core.last_committed.load(std::memory_order_acquire));
   take_replay_failure();
   look_at_lease();
-  drop_caches();
 }
 
 std::optional<eviction_cell> front_end::new_eviction() noexcept {
@@ -83,8 +82,10 @@ std::optional<eviction_cell> front_end::new_eviction() noexcept {
 }
 
 // All that was answered in the lost session has been taken: a record that came later would be
-// counted to the next one.
-void front_end::end_session(const eviction_cell& e) noexcept {
+// counted to the next one. It comes before the answers that say `evicted`: an fsync among them
+// tells the loss.
+void front_end::lose_session(const eviction_cell& e) noexcept {
+  if (evicting_ == e.sequence) return;
   std::size_t lost = 0;
   log_.for_each([this, &e, &lost](const replay_cell& c) noexcept {
     if (c.transno <= e.kept_through) return;
@@ -95,20 +96,27 @@ void front_end::end_session(const eviction_cell& e) noexcept {
             lost);
   losses_.mark();
   log_.drop_all();
-  disown_ops();
   numbers_.forget();
-  w_.arena.invalidation.wanted.fetch_add(1, std::memory_order_release);
-  w_.arena.evictions_done.store(e.sequence, std::memory_order_release);
+  evicting_ = e.sequence;
+}
+
+// The next session may begin when no core holds an op any more. It has answered them, or it is
+// lost: nobody could tell any more, behind this, which of its ops belong to the lost session.
+void front_end::end_session() noexcept {
+  if (evicting_ == 0 || offered_count_ != 0) return;
+  disown_ops();
+  stale_.want();
+  w_.arena.evictions_done.store(evicting_, std::memory_order_release);
+  evicting_ = 0;
   if (core_attached_) w_.core_bell.ring();
 }
 
-// What no core holds now and may have been executed in the lost session must not be executed again
-// in the next. What the present core holds it answers itself.
+// What may have been executed in the lost session must not be executed again in the next.
 void front_end::disown_ops() noexcept {
   const auto generation = static_cast<std::uint32_t>(generation_);
   ops_.for_each_live([this, generation](std::uint32_t i) noexcept {
     const op_cell& op = ops_.cell(i);
-    if (notes_[i].offered || !is_mutation(op.op)) return;
+    if (!is_mutation(op.op)) return;
     const op_action action = ops_.apply(i, op_event::evicted, generation);
     if (action == op_action::none) return;
     if (range_op_ == i) range_op_.reset();
@@ -178,7 +186,7 @@ void front_end::look_at_lease() noexcept {
   const bool lapsed = lease_left_ns() == 0;
   if (lapsed && !lease_lapsed_) {
     log_notice("the lease has ended: what the kernel has cached is dropped");
-    w_.arena.invalidation.wanted.fetch_add(1, std::memory_order_release);
+    stale_.want();
   }
   lease_lapsed_ = lapsed;
 }
@@ -189,22 +197,9 @@ std::uint64_t front_end::wake_at_ns() const noexcept {
   return is_ahead ? std::min(path_.due_ns(), lease_end) : path_.due_ns();
 }
 
-void front_end::drop_caches() noexcept {
-  invalidation_record& record = w_.arena.invalidation;
-  const std::uint64_t wanted = record.wanted.load(std::memory_order_relaxed);
-  if (w_.kernel.is_dropping()) return;
-  if (dropping_for_ != 0) record.done.store(dropping_for_, std::memory_order_release);
-  dropping_for_ = 0;
-  if (record.done.load(std::memory_order_relaxed) >= wanted || unmounted_) return;
-  inodes_.clear();
-  handles_.for_each_inode([this](std::uint64_t inode) noexcept { inodes_.push_back(inode); });
-  std::sort(inodes_.begin(), inodes_.end());
-  inodes_.erase(std::unique(inodes_.begin(), inodes_.end()), inodes_.end());
-  dropping_for_ = wanted;
-  w_.kernel.drop_caches(inodes_);
-  if (w_.kernel.is_dropping()) return;
-  record.done.store(wanted, std::memory_order_release);
-  dropping_for_ = 0;
+bool front_end::drop_caches() noexcept {
+  if (unmounted_) return false;
+  return stale_.look(all_read_, path_.state() == path_state::running && lease_left_ns() != 0);
 }
 
 // ---- the end ------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ bool front_end::refuses_new() const noexcept {
 }
 
 bool front_end::read_requests() noexcept {
+  all_read_ = false;
   for (std::size_t n = 0; n < requests_per_turn && !unmounted_ && !draining_; ++n) {
     if (!has_room_for_request()) {
       if (!deaf_) count(w_.arena.counters.deaf_periods);
@@ -61,7 +62,10 @@ bool front_end::read_requests() noexcept {
       continue;
     }
     const ssize_t size = read_request();
-    if (size == -EAGAIN) return false;
+    if (size == -EAGAIN) {
+      all_read_ = true;
+      return false;
+    }
     if (size == -EINTR || size == -ENOENT) continue;
     if (size < 0) {
       // Newer kernels say ECONNABORTED for a connection ended while requests were under way.
@@ -173,6 +177,7 @@ void front_end::queue_op(op_draft& draft, bool opening) noexcept {
   CHECK(place_payload(draft));
   barriers_.add(*index, draft.claims, draft.claim_count);
   ops_.begin(*index, op, draft.reply_id);
+  stale_.op_begins(op);
   if (is_direct(op)) watch_caller(*index);
   if (refuses_new()) refuse_op(*index);
 }

@@ -59,6 +59,7 @@ void front_end::take_over_ops() noexcept {
     }
     claim claims[claim_count_max];
     barriers_.add(i, claims, claims_of(op, claims));
+    stale_.op_begins(op);
     if (op.op == opcode::inode_range) range_op_ = i;
     // No core is attached: it was lost with the predecessor, or before it.
     if (ops_.state(i) == op_state::in_progress) count(w_.arena.counters.purged);
@@ -74,16 +75,31 @@ void front_end::start() noexcept {
   pulse.beats.fetch_add(1, std::memory_order_relaxed);
   set_draining(false);
   if (is_first) return;
+  take_over_losses();
   give_answers();
   if (w_.kernel_resends)
     sweep();
   else
     revive_all();
   close_unused_handles();
-  if (const std::optional<eviction_cell> eviction = new_eviction()) end_session(*eviction);
   look_at_core();
   relist_by_arrival();
   log_notice("took over {} ops and {} open files", ops_.live_count(), handles_.open_count());
+}
+
+// What the predecessor had begun to do about losses is done before anybody is told of one: so
+// nobody is told twice. The answers that it took and may have recorded are of the lost session.
+void front_end::take_over_losses() noexcept {
+  take_replay_failure();
+  const std::optional<eviction_cell> eviction = new_eviction();
+  if (!eviction) return;
+  ops_.for_each_live([this](std::uint32_t i) noexcept {
+    if (ops_.state(i) != op_state::serviced) return;
+    const std::optional<downcall_cell> d = downcall_of(i);
+    if (d && can_keep(i, *d) && log_.is_wanted(ops_.cell(i), *d)) log_.keep(ops_.cell(i), *d);
+  });
+  lose_session(*eviction);
+  end_session();
 }
 
 // The predecessor had taken these answers, and had given them or not: the kernel, which still knows

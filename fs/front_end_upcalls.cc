@@ -15,6 +15,7 @@ constexpr std::size_t skips_per_turn = 256;
 
 void front_end::offer_ops() noexcept {
   if (path_.state() != path_state::running || draining_) return;
+  if (evicting_ != 0 || new_eviction()) return;
   // First, whatever its place: those before it may all be waiting for the numbers it brings.
   if (range_op_ && ops_.is_listed(*range_op_)) hand_over(*range_op_);
   std::size_t skipped = 0;

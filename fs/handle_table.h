@@ -40,14 +40,13 @@ class handle_table {
     again,    // it was told by the same request, which has come again
   };
   telling tell_loss(std::uint64_t handle, std::uint64_t request_id) noexcept;
-  // Calls f(inode) for each handle in use whose inode is known.
+  // Calls f(cell) for each handle that is not free.
   template <class F>
-  void for_each_inode(F f) const noexcept {
+  void for_each_in_use(F f) const noexcept {
     for (std::uint32_t i = 0; i < used_end_; ++i) {
       const control_word w = control_of(arena_.handles[i]);
-      if (w.state == static_cast<std::uint8_t>(handle_state::free)) continue;
-      const std::uint64_t inode = arena_.handles[i].cells[w.cell].inode;
-      if (inode != 0) f(inode);
+      if (w.state != static_cast<std::uint8_t>(handle_state::free))
+        f(arena_.handles[i].cells[w.cell]);
     }
   }
 

@@ -15,6 +15,9 @@
 
 namespace tangelo {
 
+// Files whose caches are dropped at a time.
+inline constexpr std::size_t drop_batch_max = 64;
+
 class kernel_port {
  public:
   virtual ~kernel_port() = default;
@@ -30,9 +33,11 @@ class kernel_port {
   // kernel's copy from or to them in the middle, and the kernel then fails the request with EIO.
   virtual void populate(mutable_byte_span bytes) noexcept = 0;
   // Makes the kernel drop what it has cached of these files' data and attributes
-  // (FUSE_NOTIFY_INVAL_INODE). That waits for pages which wait for us, so another thread does it,
-  // until is_dropping() says false. Not to be called while it is dropping.
+  // (FUSE_NOTIFY_INVAL_INODE), drop_batch_max at most. That may wait for pages which wait for us,
+  // so another thread does it, until is_dropping() says false. Not to be called while it does.
   virtual void drop_caches(std::span<const std::uint64_t> inodes) noexcept = 0;
+  // The file at this place of the batch is not to be dropped; false: the kernel has been told.
+  virtual bool take_back(std::size_t place) noexcept = 0;
   virtual bool is_dropping() const noexcept = 0;
 };
 

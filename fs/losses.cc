@@ -52,8 +52,10 @@ void losses::mark() noexcept {
 void losses::mark_directory(std::uint64_t inode) noexcept {
   if (has_lost_directory(inode)) return;
   for (atomic_u64& entry : arena_.lost_directories)
-    if (entry.load(std::memory_order_relaxed) == 0)
+    if (entry.load(std::memory_order_relaxed) == 0) {
+      arena_.counters.lost_files.fetch_add(1, std::memory_order_relaxed);
       return entry.store(inode, std::memory_order_release);
+    }
   log_error("directory {}: no room to note its loss; its next fsync does not say it", inode);
 }
 

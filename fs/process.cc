@@ -72,7 +72,7 @@ fs_process::fs_process(std::unique_ptr<loop> l, unique_fd fuse, fs_arena_map are
       arena_for_core_(std::move(arena_for_core)),
       core_bell_(std::move(up)),
       own_bell_(std::move(down)),
-      kernel_(fuse_.get()),
+      kernel_(fuse_.get(), own_bell_.get()),
       front_end_({kernel_, callers_, *loop_, core_bell_, *arena_, *shared_,
                   kernel_resends(arena_->watchdog)}) {
   if (listener) control_.open(std::move(listener));

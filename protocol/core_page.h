@@ -10,10 +10,11 @@
 
 namespace tangelo {
 
-// Written by the core: the server has forgotten this mount. The front end drops the replay records,
-// notes what was lost, stores `sequence` in fs_arena::evictions_done and rings; until then no core
-// begins a new session. It is published after the last answer of the lost session, and before the
-// downcalls that say `evicted`.
+// Written by the core: the server has forgotten this mount. It is published after the last answer
+// of the lost session, and before the downcalls that say `evicted`, which all ops get that are
+// offered until it is acted upon. The front end notes what was lost and drops the replay records;
+// when the core holds no op any more it ends what a lost core held, stores `sequence` in
+// fs_arena::evictions_done and rings. Until then no core begins a new session.
 struct eviction_cell {
   std::uint32_t crc = 0;  // over everything behind it
   std::uint32_t index = 0;

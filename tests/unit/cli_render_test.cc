@@ -46,7 +46,8 @@ TEST(Status, SaysInOneWordHowAMountIs) {
   EXPECT_EQ(state_of(m), "SERVING");
   m.core.import_state = "CONNECTING";
   EXPECT_EQ(state_of(m), "WAITING");
-  m.core.import_state = "FULL";
+  m.core.import_state = "IDLE";
+  EXPECT_EQ(state_of(m), "SERVING");
   m.core_attached = false;
   EXPECT_EQ(state_of(m), "WAITING");
   m.path.state = name_of(path_state::fail_fast);
@@ -58,6 +59,8 @@ TEST(Status, SaysInOneWordHowAMountIs) {
 TEST(Status, SaysWhyThereIsNoConnectionOnlyWhileThereIsNone) {
   mount_view m = serving_mount();
   m.core.last_down_reason = "refused";
+  EXPECT_EQ(status_text({m}).find("last said"), std::string::npos);
+  m.core.import_state = "IDLE";
   EXPECT_EQ(status_text({m}).find("last said"), std::string::npos);
   m.core.import_state = "DISCON";
   EXPECT_NE(status_text({m}).find("last said  refused"), std::string::npos);
@@ -102,13 +105,23 @@ TEST(Status, ShowsWhatIsNotDurableAndWhatWasLost) {
   m.counters[0] = {"replays_kept", 3};
   m.counters[1] = {"replay_bytes", 8192};
   m.counters[2] = {"lost_changes", 7};
+  m.counters[3] = {"lost_files", 3};
+  m.counters[4] = {"losses_told", 1};
   const std::string text = status_text({m});
   EXPECT_NE(text.find("  commit     names, 3 changes answered and not yet durable (8192 bytes), "
                       "lease left 12.0s\n"),
             std::string::npos);
   EXPECT_NE(text.find("  EVICTED    2 times by the server, last: silent for 150 s\n"),
             std::string::npos);
-  EXPECT_NE(text.find("  LOST       7 answered changes"), std::string::npos);
+  EXPECT_NE(text.find("  LOST       7 answered changes; the journal names them\n"
+                      "             3 open files and directories, 1 of them told by fsync or "
+                      "close\n"),
+            std::string::npos)
+      << text;
+  m.core.evictions = 1;
+  EXPECT_NE(status_text({m}).find("  EVICTED    once by the server, last: silent for 150 s\n"),
+            std::string::npos);
+  m.core.evictions = 2;
   const std::string json = status_json({m});
   EXPECT_NE(json.find("\"evictions\":2,\"eviction_text\":\"silent for 150 s\""),
             std::string::npos);

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -25,6 +26,7 @@
 #include <map>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/prng.h"
@@ -144,17 +146,23 @@ class fake_kernel final : public kernel_port {
   void populate(mutable_byte_span) noexcept override {}
   void drop_caches(std::span<const std::uint64_t> inodes) noexcept override {
     if (frozen_) return;
-    dropping_ = slow_dropping_;
-    if (keep_) dropped_.insert(dropped_.end(), inodes.begin(), inodes.end());
+    batch_size_ = inodes.size();
+    std::copy(inodes.begin(), inodes.end(), batch_.begin());
+    if (!slow_dropping_) drop_batch();
   }
-  bool is_dropping() const noexcept override { return dropping_; }
+  bool take_back(std::size_t i) noexcept override {
+    return i < batch_size_ && std::exchange(batch_[i], 0) != 0;
+  }
+  bool is_dropping() const noexcept override { return batch_size_ != 0; }
   // Inodes whose caches were dropped, in the order of asking.
   const std::vector<std::uint64_t>& dropped() const { return dropped_; }
-  // While on, what is begun does not end.
+  // While on, what is asked for is not begun.
   void drop_slowly(bool on) {
     slow_dropping_ = on;
-    dropping_ = dropping_ && on;
+    if (!on) drop_batch();
   }
+  // Those of them that had a request which was read and not answered: it would wait for the answer.
+  std::size_t stuck() const { return stuck_; }
 
  private:
   enum class place : std::uint8_t { queued, sent, done };
@@ -168,6 +176,23 @@ class fake_kernel final : public kernel_port {
     std::uint32_t answered_by = 0;
   };
 
+  // A batch that is taken over by nobody, as the front end has died, is dropped all the same.
+  void drop_batch() {
+    for (std::size_t i = 0; i < batch_size_; ++i) {
+      if (batch_[i] == 0) continue;
+      if (locks_pages_of(batch_[i])) ++stuck_;
+      if (keep_) dropped_.push_back(batch_[i]);
+    }
+    batch_size_ = 0;
+  }
+  bool locks_pages_of(std::uint64_t inode) const {
+    return std::any_of(requests_.begin(), requests_.end(), [inode](const auto& entry) {
+      fuse_in_header h{};
+      if (entry.second.at == place::done) return false;
+      copy_bytes(writable_bytes(h), entry.second.bytes);
+      return h.nodeid == inode && (h.opcode == FUSE_READ || h.opcode == FUSE_WRITE);
+    });
+  }
   void tell(call c, moment m) {
     if (observer_ && !frozen_) observer_(c, m);
   }
@@ -211,8 +236,10 @@ class fake_kernel final : public kernel_port {
   std::size_t counted_ = 0;
   const std::byte* last_tail_ = nullptr;
   std::vector<std::uint64_t> dropped_;
+  std::array<std::uint64_t, drop_batch_max> batch_{};  // 0: taken back
+  std::size_t batch_size_ = 0;
+  std::size_t stuck_ = 0;
   bool slow_dropping_ = false;
-  bool dropping_ = false;
   bool keep_ = true;
   bool resends_ = true;
   bool frozen_ = false;

@@ -38,6 +38,14 @@ class CountedTurns : public testing::Test, protected front_end_world {
     fs->lose_core();
     in_turns_ += allocations - before;
   }
+  // As a server answers that has not committed yet.
+  void answer_early(std::uint32_t i, const auto& body, std::uint64_t transno) {
+    downcall_cell d = core->downcall(i);
+    d.body_size = static_cast<std::uint16_t>(encode(body, d.body).value());
+    d.transno = transno;
+    core->write(i, d);
+    core->hint(i, d.slot_seq);
+  }
   std::size_t in_turns_ = 0;
 };
 
@@ -83,6 +91,58 @@ TEST_F(CountedTurns, AllocateNothingForAnyOpNorForALostCore) {
   }
   EXPECT_EQ(in_turns_, 0u);
   EXPECT_GT(kernel.counted(), 100u);
+}
+
+TEST_F(CountedTurns, AllocateNothingForWhatIsNotDurableYetNorForAnEvictionOrALease) {
+  kernel.keep_answers(false);
+  attach_settled();
+  const std::vector<std::byte> small(100, std::byte{1});
+  const std::vector<std::byte> large(1 << 20, std::byte{1});
+  std::uint64_t unique = 0;
+  std::uint64_t transno = 0;
+  for (std::uint64_t round = 1; round <= 4; ++round) {
+    for (std::uint64_t n = 0; n < 3 * drop_batch_max; ++n)
+      kernel.submit(fuse_request::open(100 + n, unique += 2, 0));
+    for (int n = 0; n < 8; ++n) {
+      kernel.submit(fuse_request::mkdir(1, unique += 2, "dir" + std::to_string(n)));
+      kernel.submit(fuse_request::write(100, unique += 2, 9, 4096 * n, small));
+      kernel.submit(fuse_request::write(101, unique += 2, 9, n << 20, large));
+    }
+    for (counted_run(); fs->pending_count() != 0; counted_run())
+      for (const std::uint32_t i : core->take_all()) {
+        const opcode op = core->op(i).op;
+        if (op == opcode::inode_range)
+          core->grant_range(i);
+        else if (op == opcode::mkdir)
+          answer_early(i, entry_of(core->body<make_call>(i).inode), ++transno);
+        else if (op == opcode::write)
+          answer_early(i, write_answer{core->body<write_call>(i).size, 0, 0, {}}, ++transno);
+        else
+          core->answer(i, attr_of(core->op(i).inode));
+      }
+    EXPECT_GT(counters().replays_kept.load(), 20u);
+    EXPECT_GT(counters().replay_bytes.load(), large.size());
+    arenas.shared->core.last_committed.store(transno - 10);
+    counted_run();
+    EXPECT_EQ(counters().replays_kept.load(), 10u);
+    if (round % 2 == 0) {
+      eviction_cell e;
+      e.sequence = round;
+      publish(arenas.shared->core.eviction, e, 1, 0, 0);
+      arenas.shared->core.last_committed.store(0);
+    } else {
+      arenas.shared->core.last_committed.store(transno);
+      arenas.shared->core.lease_until_ns.store(time.now_ns() + 1);
+      counted_run();
+      time.advance(1);
+    }
+    counted_run();
+    EXPECT_EQ(counters().replays_kept.load(), 0u);
+    const invalidation_record& r = arenas.fs->invalidation;
+    EXPECT_EQ(r.wanted.load(), round);
+    EXPECT_EQ(r.done.load(), round);
+  }
+  EXPECT_EQ(in_turns_, 0u);
 }
 
 }  // namespace
