@@ -65,9 +65,10 @@ void server_box::bury(std::unique_ptr<process>& p) {
 
 void server_box::end(std::size_t extra, objects_fate objects) {
   if (now_ == nullptr) return;
-  const std::size_t written = now_->life.unsynced();
+  now_->life.die();
+  const std::size_t survivors = std::min(extra, now_->life.survivors());
   bury(now_);
-  kv_->power_cut(std::min(extra, written));
+  kv_->power_cut(survivors);
   objects_->power_cut(objects == objects_fate::kept);
   (void)time_.call_after(options_.down_ns, [this] { start(); });
 }

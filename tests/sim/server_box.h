@@ -14,7 +14,6 @@
 #include "base/prng.h"
 #include "rdma/export.h"
 #include "rdma/loop/loop_network.h"
-#include "server/virtual_workers.h"
 #include "server/volume.h"
 #include "tests/sim/taps.h"
 
@@ -41,7 +40,7 @@ class server_box {
   void add_network(loop_network& network) { networks_.push_back(&network); }
   void start();
   void kill() { end(0, objects_fate::kept); }
-  // `extra` batches behind the last flush survive, of those that were written.
+  // `extra` batches behind the last flush survive, if another flush is under way.
   void power_cut(std::size_t extra, bool keep_objects) {
     end(extra, keep_objects ? objects_fate::kept : objects_fate::lost);
   }
@@ -53,11 +52,12 @@ class server_box {
   void look();
   // Asked in this life and in all later ones, until it is set to nothing.
   void set_judge(judge j) { judge_ = std::move(j); }
-  // How many unflushed batches survive a death at a tap.
+  // The same for a death at a tap.
   void set_extra_at_tap(std::size_t extra) { extra_at_tap_ = extra; }
   // Flushes of the log take for ever from now on, in this life: a replay barrier.
   void hold_commits() { now_->committer.set_delay_ns(100'000 * ns_per_s); }
   void slow_commits(std::uint64_t each_ns) { now_->committer.set_delay_ns(each_ns); }
+  bool is_syncing() const { return now_ != nullptr && now_->life.is_syncing(); }
   // Is what has been written also flushed?
   bool is_committed() const { return kv_->unsynced() == 0; }
   void release_held() {
@@ -82,11 +82,12 @@ class server_box {
   // One server process.
   struct process {
     process(virtual_scheduler& time, mem_kv& kv, mem_objects& objects, judge& j)
-        : life(kv, j), store(kv, life), files(objects, life), pool(time), committer(time) {}
+        : life(kv, j), store(kv, life), files(objects, life), pool(time), committer(time, life) {}
     server_life life;
     tapped_kv store;
     tapped_objects files;
-    virtual_workers pool, committer;
+    virtual_workers pool;
+    tapped_committer committer;
     std::unique_ptr<volume> fs;
     std::unique_ptr<export_host> sessions;
     std::vector<std::unique_ptr<listener>> listeners;

@@ -106,6 +106,7 @@ TEST_P(CrashPoints, Row05ServerDiesAfterTheAnswerAndTheLogSurvives) {
   s.w.server().hold_commits();
   s.begin();
   (void)s.await_answer();
+  (void)s.go_until([&s] { return s.w.server().is_syncing(); }, 100 * ns_per_ms);
   s.w.power_cut(SIZE_MAX, true);
   s.finish();
   ASSERT_EQ(s.difference(), "");
@@ -119,6 +120,7 @@ TEST_P(CrashPoints, Row06ServerAndClientDieBeforeCommit) {
     s.w.server().hold_commits();
     s.begin();
     (void)s.await_answer();
+    (void)s.go_until([&s] { return s.w.server().is_syncing(); }, 100 * ns_per_ms);
     s.w.at(0).vanish();
     s.w.power_cut(survives, false);
     s.w.at(0).remount();
