@@ -35,6 +35,7 @@ void server_box::start() {
   o.where = "memory";
   o.audit = true;
   o.keep_reply_records = options_.keep_reply_records;
+  o.commit_on_share = options_.commit_on_share;
   outcome<std::unique_ptr<volume>> v =
       volume::open(o, {time_, p.store, p.files, p.pool, p.committer});
   ASSERT_TRUE(v.has_value()) << v.error().text;

@@ -25,6 +25,7 @@ inline constexpr std::string_view server_addresses[] = {"server:7471", "backup:7
 struct server_options {
   std::uint64_t down_ns = 50 * ns_per_ms;  // from its end to the start of the next one
   bool keep_reply_records = true;
+  bool commit_on_share = true;
   export_options sessions;
   std::uint64_t sync_ns = 100 * ns_per_us;  // what a flush of the log takes
 };
@@ -58,8 +59,11 @@ class server_box {
   void hold_commits() { now_->committer.set_delay_ns(100'000 * ns_per_s); }
   void slow_commits(std::uint64_t each_ns) { now_->committer.set_delay_ns(each_ns); }
   bool is_syncing() const { return now_ != nullptr && now_->life.is_syncing(); }
-  // Is what has been written also flushed?
-  bool is_committed() const { return kv_->unsynced() == 0; }
+  // No window is open, nothing is being done, and all that has been written is flushed.
+  bool is_at_rest() const {
+    return is_up() && kv_->unsynced() == 0 && now_->fs->status().running == 0 &&
+           !now_->sessions->recovering();
+  }
   void release_held() {
     if (now_) now_->life.release();
   }
