@@ -71,6 +71,7 @@ class front_end {
     fs_arena& arena;
     shared_arena& shared;
     bool kernel_resends = true;  // FUSE_NOTIFY_RESEND was agreed on
+    bool overlap_rule = true;    // false: a negative control of the tests
   };
   explicit front_end(const wiring& w);
 

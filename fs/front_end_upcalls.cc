@@ -24,7 +24,7 @@ void front_end::offer_ops() noexcept {
          skipped < skips_per_turn) {
     const std::uint32_t index = *next;
     next = ops_.after(index);
-    if (!barriers_.may_go(index))
+    if (w_.overlap_rule && !barriers_.may_go(index))
       ops_.remove(index);  // back on the list when the op in its way ends
     else if (may_offer(index))
       hand_over(index);

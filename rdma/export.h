@@ -41,6 +41,7 @@ struct export_options {
   std::uint32_t evict_ms = 150'000;
   std::uint32_t window_soft_ms = 45'000;
   std::uint32_t window_hard_ms = 120'000;
+  bool fence_epochs = true;  // false: a negative control of the tests
 };
 
 // Where a client stands; see the table at the head of rdma/export_connect.cc.

@@ -57,7 +57,8 @@ void export_core::release(call_job& job) {
 std::string_view export_core::refuse_call(const peer_link& link,
                                           const message_view& message) const {
   const wire_header& h = message.header;
-  if (h.cookie != link.client->cookie || h.epoch != link.client->epoch)
+  const bool is_old = h.epoch != link.client->epoch && options_.fence_epochs;
+  if (h.cookie != link.client->cookie || is_old)
     return "a call with another cookie or epoch";
   if (link.jobs.size() > 2 * std::size_t{options_.credits} + 2) return "more calls than credits";
   const bool slotted = h.slot < options_.slot_count;

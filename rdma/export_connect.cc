@@ -138,7 +138,8 @@ void export_core::challenge(peer_link& link, const client_ref& old) {
 }
 
 void export_core::attach(peer_link& link, const client_ref& c) {
-  if (c->link != nullptr) close_link(*c->link, down_reason::epoch_superseded);
+  if (c->link != nullptr && options_.fence_epochs)
+    close_link(*c->link, down_reason::epoch_superseded);
   c->link = &link;
   c->epoch = link.epoch;
   c->heard_ns = time_.now_ns();

@@ -111,6 +111,7 @@ void session_core::perform(import_action action) {
     case resume_replay:
       replays_.clear();
       replay_resumed_ = action == resume_replay;
+      if (action == start_replay && !options_.cursor_by_boot) replay_cursor_ = 0;
       replay_sent_ = std::max(replay_cursor_, last_committed_);
       replay_before_ = 0;
       fill_replays();

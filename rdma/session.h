@@ -133,6 +133,7 @@ struct session_options {
   // or was evicted: then nothing is claimed, and the server empties what it still has of us.
   std::uint64_t last_boot_generation = 0;
   std::uint64_t last_committed = 0;
+  bool cursor_by_boot = true;  // false, by the verdict alone: a negative control of the tests
 };
 
 struct session_status {

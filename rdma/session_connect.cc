@@ -127,7 +127,7 @@ void session_core::take_connect_ack(const message_view& message) {
 void session_core::accept_session(const connect_ack_body& ack) {
   time_.cancel(std::exchange(attempt_timer_, 0));
   if (ack.boot_generation != boot_generation_) {
-    replay_cursor_ = 0;
+    if (options_.cursor_by_boot) replay_cursor_ = 0;
     lease_until_ns_ = 0;
     estimate_ms_ = {};
   }
@@ -197,8 +197,9 @@ import_event session_core::judge(const connect_ack_body& ack) {
       return import_event::verdict_evicted;
     case recovering_new_boot: return import_event::verdict_new_boot;
     case recovering_resumed:
-      return ack.boot_generation == boot_generation_ ? import_event::verdict_rejoined
-                                                     : import_event::verdict_new_boot;
+      return ack.boot_generation == boot_generation_ || !options_.cursor_by_boot
+                 ? import_event::verdict_rejoined
+                 : import_event::verdict_new_boot;
     case evicted:
       kept_through_ = ack.kept_through;
       last_text_ = ack.text.empty() ? "evicted by the server" : ack.text;

@@ -173,7 +173,7 @@ void volume::answer(operation& o, error_code status, transaction& t) {
 
 // Its answer waits for what it is built upon; says which batch that is.
 std::uint64_t volume::hold_answer(operation& o, const transaction& t) {
-  if (o.call == nullptr) return 0;
+  if (o.call == nullptr || !options_.commit_on_share) return 0;
   const std::uint64_t built_on = sharing_.must_wait_for(o.client, t.looked());
   if (built_on > committed_) ++counts_.held_answers;
   o.wait_until = std::max(o.wait_until, built_on);

@@ -72,6 +72,7 @@ struct volume_options {
   bool audit = false;              // log and count duplicate effects
   bool keep_reply_records = true;  // false: a negative control of the tests
   bool flush = true;               // false: a negative control of the tests
+  bool commit_on_share = true;     // false: a negative control of the tests
   std::uint64_t slow_us = 0;       // added to each commit, for tests
   std::uint64_t commit_interval_ms = 50;
   std::size_t redo_size_max = 64 << 20;

@@ -295,7 +295,9 @@ app_op release(std::string file) {
 app_op flush(std::string file) {
   return {"flush " + file,
           [file](app& a, std::uint64_t u) {
-            return fuse_request(FUSE_FLUSH, a.files[file].node, u).add(fuse_flush_in{});
+            fuse_flush_in in{};
+            in.fh = a.files[file].fh;
+            return fuse_request(FUSE_FLUSH, a.files[file].node, u).add(in);
           },
           nullptr};
 }

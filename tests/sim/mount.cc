@@ -86,7 +86,8 @@ void mount::start_core() {
   std::vector<std::string> addresses{std::string(server_addresses[0])};
   if (options_.knows_backup) addresses.emplace_back(server_addresses[1]);
   core_ = std::make_unique<core>(
-      core::wiring{*arenas_->fs, *arenas_->shared, generation, network_, time_, [] {}},
+      core::wiring{*arenas_->fs, *arenas_->shared, generation, network_, time_, [] {},
+                   options_.cursor_by_boot},
       std::move(addresses), "vol");
   core_->start();
 }
@@ -119,7 +120,8 @@ void mount::start_front_end() {
   as_front_end([this] {
     fs_ = std::make_unique<front_end>(front_end::wiring{kernel, callers, time_, core_bell_,
                                                         *arenas_->fs, *arenas_->shared,
-                                                        options_.kernel_resends});
+                                                        options_.kernel_resends,
+                                                        options_.overlap_rule});
     fs_->start();
   });
   core_due_ = fs_ != nullptr;

@@ -29,6 +29,8 @@ struct mount_options {
   // False: the core dies with its front end. True: when the next one is about to start.
   bool core_outlives_front_end = false;
   bool knows_backup = false;  // the server's other address
+  bool cursor_by_boot = true;
+  bool overlap_rule = true;
 };
 
 class mount {

@@ -32,7 +32,7 @@ class scene : public stage {
   // The op is on its way.
   void begin();
   // True: it is answered. Not longer than `limit_ns`: its answer may have to wait for a commit.
-  bool await_answer(std::uint64_t limit_ns = 20 * ns_per_ms);
+  bool await_answer(std::uint64_t limit_ns = 2 * ns_per_s);
   // The op is answered, what comes after it is done, everything is at rest.
   void finish();
   // What is not as in a scene without failures; empty: nothing.

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,6 +16,13 @@
 namespace tangelo::sim {
 
 using fault = std::function<void(world&, std::vector<std::unique_ptr<app>>&, std::uint64_t step)>;
+
+// The step of a loop over moments: `by`, or TANGELO_SIM_STRIDE times that, where all of them would
+// take too long.
+inline std::uint64_t stride(std::uint64_t by = 1) {
+  const char* const told = std::getenv("TANGELO_SIM_STRIDE");
+  return by * (told == nullptr ? 1 : std::max(1ull, std::strtoull(told, nullptr, 10)));
+}
 
 struct run_result {
   std::vector<std::vector<std::string>> notes;  // of each application

@@ -35,6 +35,7 @@ void server_box::start() {
   o.where = "memory";
   o.audit = true;
   o.keep_reply_records = options_.keep_reply_records;
+  o.commit_on_share = options_.commit_on_share;
   outcome<std::unique_ptr<volume>> v =
       volume::open(o, {time_, p.store, p.files, p.pool, p.committer});
   ASSERT_TRUE(v.has_value()) << v.error().text;
@@ -65,9 +66,10 @@ void server_box::bury(std::unique_ptr<process>& p) {
 
 void server_box::end(std::size_t extra, objects_fate objects) {
   if (now_ == nullptr) return;
-  const std::size_t written = now_->life.unsynced();
+  now_->life.die();
+  const std::size_t survivors = std::min(extra, now_->life.survivors());
   bury(now_);
-  kv_->power_cut(std::min(extra, written));
+  kv_->power_cut(survivors);
   objects_->power_cut(objects == objects_fate::kept);
   (void)time_.call_after(options_.down_ns, [this] { start(); });
 }

@@ -14,7 +14,6 @@
 #include "base/prng.h"
 #include "rdma/export.h"
 #include "rdma/loop/loop_network.h"
-#include "server/virtual_workers.h"
 #include "server/volume.h"
 #include "tests/sim/taps.h"
 
@@ -26,6 +25,7 @@ inline constexpr std::string_view server_addresses[] = {"server:7471", "backup:7
 struct server_options {
   std::uint64_t down_ns = 50 * ns_per_ms;  // from its end to the start of the next one
   bool keep_reply_records = true;
+  bool commit_on_share = true;
   export_options sessions;
   std::uint64_t sync_ns = 100 * ns_per_us;  // what a flush of the log takes
 };
@@ -41,7 +41,7 @@ class server_box {
   void add_network(loop_network& network) { networks_.push_back(&network); }
   void start();
   void kill() { end(0, objects_fate::kept); }
-  // `extra` batches behind the last flush survive, of those that were written.
+  // `extra` batches behind the last flush survive, if another flush is under way.
   void power_cut(std::size_t extra, bool keep_objects) {
     end(extra, keep_objects ? objects_fate::kept : objects_fate::lost);
   }
@@ -53,13 +53,17 @@ class server_box {
   void look();
   // Asked in this life and in all later ones, until it is set to nothing.
   void set_judge(judge j) { judge_ = std::move(j); }
-  // How many unflushed batches survive a death at a tap.
+  // The same for a death at a tap.
   void set_extra_at_tap(std::size_t extra) { extra_at_tap_ = extra; }
   // Flushes of the log take for ever from now on, in this life: a replay barrier.
   void hold_commits() { now_->committer.set_delay_ns(100'000 * ns_per_s); }
   void slow_commits(std::uint64_t each_ns) { now_->committer.set_delay_ns(each_ns); }
-  // Is what has been written also flushed?
-  bool is_committed() const { return kv_->unsynced() == 0; }
+  bool is_syncing() const { return now_ != nullptr && now_->life.is_syncing(); }
+  // No window is open, nothing is being done, and all that has been written is flushed.
+  bool is_at_rest() const {
+    return is_up() && kv_->unsynced() == 0 && now_->fs->status().running == 0 &&
+           !now_->sessions->recovering();
+  }
   void release_held() {
     if (now_) now_->life.release();
   }
@@ -82,11 +86,12 @@ class server_box {
   // One server process.
   struct process {
     process(virtual_scheduler& time, mem_kv& kv, mem_objects& objects, judge& j)
-        : life(kv, j), store(kv, life), files(objects, life), pool(time), committer(time) {}
+        : life(kv, j), store(kv, life), files(objects, life), pool(time), committer(time, life) {}
     server_life life;
     tapped_kv store;
     tapped_objects files;
-    virtual_workers pool, committer;
+    virtual_workers pool;
+    tapped_committer committer;
     std::unique_ptr<volume> fs;
     std::unique_ptr<export_host> sessions;
     std::vector<std::unique_ptr<listener>> listeners;

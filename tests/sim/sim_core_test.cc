@@ -25,7 +25,7 @@ TEST(Sim, TheWorkloadRunsWithoutFaultsAndIsTheSameEveryTime) {
 TEST(Sim, EachOpIsAnsweredOnceAndRightWhereverTheCoreIsKilled) {
   const run_result clean = clean_run();
   ASSERT_TRUE(clean.finished);
-  for (std::uint64_t at = 0; at < clean.steps; ++at) {
+  for (std::uint64_t at = 0; at < clean.steps; at += stride()) {
     const run_result r =
         run({}, {in_order(every_opcode("d"))}, [at](world& w, auto&, std::uint64_t step) {
           if (step == at) w.kill_core();
@@ -53,7 +53,7 @@ TEST(Sim, TwoApplicationsGoOnWhereverTheCoreIsKilled) {
                                      in_order(every_opcode("b", false))};
   const run_result clean = run({}, both, nullptr);
   ASSERT_TRUE(clean.finished);
-  for (std::uint64_t at = 0; at < clean.steps; at += 5) {
+  for (std::uint64_t at = 0; at < clean.steps; at += stride(5)) {
     const run_result r = run({}, both, [at](world& w, auto&, std::uint64_t step) {
       if (step == at) w.kill_core();
     });

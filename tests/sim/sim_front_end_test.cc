@@ -30,7 +30,7 @@ std::vector<app_script> both() {
 TEST(SimFrontEnd, EachOpIsAnsweredOnceAndRightWhereverTheFrontEndIsKilled) {
   const run_result clean = clean_run();
   for (const setting& s : settings) {
-    for (std::uint64_t at = 0; at < clean.steps; ++at) {
+    for (std::uint64_t at = 0; at < clean.steps; at += stride()) {
       const run_result r = run(s.options, alone(), [at](world& w, auto&, std::uint64_t step) {
         if (step == at) w.kill_front_end();
       });
@@ -44,7 +44,7 @@ TEST(SimFrontEnd, AlsoInsideEachOfItsCallsToTheKernel) {
   const run_result clean = clean_run();
   for (const setting& s : settings) {
     for (const moment when : {moment::before, moment::after}) {
-      for (std::uint64_t n = 1; n <= clean.kernel_calls; ++n) {
+      for (std::uint64_t n = 1; n <= clean.kernel_calls; n += stride()) {
         const run_result r = run(s.options, alone(), [=](world& w, auto&, std::uint64_t step) {
           if (step == 0) w.die_at_call(n, when);
         });
@@ -60,7 +60,7 @@ TEST(SimFrontEnd, AlsoInsideEachOfItsCallsToTheKernel) {
 TEST(SimFrontEnd, AlsoItsSuccessorInsideEachCallOfItsSweep) {
   const run_result clean = run({}, both(), nullptr);
   for (const setting& s : settings) {
-    for (std::uint64_t at = 0; at < clean.steps; at += 11) {
+    for (std::uint64_t at = 0; at < clean.steps; at += stride(11)) {
       for (std::uint64_t n = 1; n <= 6; ++n) {
         const moment when = (at + n) % 2 == 0 ? moment::before : moment::after;
         const run_result r = run(s.options, both(), [=](world& w, auto&, std::uint64_t step) {
@@ -96,7 +96,7 @@ TEST(SimFrontEnd, ALongTimeWithoutOneOnlyCostsTime) {
   for (const char* name : {"a", "b", "c", "d", "e"})
     many.push_back(in_order(every_opcode(name, false)));
   const run_result clean = run({}, many, nullptr);
-  for (std::uint64_t at = 0; at < clean.steps; at += 37) {
+  for (std::uint64_t at = 0; at < clean.steps; at += stride(37)) {
     const world_options o{
         .seed = at, .front_end_down_ns = 3 * ns_per_s, .kernel_resends = at % 2 == 0};
     const run_result r = run(o, many, [at](world& w, auto&, std::uint64_t step) {
@@ -111,7 +111,7 @@ TEST(SimFrontEnd, ALongTimeWithoutOneOnlyCostsTime) {
 std::size_t runs_that_fail(fake_kernel::flaw flaw) {
   const run_result clean = clean_run();
   std::size_t count = 0;
-  for (std::uint64_t at = 0; at < clean.steps; at += 5) {
+  for (std::uint64_t at = 0; at < clean.steps; at += stride(5)) {
     const run_result r =
         run({}, alone(),
             [at, flaw](world& w, auto&, std::uint64_t step) {

@@ -30,7 +30,7 @@ void kill_somebody(world& w, std::uint64_t which) {
 // With fast_io_fail_tmo alone EIO means "not done": done again it comes out right.
 TEST(SimPolicy, WhatFailsFastWasNotDone) {
   const run_result clean = run({}, both(), nullptr);
-  for (std::uint64_t at = 60; at < clean.steps * 9 / 10; at += 2) {
+  for (std::uint64_t at = 60; at < clean.steps * 9 / 10; at += stride(2)) {
     bool failed_fast = false;
     const run_result r = run(away_for_long(2, policy_off), both(),
                              [&](world& w, auto& apps, std::uint64_t step) {
@@ -50,7 +50,7 @@ TEST(SimPolicy, WhatFailsFastWasNotDone) {
 // behind or done twice.
 TEST(SimPolicy, NobodyWaitsLongerThanForALostDevice) {
   const run_result clean = run({}, both(), nullptr);
-  for (std::uint64_t at = 60; at < clean.steps * 9 / 10; at += 2) {
+  for (std::uint64_t at = 60; at < clean.steps * 9 / 10; at += stride(2)) {
     std::uint64_t lost_at_ns = 0, away_at_ns = 0;
     const world_options o = away_for_long(at % 4 == 0 ? 1 : policy_off, 3);
     const run_result r = run(o, both(), [&](world& w, auto&, std::uint64_t step) {

@@ -71,7 +71,7 @@ TEST(SimStore, AlsoWhileItTakesOverFromAnother) {
   if (!store_trap::is_possible()) GTEST_SKIP() << "needs x86-64";
   const run_result clean = run({}, short_workload(), nullptr);
   for (const bool resends : {true, false}) {
-    for (std::uint64_t at = 2; at < clean.steps; at += 7) {
+    for (std::uint64_t at = 2; at < clean.steps; at += stride(7)) {
       const world_options o{.kernel_resends = resends, .core_outlives_front_end = at % 2 == 0};
       for (std::uint64_t n = 1; n <= 40; ++n) {
         const counted_run c = run_to_store(o, at, n, true);
@@ -89,7 +89,7 @@ TEST(SimStore, AlsoWhileItLetsAKilledCallerGo) {
   if (!store_trap::is_possible()) GTEST_SKIP() << "needs x86-64";
   const run_result clean = run({}, short_workload(), nullptr);
   for (const bool resends : {true, false}) {
-    for (std::uint64_t at = 30; at < clean.steps; at += 5) {
+    for (std::uint64_t at = 30; at < clean.steps; at += stride(5)) {
       for (std::uint64_t n = 1; n <= 24; ++n) {
         const run_result r = run({.kernel_resends = resends}, short_workload(),
                                  [=](world& w, auto& apps, std::uint64_t step) {

@@ -3,8 +3,9 @@
 //
 // One `server_life` for each start of a server. Whoever owns the server asks `dead()` after each
 // step and then destroys it; until then the server runs on, but nothing it does counts: nothing is
-// sent, nothing is flushed, no object changes. What it had written and not flushed when it died is
-// counted then, so that what it wrote as a dead one cannot survive.
+// sent, nothing is flushed, no object changes. What may survive of what it had written and not
+// flushed is counted when it dies: what it writes as a dead one cannot survive, and nothing can but
+// while a flush is under way (kv.h).
 //
 // One thread, that of the simulator.
 #pragma once
@@ -19,6 +20,7 @@
 #include "rdma/provider.h"
 #include "server/mem_kv.h"
 #include "server/mem_objects.h"
+#include "server/virtual_workers.h"
 
 namespace tangelo::sim {
 
@@ -58,11 +60,17 @@ class server_life {
   bool dead() const { return dead_; }
   void die() {
     if (dead_) return;
+    survivors_ = survivors();
     dead_ = true;
-    unsynced_ = kv_.unsynced();
   }
-  // Batches that were written, and not flushed, when it died.
-  std::size_t unsynced() const { return dead_ ? unsynced_ : kv_.unsynced(); }
+  // Batches that are not flushed and may yet be in the log's file; a prefix of them survives.
+  std::size_t survivors() const {
+    if (dead_) return survivors_;
+    return is_syncing() ? kv_.unsynced() : 0;
+  }
+  bool is_syncing() const { return syncs_ != 0; }
+  void sync_begins() { ++syncs_; }
+  void sync_ends() { --syncs_; }
   bool is_judged() const { return *judge_ != nullptr && !dead_; }
   fate ask(const event& e) {
     if (!is_judged()) return fate::go_on;
@@ -84,7 +92,8 @@ class server_life {
   mem_kv& kv_;
   judge* judge_;
   bool dead_ = false;
-  std::size_t unsynced_ = 0;
+  std::size_t survivors_ = 0;
+  std::size_t syncs_ = 0;
   std::vector<held_endpoint*> endpoints_;
 };
 
@@ -105,14 +114,36 @@ class tapped_kv final : public kv_store {
     return e;
   }
   error_code sync() override {
-    if (life_.dead() || life_.ask_at(place::before_sync)) return error_code::ok;
-    const error_code e = kv_.sync();
-    (void)life_.ask_at(place::after_sync);
+    life_.sync_begins();
+    const bool lives = !life_.dead() && !life_.ask_at(place::before_sync);
+    const error_code e = lives ? kv_.sync() : error_code::ok;
+    life_.sync_ends();
+    if (lives) (void)life_.ask_at(place::after_sync);
     return e;
   }
 
  private:
   mem_kv& kv_;
+  server_life& life_;
+};
+
+// The threads that flush the log: what they have been given and not done is a flush under way.
+class tapped_committer final : public workers {
+ public:
+  tapped_committer(scheduler& time, server_life& life) : inner_(time), life_(life) {}
+  void submit(work job, work then) override {
+    life_.sync_begins();
+    inner_.submit(
+        [job = std::move(job), &life = life_] {
+          job();
+          life.sync_ends();
+        },
+        std::move(then));
+  }
+  void set_delay_ns(std::uint64_t delay_ns) { inner_.set_delay_ns(delay_ns); }
+
+ private:
+  virtual_workers inner_;
   server_life& life_;
 };
 

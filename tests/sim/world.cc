@@ -12,7 +12,9 @@ mount_options mount_options_of(const world_options& o) {
           .kernel_resends = o.kernel_resends,
           .policy = o.policy,
           .core_outlives_front_end = o.core_outlives_front_end,
-          .knows_backup = o.knows_backup};
+          .knows_backup = o.knows_backup,
+          .cursor_by_boot = o.cursor_by_boot,
+          .overlap_rule = o.overlap_rule};
 }
 
 std::vector<std::unique_ptr<mount>> make_mounts(virtual_scheduler& time, const world_options& o) {
@@ -29,6 +31,7 @@ world::world(world_options options)
       kernel(mounts_[0]->kernel),
       server_(time_, {.down_ns = options.server_down_ns,
                       .keep_reply_records = options.keep_reply_records,
+                      .commit_on_share = options.commit_on_share,
                       .sessions = options.sessions}) {
   for (const auto& m : mounts_) server_.add_network(m->network());
   server_.start();
@@ -49,7 +52,7 @@ void world::kill(victim v, std::size_t i) {
 }
 
 bool world::at_rest() {
-  if (!server_.is_up() || !server_.is_committed()) return false;
+  if (!server_.is_at_rest()) return false;
   for (const auto& m : mounts_) {
     if (m->is_gone()) continue;
     if (!m->has_front_end() || m->pending_count() != 0 || m->replay_count() != 0) return false;

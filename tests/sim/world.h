@@ -20,7 +20,10 @@ namespace tangelo::sim {
 // Of all the mounts, and of the server.
 struct world_options {
   std::uint64_t seed = 1;
-  bool keep_reply_records = true;
+  bool keep_reply_records = true;  // false, as the next three: a rule is dropped
+  bool commit_on_share = true;
+  bool cursor_by_boot = true;
+  bool overlap_rule = true;
   std::uint64_t core_down_ns = ns_per_ms;
   std::uint64_t server_down_ns = 50 * ns_per_ms;
   std::uint64_t front_end_down_ns = ns_per_ms;
