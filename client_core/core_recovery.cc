@@ -200,6 +200,8 @@ bool core::next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& 
     handle_cell cell;
     if (!copy_record(w_.arena.handles[i], word, cell)) continue;
     if (word.state == static_cast<std::uint8_t>(handle_state::free)) continue;
+    // Its release may have been executed, and the file be gone; nobody needs it.
+    if (word.state == static_cast<std::uint8_t>(handle_state::closing)) continue;
     if (cell.inode == 0) continue;
     handle = cell.handle;
     inode = cell.inode;

@@ -172,6 +172,7 @@ void front_end::queue_op(op_draft& draft, bool opening) noexcept {
     }
     set_new_handle(op, *handle);
   }
+  if (op.op == opcode::release) handles_.begin_close(op.handle);
   const std::optional<std::uint32_t> index = ops_.take();
   CHECK(index.has_value());  // read_requests() reads only while one is free
   CHECK(place_payload(draft));
@@ -189,6 +190,7 @@ std::optional<std::uint32_t> front_end::queue_own(opcode op, byte_span body, std
     if (op == opcode::release) handles_.close(handle);  // the server closes it with the session
     return std::nullopt;
   }
+  if (op == opcode::release) handles_.begin_close(handle);
   op_cell cell;
   cell.op = op;
   cell.inode = inode;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint8_t state_open = static_cast<std::uint8_t>(handle_state::open);
 constexpr std::uint8_t state_opening = static_cast<std::uint8_t>(handle_state::opening);
+constexpr std::uint8_t state_closing = static_cast<std::uint8_t>(handle_state::closing);
 constexpr std::uint8_t state_free = static_cast<std::uint8_t>(handle_state::free);
 
 // False also for a damaged record, which is left as it is and never used again.
@@ -110,6 +111,10 @@ void handle_table::confirm(std::uint64_t handle) noexcept {
 void handle_table::close_unconfirmed(std::uint64_t handle) noexcept {
   const bool opening = control_of(arena_.handles[handle & 0xffff]).state == state_opening;
   if (opening) (void)close(handle);
+}
+
+void handle_table::begin_close(std::uint64_t handle) noexcept {
+  if (find(handle) != nullptr) set_state(arena_.handles[handle & 0xffff], state_closing, 0);
 }
 
 bool handle_table::close(std::uint64_t handle) noexcept {

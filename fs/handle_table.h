@@ -26,6 +26,8 @@ class handle_table {
   void confirm(std::uint64_t handle) noexcept;
   // Closes it if it is opening still.
   void close_unconfirmed(std::uint64_t handle) noexcept;
+  // It belongs to a release: nothing uses it any more, and nothing will.
+  void begin_close(std::uint64_t handle) noexcept;
   // False for a number that names no open handle.
   bool close(std::uint64_t handle) noexcept;
   // The record of an open handle, or nullptr.

@@ -136,6 +136,7 @@ enum class handle_state : std::uint8_t {
   free = 0,
   open = 1,
   opening = 2,  // belongs to an open or create op that has not been answered
+  closing = 3,  // belongs to a release op that has not been answered; no core claims it
 };
 
 struct handle_cell {

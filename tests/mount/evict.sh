@@ -6,7 +6,7 @@
 need jq python3
 
 victim() { python3 "$(dirname "$0")/victim.py" "$@"; }
-allowed_words='evicted|lost'
+allowed_words='[Ee]victed|EVICTED'
 server_times lease_seconds=2
 start_server
 near=$work/mnt far=$work/far
@@ -17,9 +17,8 @@ timeout 60 "$tangelo" mount "$address:/$volume" "$far" > /dev/null
 mnt=$far
 until_true 20 is_serving || die "it does not serve"
 
-server_status() { timeout 20 "$tangelo" server status "$server_dir" --json; }
 client_of_far() { status_json | jq -r '.mounts[0].client_id'; }
-evict() { timeout 20 "$tangelo" server evict "$server_dir" "$1"; }
+evict() { timeout 20 "$tangelo" server evict "$server_dir" "$volume" "$1" > "$work/evicted"; }
 
 for round in 1 2 3; do
   step "eviction $round, while an application writes"
@@ -44,7 +43,7 @@ for round in 1 2 3; do
 done
 
 step "it is said"
-[ "$(status_json | jq '.mounts[0].counters.evictions')" = 3 ] || die "status does not count them"
+[ "$(status_json | jq '.mounts[0].import.evictions')" = 3 ] || die "status does not count them"
 grep -q evicted "$server_log" || die "the server's log does not say so"
 grep -q evicted "$TANGELO_RUN_DIR"/log/*far*.log || die "the mount's log does not say so"
 

@@ -14,9 +14,6 @@ RANDOM=$seed
 duration=${TANGELO_SECONDS:-$(scaled 600 60)}
 say "seed $seed, $duration s"
 
-# A file without a name whose close was executed, but not answered, when the server died: its handle
-# is claimed again, and nobody needs it.
-allowed_words='open handle [0-9]+ is lost: stale'
 use_audit
 start_server
 mount_volume

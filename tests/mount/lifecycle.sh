@@ -1,6 +1,7 @@
 #!/bin/bash
 # lifecycle: the ways in which a mount ends, and what is left of it: nothing.
 . "$(dirname "$0")/lib.sh"
+allowed_words='not known to be durable'  # when it is ended by force
 need jq
 
 start_server

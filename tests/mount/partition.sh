@@ -12,7 +12,7 @@ need jq python3 ip nsenter
 ip link set lo up
 
 victim() { python3 "$(dirname "$0")/victim.py" "$@"; }
-allowed_words='evicted|lost'
+allowed_words='[Ee]victed|EVICTED'
 server_times lease_seconds=2 evict_seconds=5 window_soft_seconds=3 window_hard_seconds=6 \
   commit_interval_ms=1000
 start_server
@@ -80,11 +80,14 @@ end_trial unknown 3000
 
 step "the server dies meanwhile, and does not wait for ever"
 begin_trial crash
+kill -STOP "$probe_pid"  # its fsyncs make everybody's changes durable
+sleep 0.3
 cut_link
 kill -KILL "$server_pid"
 wait "$server_pid" 2> /dev/null || true
 server_pid=
 start_server "$address"
+kill -CONT "$probe_pid"
 sleep 9
 heal_link
 end_trial lost 15000

@@ -27,7 +27,7 @@ refused 'not a number of seconds' fast_io_fail_tmo=
 
 # ---- what is set --------------------------------------------------------------------------------
 
-policy() { status_json | jq -c '.mounts[0].policy | [.[]]'; }
+policy() { status_json | jq -c '.mounts[0].policy | [.[]][:3]'; }
 path() { status_json | jq -r '.mounts[0].path.state'; }
 is_path() { [ "$(path)" = "$1" ]; }
 set_policy() { timeout 20 "$tangelo" set "$mnt" "$@" > "$work/out" 2>&1; }
