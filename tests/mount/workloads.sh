@@ -49,7 +49,8 @@ try_fio() {
   mkdir -p "$mnt/fio"
   fio --name=verify --directory="$mnt/fio" --size="$size" --numjobs=2 --rw=randwrite \
     --bsrange=4k-1m --ioengine=psync --fallocate=none --verify=crc32c --verify_fatal=1 \
-    --aux-path="$work" --do_verify=1 --randseed="$seed" --output="$work/fio.out" || { cat "$work/fio.out"; die fio; }
+    --aux-path="$work" --do_verify=1 --randseed="$seed" \
+    --output="$work/fio.out" || { cat "$work/fio.out"; die fio; }
   rm -r "$mnt/fio"
 }
 
