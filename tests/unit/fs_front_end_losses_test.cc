@@ -198,5 +198,30 @@ TEST_F(Losses, AnAnswerThatAPredecessorTookIsPartOfTheSessionThatWasLostMeanwhil
   EXPECT_EQ(flush(5, 8, handle), 0);
 }
 
+// ---- the end of a mount -------------------------------------------------------------------------
+
+// The process stays until uncommitted_count() is 0, or its time is over.
+TEST_F(Losses, AfterTheUnmountWhatIsNotDurableIsCountedUntilItIsAndElseNamed) {
+  write_file(5, 2, 9, std::vector<std::byte>(10, std::byte{1}), 10);
+  write_file(5, 4, 9, std::vector<std::byte>(10, std::byte{1}), 11);
+  mkdir(6, 12);
+  kernel.unmount();
+  run();
+  EXPECT_TRUE(fs->unmounted());
+  EXPECT_EQ(fs->pending_count(), 0u);
+  EXPECT_EQ(fs->uncommitted_count(), 3u);
+  testing::internal::CaptureStderr();
+  fs->log_unsafe_changes();
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_NE(text.find("3 answered changes are not known to be durable"), std::string::npos) << text;
+  EXPECT_NE(text.find("not known to be durable: inode 1: 1 changes"), std::string::npos) << text;
+  EXPECT_NE(text.find("not known to be durable: inode 5: 2 changes"), std::string::npos) << text;
+  commit(12);
+  EXPECT_EQ(fs->uncommitted_count(), 0u);
+  testing::internal::CaptureStderr();
+  fs->log_unsafe_changes();
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
 }  // namespace
 }  // namespace tangelo
