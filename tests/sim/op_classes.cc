@@ -113,6 +113,8 @@ void scene::play_on(std::vector<app_op> list) {
 }
 
 void scene::prepare() {
+  // There is a session, and there are inode numbers.
+  play_on({ops::mkdir("/", "first")});
   play_on(class_.before);
   EXPECT_TRUE(settle()) << "no rest before the op";
 }

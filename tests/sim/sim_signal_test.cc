@@ -18,7 +18,9 @@ std::vector<app_script> both() {
 std::string difference_beside_killed(run_result clean, run_result r) {
   r.notes[1] = clean.notes[1];
   for (run_result* const one : {&clean, &r})
-    std::erase_if(one->store, [](const std::string& line) { return line.starts_with("/b"); });
+    std::erase_if(one->store, [](const std::string& line) {
+      return line.starts_with("/b") || line.starts_with("/ ");  // the root has links to them
+    });
   return difference(clean, r);
 }
 

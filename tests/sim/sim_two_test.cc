@@ -92,7 +92,11 @@ std::size_t shares_and_loses(std::uint64_t at, world_options o, std::string& los
     names.push_back("n" + std::to_string(i));
     makes.push_back(mkdir("/", names.back()));
   }
-  (void)s.add(0, makes);
+  app& maker = s.add(0, {mkdir("/", "first")});
+  EXPECT_TRUE(s.finish_all());
+  EXPECT_TRUE(s.settle());
+  s.w.server().slow_commits(ns_per_s);  // whoever sees something has waited for one
+  maker.go_on(in_order(makes));
   watcher w;
   s.apps.push_back(std::make_unique<app>(s.w.at(1), 200, w.script(names)));
   for (std::uint64_t n = 0; n < at; ++n) {
@@ -117,19 +121,19 @@ TEST(SimTwoMounts, WithoutCommitOnShareALookThatIsTakenBackIsSeen) {
   world_options o = two_mounts();
   o.commit_on_share = false;
   std::string lost;
-  for (std::uint64_t at = 100; at < 600 && lost.empty(); at += 7)
+  for (std::uint64_t at = 0; at < 600 && lost.empty(); at += 7)
     (void)shares_and_loses(at, o, lost);
   EXPECT_NE(lost, "") << "the test is blind";
 }
 
 TEST(SimTwoMounts, WhatTheOtherHasSeenIsNotTakenBack) {
   std::size_t seen = 0;
-  for (std::uint64_t at = 100; at < 600; at += stride()) {
+  for (std::uint64_t at = 0; at < 600; at += stride(2)) {
     std::string lost;
     seen += shares_and_loses(at, two_mounts(), lost);
     ASSERT_EQ(lost, "") << "server loses power at step " << at;
   }
-  EXPECT_GT(seen, 1000u / stride());
+  EXPECT_GT(seen, 0u) << "nothing was ever seen";
 }
 
 // One of the two is gone for ever when the server comes back, or dies while it replays. The other
