@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 need jq python3
 
-victim() { python3 "$(dirname "$0")/victim.py" "$@"; }
+victim=(python3 "$(dirname "$0")/victim.py")
 allowed_words='[Ee]victed|EVICTED'
 server_times lease_seconds=2
 start_server
@@ -24,8 +24,8 @@ for round in 1 2 3; do
   step "eviction $round, while an application writes"
   control=$work/control$round
   mkdir "$control"
-  victim work "$far/$round" "$control" > "$work/told" 2> "$work/victim" & victim_pid=$!
-  victim probe "$near/probe" "$control" > "$work/probe" 2>&1 & probe_pid=$!
+  "${victim[@]}" work "$far/$round" "$control" > "$work/told" 2> "$work/victim" & victim_pid=$!
+  "${victim[@]}" probe "$near/probe" "$control" > "$work/probe" 2>&1 & probe_pid=$!
   until_true 20 test -e "$control/begun" || die "it does not begin: $(cat "$work/victim")"
   sleep "0.$((RANDOM % 500 + 100))"
   evict "$(client_of_far)" || die "evict"
@@ -34,7 +34,7 @@ for round in 1 2 3; do
   touch "$control/stop"
   wait "$victim_pid" || { cat "$work/victim"; die "the application"; }
   wait "$probe_pid" || { cat "$work/probe"; die "the near mount saw an error"; }
-  victim check "$work/told" "$near/$round" unknown || die "what was told is not what happened"
+  "${victim[@]}" check "$work/told" "$near/$round" unknown || die "what was told is not what happened"
   say "the longest operation on the near mount: $(cat "$work/probe") ms"
   [ "$(cat "$work/probe")" -le 5000 ] || die "the near mount waited too long"
   echo "$round" > "$far/new$round"

@@ -11,7 +11,7 @@ RANDOM=$seed
 rounds=$(scaled 60 6)
 writers=3
 say "seed $seed, $rounds rounds"
-manifest() { python3 "$(dirname "$0")/manifest.py" "$@"; }
+manifest=(python3 "$(dirname "$0")/manifest.py")
 
 allowed_words='is evicted: it did not come back in the recovery window'
 server_times lease_seconds=1
@@ -30,7 +30,7 @@ begin_round() {
   rm -f "$work/may_fail"
   pids=()
   for ((w = 0; w < writers; ++w)); do
-    manifest write "$mnt/$round-$w" "$work/manifest-$round-$w" "$seed-$round-$w" \
+    "${manifest[@]}" write "$mnt/$round-$w" "$work/manifest-$round-$w" "$seed-$round-$w" \
       "$work/may_fail" > "$work/writer-$w" 2>&1 &
     pids+=($!)
   done
@@ -59,7 +59,7 @@ promises=0
 check_round() { # $1
   local w kept pairs=()
   for ((w = 0; w < writers; ++w)); do pairs+=("$mnt/$1-$w" "$work/manifest-$1-$w"); done
-  kept=$(manifest check "${pairs[@]}") || die "a promise was broken"
+  kept=$("${manifest[@]}" check "${pairs[@]}") || die "a promise was broken"
   promises=$((promises + kept))
 }
 
@@ -83,7 +83,7 @@ for ((round = 1; round <= rounds; ++round)); do
     pairs+=("$mnt/$round-$w" "$work/manifest-$round-$w")
   done
 done
-manifest check "${pairs[@]}" > /dev/null || die "a promise was broken later"
+"${manifest[@]}" check "${pairs[@]}" > /dev/null || die "a promise was broken later"
 say "$rounds rounds, $promises promises kept"
 [ "$promises" -ge $((rounds * 10)) ] || die "too few promises to prove anything"
 unmount_volume

@@ -11,7 +11,7 @@ fi
 need jq python3 ip nsenter
 ip link set lo up
 
-victim() { python3 "$(dirname "$0")/victim.py" "$@"; }
+victim=(python3 "$(dirname "$0")/victim.py")
 allowed_words='[Ee]victed|EVICTED'
 server_times lease_seconds=2 evict_seconds=5 window_soft_seconds=3 window_hard_seconds=6 \
   commit_interval_ms=1000
@@ -44,9 +44,9 @@ heal_link() { ip link set tangelo0 up; }
 begin_trial() { # NAME
   trial=$1 control=$work/control-$1
   mkdir "$control"
-  victim work "$far/$trial" "$control" > "$work/told-$trial" 2> "$work/victim-$trial" &
+  "${victim[@]}" work "$far/$trial" "$control" > "$work/told-$trial" 2> "$work/victim-$trial" &
   victim_pid=$!
-  victim probe "$near/probe-$trial" "$control" > "$work/probe-$trial" 2>&1 &
+  "${victim[@]}" probe "$near/probe-$trial" "$control" > "$work/probe-$trial" 2>&1 &
   probe_pid=$!
   until_true 20 test -e "$control/begun" || die "it does not begin: $(cat "$work/victim-$trial")"
   sleep 0.3
@@ -56,7 +56,7 @@ end_trial() { # none|lost LONGEST: and the near mount never waited longer than t
   touch "$control/stop"
   wait "$victim_pid" || { cat "$work/victim-$trial"; die "the application"; }
   wait "$probe_pid" || { cat "$work/probe-$trial"; die "the near mount saw an error"; }
-  victim check "$work/told-$trial" "$near/$trial" "$1" || die "$trial"
+  "${victim[@]}" check "$work/told-$trial" "$near/$trial" "$1" || die "$trial"
   say "$trial: the longest operation on the near mount: $(cat "$work/probe-$trial") ms"
   [ "$(cat "$work/probe-$trial")" -le "$2" ] || die "the near mount waited too long"
   echo "$trial" > "$far/new-$trial"
