@@ -97,6 +97,10 @@ class arena_view {
   core_view core() const;
   mount_policy policy() const { return read_policy(fs_->watchdog.policy); }
   bool supervised() const noexcept { return supervised_; }
+  // Answered changes that are not known to be durable; also when the mount has ended meanwhile.
+  std::uint64_t undurable_count() const noexcept {
+    return fs_->counters.replays_kept.load(std::memory_order_relaxed);
+  }
   // Oldest first.
   std::vector<op_view> ops(std::uint64_t now_ns) const;
 

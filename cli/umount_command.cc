@@ -9,6 +9,7 @@
 #include "base/places.h"
 #include "cli/commands.h"
 #include "cli/control.h"
+#include "cli/snapshot.h"
 
 namespace tangelo {
 
@@ -60,6 +61,15 @@ void wait_for_the_end(const std::string& run_dir, unsigned wait_ms) {
     ::usleep(step_ms * 1000);
 }
 
+// The server was not there to say that they are.
+outcome<void> tell_undurable(const mount_ref& mount, std::uint64_t count) {
+  if (count == 0) return {};
+  return failure{problem{exit_code::failed,
+                         mount.mount_point + ": " + std::to_string(count) +
+                             " answered changes are not known to be on the server's disk",
+                         "the server was away: the mount's log names the inodes"}};
+}
+
 }  // namespace
 
 outcome<void> run_umount(const umount_arguments& words) {
@@ -68,6 +78,7 @@ outcome<void> run_umount(const umount_arguments& words) {
   if (::geteuid() != 0)
     return failure{problem{exit_code::failed, "unmounting needs root", "try: sudo tangelo umount"}};
   const std::string run_root = default_run_dir();
+  const outcome<arena_view> arena = arena_view::open(run_root, *mount);
   outcome<control_reply> reply = ask_watchdog(run_root, mount->name, verb_of(words),
                                               words.force ? force_wait_ms : answer_wait_ms);
   int error = reply ? reply->errno_value : 0;
@@ -81,6 +92,7 @@ outcome<void> run_umount(const umount_arguments& words) {
   if (reply && !words.lazy)
     wait_for_the_end(mount_run_dir(run_root, mount->name), words.force ? 1000 : 3000);
   std::printf("%s unmounted\n", mount->mount_point.c_str());
+  if (arena && !words.lazy) return tell_undurable(*mount, arena->undurable_count());
   return {};
 }
 

@@ -59,7 +59,7 @@ class core final : public session_events, public replay_source {
   void on_reply(const inbound_reply& reply) noexcept override;
   void on_import_state(import_state state) noexcept override;
   void on_committed(std::uint64_t transno) noexcept override;
-  void on_evicted(std::uint64_t kept_through) noexcept override;
+  void on_evicted(std::uint64_t kept_through, bool went_back) noexcept override;
   void on_replay_failed(const replay_entry& entry, error_code status) noexcept override;
 
   bool settled() const override;
@@ -85,7 +85,7 @@ class core final : public session_events, public replay_source {
   void tell_status() noexcept;
   // core_recovery.cc
   void end_evicted(std::uint32_t index) noexcept;
-  void publish_eviction(std::uint64_t kept_through) noexcept;
+  void publish_eviction(std::uint64_t kept_through, bool went_back) noexcept;
   void look_at_front_end() noexcept;
   void tell_loss() noexcept;
   bool is_answered(std::uint32_t index) const noexcept;

@@ -23,8 +23,8 @@ void core::end_evicted(std::uint32_t index) noexcept {
 
 // Everything not answered is over: its fate is unknown, the application is told EIO. So is what the
 // front end offers before it has heard of it.
-void core::on_evicted(std::uint64_t kept_through) noexcept {
-  publish_eviction(kept_through);
+void core::on_evicted(std::uint64_t kept_through, bool went_back) noexcept {
+  publish_eviction(kept_through, went_back);
   std::size_t count = 0;
   for (std::uint32_t i = 0; i < op_slot_count; ++i) {
     if (!running_[i]) continue;
@@ -35,7 +35,7 @@ void core::on_evicted(std::uint64_t kept_through) noexcept {
   w_.ring_front_end();
 }
 
-void core::publish_eviction(std::uint64_t kept_through) noexcept {
+void core::publish_eviction(std::uint64_t kept_through, bool went_back) noexcept {
   core_page& page = w_.shared.core;
   control_word word;
   eviction_cell last;
@@ -44,6 +44,7 @@ void core::publish_eviction(std::uint64_t kept_through) noexcept {
   eviction_cell cell;
   cell.sequence = std::max(any ? last.sequence : 0, done) + 1;
   cell.kept_through = kept_through;
+  cell.went_back = went_back ? 1 : 0;
   const std::string why = session_->status().last_text;
   std::memcpy(cell.text.data(), why.data(), std::min(why.size(), cell.text.size() - 1));
   // The next session may be with a store that was set back: what the last one said of commits must

@@ -92,6 +92,7 @@ void front_end::lose_session(const eviction_cell& e) noexcept {
     losses_.note(c);
     ++lost;
   });
+  if (e.went_back != 0) losses_.note_all_files();
   log_error("the server has forgotten this mount ({}): {} answered changes are lost", e.text.data(),
             lost);
   losses_.mark();
@@ -167,8 +168,10 @@ bool front_end::tell_loss(const op_cell& op, std::uint64_t reply_id) noexcept {
   return lost && of_directory;
 }
 
+// Every copy of a descriptor that is closed sends one, also in a child that looks at no answer: it
+// says the loss and leaves it to be told.
 void front_end::answer_flush(const op_draft& draft) noexcept {
-  const bool lost = losses_.tell_file(draft.cell.handle, draft.cell.kernel_id);
+  const bool lost = losses_.has_untold(draft.cell.handle);
   answer_error(draft.reply_id, lost ? error_code::io : error_code::ok);
 }
 

@@ -14,7 +14,7 @@ constexpr std::size_t log_lines_max = 64;
 }  // namespace
 
 losses::losses(fs_arena& arena, handle_table& handles) : arena_(arena), handles_(handles) {
-  files_.reserve(std::size_t{replay_count} * 2);
+  files_.reserve(std::size_t{replay_count} * 2 + handle_count);
   directories_.reserve(std::size_t{replay_count} * 2);
   changes_.reserve(replay_count);
 }
@@ -26,11 +26,16 @@ void losses::add(std::vector<std::uint64_t>& to, std::uint64_t inode) noexcept {
 void losses::note(const replay_cell& lost) noexcept {
   if (changes_.size() < changes_.capacity()) changes_.push_back({lost.inode, lost.op});
   arena_.counters.lost_changes.fetch_add(1, std::memory_order_relaxed);
-  if (changes_names(lost.op) || lost.is_directory != 0)
-    add(directories_, lost.inode);
-  else
-    add(files_, lost.inode);
+  const bool of_directory = changes_names(lost.op) || lost.is_directory != 0;
+  // The kernel does not say what an attribute is of.
+  const bool of_either = lost.op == opcode::setxattr || lost.op == opcode::removexattr;
+  if (of_directory || of_either) add(directories_, lost.inode);
+  if (!of_directory) add(files_, lost.inode);
   add(lost.op == opcode::rename ? directories_ : files_, lost.inode2);
+}
+
+void losses::note_all_files() noexcept {
+  handles_.for_each_in_use([this](const handle_cell& file) noexcept { add(files_, file.inode); });
 }
 
 void losses::mark() noexcept {
@@ -85,6 +90,13 @@ bool losses::tell_file(std::uint64_t handle, std::uint64_t request_id) noexcept 
   if (t == handle_table::telling::first)
     arena_.counters.losses_told.fetch_add(1, std::memory_order_relaxed);
   return t != handle_table::telling::nothing;
+}
+
+bool losses::has_untold(std::uint64_t handle) noexcept {
+  const handle_cell* file = handles_.find(handle);
+  if (file == nullptr || file->loss_untold == 0) return false;
+  arena_.counters.losses_told.fetch_add(1, std::memory_order_relaxed);
+  return true;
 }
 
 bool losses::has_lost_directory(std::uint64_t inode) const noexcept {

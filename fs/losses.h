@@ -2,9 +2,9 @@
 // that each of them is told once.
 //
 // A change that was answered and is lost (an eviction, a replay that the server refused, a damaged
-// record) is told by EIO at the next fsync or close of every file that was open then, and at the
-// next fsync of a directory. The marks are in the arena: in the handle records, and in a small
-// table for directories, which have no handles.
+// record) is told by EIO at the next fsync of every file that was open then, at every close of one
+// of its descriptors until then, and at the next fsync of a directory. The marks are in the arena:
+// in the handle records, and in a small table for directories, which have no handles.
 //
 // Usage: note() for each lost change, then mark(). Front end's loop thread only; allocates nothing
 // after construction.
@@ -23,6 +23,8 @@ class losses {
   losses(fs_arena& arena, handle_table& handles);
 
   void note(const replay_cell& lost) noexcept;
+  // The store was set back: every file that is open may have lost what was durable.
+  void note_all_files() noexcept;
   void note_file(std::uint64_t inode) noexcept { add(files_, inode); }
   // Marks what was noted, logs it, counts it. Doing it twice (by a successor) tells nobody twice.
   void mark() noexcept;
@@ -30,6 +32,8 @@ class losses {
   // True if the open file was not told yet, or by this very request, which has come again. From
   // here on it is told.
   bool tell_file(std::uint64_t handle, std::uint64_t request_id) noexcept;
+  // Has the open file not been told? The close of one of its descriptors says EIO then.
+  bool has_untold(std::uint64_t handle) noexcept;
   bool has_lost_directory(std::uint64_t inode) const noexcept;
   // After the reply that said so.
   void directory_told(std::uint64_t inode) noexcept;

@@ -17,7 +17,7 @@ namespace tangelo {
 // fs_arena::evictions_done and rings. Until then no core begins a new session.
 struct eviction_cell {
   std::uint32_t crc = 0;  // over everything behind it
-  std::uint32_t index = 0;
+  std::uint32_t went_back = 0;  // 1: the store is older than it was: all may be lost
   std::uint64_t sequence = 0;  // 1 more than the one before, in the life of the arena
   std::uint64_t kept_through = 0;  // changes up to this transno are not lost
   std::array<char, 128> text{};    // why, zero-terminated

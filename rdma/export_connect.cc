@@ -83,7 +83,7 @@ void export_core::take_connect(peer_link& link, const message_view& message) {
 
 bool export_core::refused_at_once(peer_link& link, const client_ref& c, const connect_body& body) {
   if (c->where == client_phase::leaving) {
-    say_later(link, connect_verdict::busy, again_later_ms, "being forgotten");
+    say_later(link, connect_verdict::busy, leaving_ms, "being forgotten");
   } else if (body.incarnation < c->key.incarnation) {
     say_later(link, connect_verdict::denied, 0, "a newer incarnation of this mount exists");
   } else if (body.incarnation > c->key.incarnation) {

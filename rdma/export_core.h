@@ -199,6 +199,7 @@ class export_core final : public export_host {
   static constexpr std::uint64_t challenge_ns = 2 * ns_per_s;
   static constexpr std::uint64_t trim_ns = ns_per_s;
   static constexpr std::uint64_t again_later_ms = 20;
+  static constexpr std::uint64_t leaving_ms = 100;  // until a session has probably been forgotten
   static constexpr std::uint64_t note_ns = 20 * ns_per_ms;
   static constexpr std::uint64_t deadline_look_ns = 250 * ns_per_ms;
   static constexpr std::uint64_t unmark_ns = 60 * ns_per_s;

@@ -197,7 +197,7 @@ void session_core::fulfil(flush_wish wish) {
       return;
     case flush_wish::evict:
       drop_everything();
-      events_.on_evicted(kept_through_);
+      events_.on_evicted(kept_through_, went_back_);
       return;
     case flush_wish::end:
       if (stop_done_ != nullptr) time_.post(std::exchange(stop_done_, nullptr));

@@ -79,7 +79,9 @@ class session_events {
   // its fate unknown. What was answered with a transno above `kept_through` is lost. The session
   // stays EVICTED until client_session::invalidated() says that nothing of it will be claimed
   // again.
-  virtual void on_evicted(std::uint64_t kept_through) noexcept = 0;
+  // `went_back`: the server's store is older than what it had told us, so also what was durable may
+  // be lost, of any file.
+  virtual void on_evicted(std::uint64_t kept_through, bool went_back) noexcept = 0;
   // The replay of a write was refused: those bytes are lost. The recovery goes on as soon as
   // replay_source::settled() says that this is noted.
   virtual void on_replay_failed(const replay_entry& entry, error_code status) noexcept = 0;

@@ -222,6 +222,9 @@ void session_core::drop_everything() {
   replay_cursor_ = 0;
   lease_until_ns_ = std::min(lease_until_ns_, time_.now_ns());
   forget_held_ = true;
+  // The outage is over: the server has just answered.
+  rounds_failed_ = 0;
+  tried_in_round_ = addresses_.size();
 }
 
 }  // namespace tangelo

@@ -16,8 +16,9 @@ void session_core::begin_attempt() {
   const std::string& address = addresses_[address_index_].text;
   current_ = std::make_unique<session_link>(*this, fabric_.connect(address), epoch);
   const session_timings& t = options_.timings;
+  const std::uint64_t patience = rounds_failed_ == 0 ? t.attempt_first_ns : t.attempt_ns;
   attempt_timer_ =
-      time_.call_after(rounds_failed_ == 0 ? t.attempt_first_ns : t.attempt_ns, [this] {
+      time_.call_after(std::min(patience, std::max(pause_max_ns(), 500 * ns_per_ms)), [this] {
         attempt_timer_ = 0;
         lose_link(down_reason::timeout);
       });
@@ -39,13 +40,22 @@ std::size_t session_core::choose_address() {
   return static_cast<std::size_t>(oldest - addresses_.begin());
 }
 
+// A server that is back waits for us for one and a half leases: we must have been there by then.
+std::uint64_t session_core::pause_max_ns() const noexcept {
+  const session_timings& t = options_.timings;
+  if (boot_generation_ == 0) return t.back_off_max_ns;  // nobody waits for us
+  // A core that has not heard of the lease takes it for the shortest.
+  const std::uint64_t lease = lease_ns_ != 0 ? lease_ns_ : 2 * ns_per_s;
+  return std::min(t.back_off_max_ns, std::max(lease / 4, t.back_off_min_ns));
+}
+
 std::uint64_t session_core::retry_delay_ns() {
   if (retry_hint_ns_ != 0) return std::exchange(retry_hint_ns_, 0);
   if (tried_in_round_ < addresses_.size()) return 0;
   tried_in_round_ = 0;
   const session_timings& t = options_.timings;
   const unsigned doubled = std::min(rounds_failed_++, 16u);
-  const std::uint64_t base = std::min(t.back_off_min_ns << doubled, t.back_off_max_ns);
+  const std::uint64_t base = std::min(t.back_off_min_ns << doubled, pause_max_ns());
   return base - base / 4 + random_.below(base / 2 + 1);
 }
 
@@ -149,6 +159,8 @@ void session_core::accept_session(const connect_ack_body& ack) {
 // recovery.md §7.7: what cannot be true of the server we knew.
 bool session_core::contradicts(const connect_ack_body& ack) {
   std::string_view why;
+  went_back_ = target_changed_ || ack.boot_generation < boot_generation_ ||
+               ack.last_committed < last_committed_;
   if (target_changed_) why = "it is another volume";
   if (ack.boot_generation < boot_generation_) why = "its boot generation went back";
   if (ack.last_committed < last_committed_) why = "its last committed transaction went back";

@@ -133,6 +133,7 @@ class session_core final : public client_session {
   std::size_t choose_address();
   void retry_later();
   std::uint64_t retry_delay_ns();
+  std::uint64_t pause_max_ns() const noexcept;
   void send_hello();
   void take_hello_ack(const message_view& message);
   void send_connect();
@@ -209,6 +210,7 @@ class session_core final : public client_session {
   bool target_changed_ = false;
   bool forget_held_ = false;  // claims nothing: new or evicted, and not yet FULL
   std::uint64_t kept_through_ = 0;  // of the eviction
+  bool went_back_ = false;          // and the store is not the one that we knew
   down_reason last_reason_ = down_reason::none;
   std::string last_text_;
 

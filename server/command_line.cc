@@ -71,11 +71,16 @@ void add_run(CLI::App& run, raw_command& raw, bool for_tests) {
   run.add_option("--run-dir", raw.run_dir, "server.json and control.sock go there");
   run.add_option("--user", raw.user, "become this user");
   run.add_flag("--standby", raw.standby, "wait for each volume until nobody else holds it");
-  run.add_option("--lease-seconds", raw.times.lease_seconds, "30; the others follow it");
-  run.add_option("--evict-seconds", raw.times.evict_seconds, "5 leases");
-  run.add_option("--window-soft-seconds", raw.times.window_soft_seconds, "1.5 leases");
-  run.add_option("--window-hard-seconds", raw.times.window_hard_seconds, "4 leases");
-  run.add_option("--commit-interval-ms", raw.times.commit_interval_ms, "50");
+  run.add_option("--lease-seconds", raw.times.lease_seconds, "30; the others follow it")
+      ->check(CLI::PositiveNumber);
+  run.add_option("--evict-seconds", raw.times.evict_seconds, "5 leases")
+      ->check(CLI::PositiveNumber);
+  run.add_option("--window-soft-seconds", raw.times.window_soft_seconds, "1.5 leases")
+      ->check(CLI::PositiveNumber);
+  run.add_option("--window-hard-seconds", raw.times.window_hard_seconds, "4 leases")
+      ->check(CLI::PositiveNumber);
+  run.add_option("--commit-interval-ms", raw.times.commit_interval_ms, "50")
+      ->check(CLI::PositiveNumber);
   run.add_flag("-v,--verbose", raw.verbose, "say more");
   if (!for_tests) return;
   run.add_flag("--audit", raw.audit, "record every effect");

@@ -64,6 +64,15 @@ class async_test : public testing::Test, protected front_end_world {
     run();
     return error_of(id);
   }
+  // A close may be one that nobody looks at (of a dup, of a child): the loss stays to be told, to
+  // the next fsync, and to nobody behind that. What the fsync says; uses ids from `id` on.
+  int told_by_fsync(std::uint64_t inode, std::uint64_t id, std::uint64_t handle) {
+    EXPECT_EQ(flush(inode, 10'000 + id, handle), EIO);
+    const int told = fsync(inode, id, handle);
+    EXPECT_EQ(fsync(inode, 20'000 + id, handle), 0);
+    EXPECT_EQ(flush(inode, 30'000 + id, handle), 0);
+    return told;
+  }
   fuse_request fsync_of(std::uint64_t inode, std::uint64_t id, std::uint64_t handle,
                         std::uint32_t opcode = FUSE_FSYNC) {
     fuse_fsync_in in{};

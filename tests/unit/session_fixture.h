@@ -193,7 +193,7 @@ class session_probe final : public session_events, public replay_source {
   void on_reply(const inbound_reply& reply) noexcept override { replies.push_back(reply); }
   void on_import_state(import_state state) noexcept override { states.push_back(state); }
   void on_committed(std::uint64_t transno) noexcept override { committed.push_back(transno); }
-  void on_evicted(std::uint64_t kept_through) noexcept override {
+  void on_evicted(std::uint64_t kept_through, bool) noexcept override {
     evictions.push_back(kept_through);
   }
   void on_replay_failed(const replay_entry& entry, error_code) noexcept override {
