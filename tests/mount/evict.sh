@@ -7,7 +7,7 @@ need jq
 need_python
 
 victim=("$python" "$(dirname "$0")/victim.py")
-allowed_words='[Ee]victed|EVICTED'
+allowed_words='[Ee]victed|EVICTED|has forgotten this mount|ERROR lost: '
 server_times lease_seconds=2
 start_server
 near=$work/mnt far=$work/far

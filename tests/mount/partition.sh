@@ -13,7 +13,7 @@ need_python
 ip link set lo up
 
 victim=("$python" "$(dirname "$0")/victim.py")
-allowed_words='[Ee]victed|EVICTED'
+allowed_words='[Ee]victed|EVICTED|has forgotten this mount|ERROR lost: '
 server_times lease_seconds=2 evict_seconds=5 window_soft_seconds=3 window_hard_seconds=6 \
   commit_interval_ms=1000
 start_server
