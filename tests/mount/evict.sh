@@ -3,10 +3,11 @@
 # said, once per open file; status and journal say so; the mount works again without a new mount,
 # and another mount of the volume sees nothing of it.
 . "$(dirname "$0")/lib.sh"
-need jq python3
+need jq
+need_python
 
-victim=(python3 "$(dirname "$0")/victim.py")
-allowed_words='[Ee]victed|EVICTED'
+victim=("$python" "$(dirname "$0")/victim.py")
+allowed_words='[Ee]victed|EVICTED|has forgotten this mount|ERROR lost: '
 server_times lease_seconds=2
 start_server
 near=$work/mnt far=$work/far

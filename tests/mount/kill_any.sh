@@ -9,7 +9,8 @@
 # successor starts them again.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/workloads.sh"
-need jq git sqlite3 fio tar diff python3
+need jq git sqlite3 fio tar diff
+need_python
 
 seed=${TANGELO_SEED:-$$}
 RANDOM=$seed

@@ -7,7 +7,8 @@
 # so long. Each program has come to its end at least once before it ends.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/workloads.sh"
-need jq git sqlite3 fio tar diff python3
+need jq git sqlite3 fio tar diff
+need_python
 
 seed=${TANGELO_SEED:-$$}
 RANDOM=$seed

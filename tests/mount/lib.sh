@@ -45,6 +45,12 @@ need() { # programs without which there is nothing to test
   done
 }
 
+# $python: the program itself; python3 may be a script that looks for it, slowly.
+need_python() {
+  need python3
+  python=$(python3 -c 'import sys; print(sys.executable)')
+}
+
 # until_true SECONDS COMMAND...: waits for an event, as long as that at most.
 until_true() {
   local deadline=$((SECONDS + $1 + 1))

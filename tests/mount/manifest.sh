@@ -4,14 +4,15 @@
 # end and core. On a new mount everything promised must be there, byte for byte.
 # TANGELO_SCALE=100: 60 rounds, 10: 6; TANGELO_SEED repeats the choices.
 . "$(dirname "$0")/lib.sh"
-need jq python3
+need jq
+need_python
 
 seed=${TANGELO_SEED:-$$}
 RANDOM=$seed
 rounds=$(scaled 60 6)
 writers=3
 say "seed $seed, $rounds rounds"
-manifest=(python3 "$(dirname "$0")/manifest.py")
+manifest=("$python" "$(dirname "$0")/manifest.py")
 
 allowed_words='is evicted: it did not come back in the recovery window'
 server_times lease_seconds=1

@@ -8,11 +8,12 @@ if [ -z "${TANGELO_OWN_NET:-}" ]; then
   TANGELO_OWN_NET=1 exec unshare --net "$0" "$@"
 fi
 . "$(dirname "$0")/lib.sh"
-need jq python3 ip nsenter
+need jq ip nsenter ss
+need_python
 ip link set lo up
 
-victim=(python3 "$(dirname "$0")/victim.py")
-allowed_words='[Ee]victed|EVICTED'
+victim=("$python" "$(dirname "$0")/victim.py")
+allowed_words='[Ee]victed|EVICTED|has forgotten this mount|ERROR lost: '
 server_times lease_seconds=2 evict_seconds=5 window_soft_seconds=3 window_hard_seconds=6 \
   commit_interval_ms=1000
 start_server
@@ -28,7 +29,7 @@ ip addr add 10.99.0.1/30 dev tangelo0
 ip link set tangelo0 up
 nsenter --net="$far_net" sh -c \
   'ip addr add 10.99.0.2/30 dev tangelo1; ip link set tangelo1 up; ip link set lo up'
-python3 "$(dirname "$0")/forward.py" 10.99.0.1 7471 127.0.0.1 "${address##*:}" &
+"$python" "$(dirname "$0")/forward.py" 10.99.0.1 7471 127.0.0.1 "${address##*:}" &
 until_true 5 sh -c 'ss -ltn | grep -q 10.99.0.1:7471' || die "the forwarder does not listen"
 mount_volume
 nsenter --net="$far_net" timeout 60 "$tangelo" mount "10.99.0.1:7471:/$volume" "$far" > /dev/null

@@ -83,7 +83,7 @@ declare -A holder_pids
 start_holders() {
   local what
   for what in "${holders[@]}"; do
-    python3 "$(dirname "$0")/holders.py" "$what" "$mnt/$what" "$seed" "$work" \
+    "$python" "$(dirname "$0")/holders.py" "$what" "$mnt/$what" "$seed" "$work" \
       > "$work/$what.out" 2>&1 &
     holder_pids[$what]=$!
   done
