@@ -49,8 +49,9 @@ class killed_world : public async_test {
     EXPECT_EQ(error_of(100), EIO) << "the fsync that was under way";
     EXPECT_EQ(flush_and_serve(5, 102, first_), 0);
     EXPECT_EQ(flush_and_serve(5, 104, second_), EIO);
-    EXPECT_EQ(flush_and_serve(5, 106, second_), 0);
-    EXPECT_EQ(flush_and_serve(6, 108, other_), 0);
+    EXPECT_EQ(fsync_and_serve(5, 106, second_), EIO);
+    EXPECT_EQ(fsync_and_serve(5, 108, second_), 0);
+    EXPECT_EQ(flush_and_serve(6, 110, other_), 0);
     EXPECT_TRUE(records().empty());
     EXPECT_EQ(fs->pending_count(), 0u);
     trap_ = nullptr;
@@ -96,6 +97,11 @@ class killed_world : public async_test {
     EXPECT_EQ(std::count_if(kept.begin(), kept.end(),
                             [transno](const replay_cell& c) { return c.transno == transno; }),
               1);
+  }
+  int fsync_and_serve(std::uint64_t inode, std::uint64_t id, std::uint64_t handle) {
+    kernel.submit(fsync_of(inode, id, handle));
+    serve();
+    return error_of(id);
   }
   int flush_and_serve(std::uint64_t inode, std::uint64_t id, std::uint64_t handle) {
     fuse_flush_in in{};
