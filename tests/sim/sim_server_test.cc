@@ -137,7 +137,7 @@ TEST(SimServer, AnyFrameLostInSilenceWhileItRecoversOnlyCostsTime) {
 TEST(SimServer, WithoutReplyRecordsARepeatedOpIsSeen) {
   const run_result clean = clean_run();
   std::size_t seen = 0;
-  for (std::uint64_t at = 0; at < clean.steps; at += stride(3))
+  for (std::uint64_t at = 0; at < clean.steps && seen == 0; at += 3)
     if (!difference(clean, run_with_power_cut({.keep_reply_records = false}, at, 1, true)).empty())
       ++seen;
   EXPECT_GT(seen, 0u) << "the test is blind";
