@@ -35,7 +35,8 @@ for round in 1 2 3; do
   touch "$control/stop"
   wait "$victim_pid" || { cat "$work/victim"; die "the application"; }
   wait "$probe_pid" || { cat "$work/probe"; die "the near mount saw an error"; }
-  "${victim[@]}" check "$work/told" "$near/$round" unknown || die "what was told is not what happened"
+  "${victim[@]}" check "$work/told" "$near/$round" unknown ||
+    die "what was told is not what happened"
   say "the longest operation on the near mount: $(cat "$work/probe") ms"
   [ "$(cat "$work/probe")" -le 5000 ] || die "the near mount waited too long"
   echo "$round" > "$far/new$round"
