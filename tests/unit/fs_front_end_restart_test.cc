@@ -218,6 +218,8 @@ TEST_F(Restart, OpenHandlesStayAndNewOnesGetNewNumbers) {
   EXPECT_NE(core->op(j).handle, handle);
   const std::uint32_t k = offered(fuse_request::release(5, 6, handle));
   EXPECT_EQ(core->body<open_call>(k).handle, handle);
+  const control_word word = control_of(arenas.fs->handles[handle & 0xffff]);
+  EXPECT_EQ(word.state, static_cast<std::uint8_t>(handle_state::closing)) << "no core claims it";
 }
 
 TEST_F(Restart, AHandleThatNoOpAndNobodyKnowsIsClosed) {
