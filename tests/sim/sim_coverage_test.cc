@@ -151,15 +151,20 @@ constexpr gap path_gaps[] = {
 };
 
 constexpr gap import_gaps[] = {
-    {"IDLE", "*", "disconnecting when idle is not used yet"},
-    {"*", "nothing_to_do", "disconnecting when idle is not used yet"},
+    {"IDLE", "*", "nobody is idle for a minute here: rdma_session_rules_test"},
+    {"*", "nothing_to_do", "nobody is idle for a minute here: rdma_session_rules_test"},
     {"*", "work", "stepped only in IDLE"},
     {"*", "start", "a core starts its session once, right after making it"},
     {"NEW", "stop", "a core starts its session once, right after making it"},
     {"*", "retry_due", "the retry timer lives in DISCON"},
-    {"DISCON", "link_down", "only the present connection is heard, and there is none"},
-    {"CONNECTING", "verdict_later", "the one server here is never busy or elsewhere: rdma tests"},
     {"RECOVER", "*", "left in the call that enters it"},
+    {"REPLAY", "verdict_evicted", "a refused change of names: rdma_session_recovery_test"},
+    {"REPLAY_LOCKS", "verdict_evicted", "the next CONNECT says it"},
+    {"REPLAY_WAIT", "verdict_evicted", "the next CONNECT says it"},
+    {"FULL", "verdict_evicted", "the next CONNECT says it"},
+    {"EVICTED", "link_down", "its connection was closed by us"},
+    {"EVICTED", "verdict_evicted", "its connection was closed by us"},
+    {"EVICTED", "stop", "for a moment only: rdma_import_test"},
     {"CLOSED", "*", "a closed session has no connection and no timer left"},
 };
 
