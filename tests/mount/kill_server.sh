@@ -5,6 +5,7 @@
 # happen twice, nobody may see an error.
 # TANGELO_SEED repeats the choices; TANGELO_SCALE=100: for ten minutes, 10: one; TANGELO_SECONDS:
 # so long. Each program has come to its end at least once before it ends.
+# TANGELO_NO_REPLY_RECORDS=1: the negative control, which has to fail.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/workloads.sh"
 need jq git sqlite3 fio tar diff
@@ -16,14 +17,16 @@ duration=${TANGELO_SECONDS:-$(scaled 600 60)}
 say "seed $seed, $duration s"
 
 use_audit
+[ -z "${TANGELO_NO_REPLY_RECORDS:-}" ] || server_options+=(--no-reply-records)
 start_server
-mount_volume
+mount_volume -o reconnect_delay=1  # it is away all the time
 until_true 20 is_serving || die "it does not serve"
 
-kills=0 with_core=0 with_front_end=0 again=0 slowest=0 took_all=0
+kills=0 with_core=0 with_front_end=0 again=0 slowest=0 took_all=0 away=0
 strike() { # the server, and at times others; starts another one
-  local begin
+  local begin killed_at
   kills=$((kills + 1))
+  killed_at=$(milliseconds)
   stage="kill $kills of a server"
   look
   kill -KILL "$server_pid"
@@ -47,6 +50,7 @@ strike() { # the server, and at times others; starts another one
     begin=$(milliseconds)
   fi
   until_true 30 is_serving || die "it does not serve after kill $kills"
+  away=$(($(milliseconds) - killed_at))
   begin=$(($(milliseconds) - begin))
   took_all=$((took_all + begin))
   [ "$begin" -le "$slowest" ] || slowest=$begin
@@ -59,7 +63,9 @@ latest=$((SECONDS + 20 * duration))
 until [ $SECONDS -ge $finish_by ] && [ "$(turns)" -gt 0 ]; do
   all_work
   [ $SECONDS -lt $latest ] || die "the programs do not get on"
-  sleep "$((RANDOM % 3 + 1)).$((RANDOM % 10))"
+  # On a slow machine, too, it is there most of the time.
+  pause=$((away + RANDOM % 2000 + 500))
+  sleep "$((pause / 1000)).$(printf %03d $((pause % 1000)))"
   strike
 done
 say "$kills kills of the server: $with_core with the core, $with_front_end with the front end," \

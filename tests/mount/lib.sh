@@ -100,9 +100,9 @@ stop_server() { # by signal $1 (TERM), and waits for its end
 
 # ---- mount --------------------------------------------------------------------------------------
 
-mount_volume() {
+mount_volume() { # OPTIONS...
   mkdir -p "$mnt"
-  timeout 100 "$tangelo" mount "$address:/$volume" "$mnt" > /dev/null
+  timeout 100 "$tangelo" mount "$@" "$address:/$volume" "$mnt" > /dev/null
 }
 unmount_volume() { timeout 60 "$tangelo" umount "$mnt" > /dev/null; }
 
