@@ -61,6 +61,7 @@ class core final : public session_events, public replay_source {
   void on_committed(std::uint64_t transno) noexcept override;
   void on_evicted(std::uint64_t kept_through, bool went_back) noexcept override;
   void on_replay_failed(const replay_entry& entry, error_code status) noexcept override;
+  void on_claim_refused(std::uint64_t handle, error_code status) noexcept override;
 
   bool settled() const override;
   bool next_replay(std::uint64_t after, replay_entry& out) override;

@@ -150,6 +150,16 @@ const std::vector<core::replay_place>& core::places() const {
   return places_;
 }
 
+// A file whose create or open was not answered need not be there: that op is sent again.
+void core::on_claim_refused(std::uint64_t handle, error_code status) noexcept {
+  control_word word;
+  handle_cell cell;
+  if (copy_record(w_.arena.handles[handle & 0xffff], word, cell) && cell.handle == handle &&
+      word.state == static_cast<std::uint8_t>(handle_state::open))
+    log_error("open handle {} of inode {} is lost: {}", handle, cell.inode,
+              name_of_error(status));
+}
+
 // False for a record that has gone since, or is damaged.
 bool core::read_replay(const replay_place& place, replay_cell& out) const noexcept {
   control_word word;

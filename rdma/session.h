@@ -85,6 +85,8 @@ class session_events {
   // The replay of a write was refused: those bytes are lost. The recovery goes on as soon as
   // replay_source::settled() says that this is noted.
   virtual void on_replay_failed(const replay_entry& entry, error_code status) noexcept = 0;
+  // The server refuses a handle that next_open() gave, and will answer STALE when it is used.
+  virtual void on_claim_refused(std::uint64_t handle, error_code status) noexcept = 0;
 };
 
 // Reads the replay records and open handles of the arena; an empty source is a client that answers

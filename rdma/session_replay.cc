@@ -125,10 +125,7 @@ void session_core::take_claim_reply(const message_view& message, const reply_ext
   const error_code status = error_of_wire(static_cast<std::uint16_t>(ext.status));
   if (status == error_code::evicted || status == error_code::not_connected)
     return lose_link(down_reason::protocol);
-  // A refused claim loses that file only: the server answers STALE when the handle is used.
-  if (status != error_code::ok)
-    log_error("import {}: open handle {} is lost: {}", options_.volume, c->handle,
-              name_of_error(status));
+  if (status != error_code::ok) events_.on_claim_refused(c->handle, status);
   claims_.erase(c);
   fill_claims();
 }

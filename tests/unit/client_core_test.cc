@@ -211,6 +211,23 @@ TEST(Core, ReplaysTheRecordsInTheOrderOfTransnosWithTheirBytes) {
   EXPECT_EQ(w.server.connects.at(0).replay_from, 12u);
 }
 
+TEST(Core, SaysWhichOpenFilesTheServerDoesNotKnowButNotThatAnOpenWasNotExecuted) {
+  core_world w;
+  w.page().boot_generation.store(4);
+  w.open_handle(5);
+  w.open_handle(6, handle_state::opening);
+  w.server.ack.verdict = connect_verdict::recovering_new_boot;
+  w.server.claim_status = error_code::stale;
+  testing::internal::CaptureStderr();
+  w.start_core();
+  const bool full = w.reach(import_state::full);
+  const std::string text = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(full);
+  EXPECT_EQ(w.server.claims.size(), 2u);
+  EXPECT_NE(text.find("open handle 65541 of inode 70 is lost: stale"), std::string::npos) << text;
+  EXPECT_EQ(text.find("open handle 65542"), std::string::npos) << text;
+}
+
 TEST(Core, WaitsUntilTheFrontEndHasRecordedWhatItAnswered) {
   core_world w;
   w.start_core();

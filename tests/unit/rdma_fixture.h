@@ -310,6 +310,7 @@ class test_client final : public session_events, public replay_source {
   void on_import_state(import_state state) noexcept override { states.push_back(state); }
   void on_committed(std::uint64_t) noexcept override {}
   void on_replay_failed(const replay_entry&, error_code) noexcept override {}
+  void on_claim_refused(std::uint64_t, error_code) noexcept override {}
   void on_evicted(std::uint64_t, bool) noexcept override {
     ++evictions;
     session->invalidated();

@@ -123,6 +123,7 @@ class scripted_server {
   // The replays and ordinary calls heard so far, and not those before forget().
   std::vector<heard_message> calls;
   std::vector<heard_message> claims;
+  error_code claim_status = error_code::ok;
   std::vector<connect_body> connects;
   std::vector<close_body> goodbyes;
   std::list<scripted_link> links;
@@ -155,7 +156,7 @@ class scripted_server {
       const heard_message call = link.last;
       if (call.header.op == opcode::reclaim_open) {
         claims.push_back(call);
-        return answer(call);
+        return answer(call, claim_status);
       }
       calls.push_back(call);
       if (on_call) on_call(call);
@@ -200,6 +201,9 @@ class session_probe final : public session_events, public replay_source {
     failed.push_back(entry.transno);
     if (unsettled_by_failures) is_settled = false;
   }
+  void on_claim_refused(std::uint64_t handle, error_code) noexcept override {
+    refused_claims.push_back(handle);
+  }
   bool settled() const override { return is_settled; }
   bool next_replay(std::uint64_t after, replay_entry& out) override {
     for (const replay_entry& e : replays) {
@@ -237,6 +241,7 @@ class session_probe final : public session_events, public replay_source {
   std::vector<std::uint64_t> committed;
   std::vector<std::uint64_t> evictions;
   std::vector<std::uint64_t> failed;
+  std::vector<std::uint64_t> refused_claims;
   std::vector<replay_entry> replays;
   bool has_open = false;
   bool is_settled = true;
