@@ -61,13 +61,13 @@ void wait_for_the_end(const std::string& run_dir, unsigned wait_ms) {
     ::usleep(step_ms * 1000);
 }
 
-// The server was not there to say that they are.
-outcome<void> tell_undurable(const mount_ref& mount, std::uint64_t count) {
-  if (count == 0) return {};
-  return failure{problem{exit_code::failed,
-                         mount.mount_point + ": " + std::to_string(count) +
-                             " answered changes are not known to be on the server's disk",
-                         "the server was away: the mount's log names the inodes"}};
+// Nobody was there to say that they are: the server, or the core.
+void tell_undurable(const mount_ref& mount, std::uint64_t count) {
+  if (count == 0) return;
+  std::fprintf(stderr,
+               "tangelo: %s: %llu answered changes are not known to be on the server's disk; the "
+               "mount's log names the inodes\n",
+               mount.mount_point.c_str(), static_cast<unsigned long long>(count));
 }
 
 }  // namespace
@@ -92,7 +92,7 @@ outcome<void> run_umount(const umount_arguments& words) {
   if (reply && !words.lazy)
     wait_for_the_end(mount_run_dir(run_root, mount->name), words.force ? 1000 : 3000);
   std::printf("%s unmounted\n", mount->mount_point.c_str());
-  if (arena && !words.lazy) return tell_undurable(*mount, arena->undurable_count());
+  if (arena && !words.lazy) tell_undurable(*mount, arena->undurable_count());
   return {};
 }
 
