@@ -101,6 +101,7 @@ done
 
 kill "$killer"
 wait "$killer" 2>/dev/null || true
+kill -CONT "$front_end"
 all_is_there
 unmount_volume
 stop_server
