@@ -51,7 +51,7 @@ class Writer:
         self.database = sqlite3.connect(self.path("db"), isolation_level=None)
         if self.random.randrange(2):
             self.database.execute("pragma journal_mode=wal")
-        self.database.execute("pragma synchronous=full")
+        self.database.execute("pragma synchronous=extra")
         self.database.execute("create table t(k integer primary key, v text)")
         self.sync_directory(directory)
         self.say("ready", seed=seed)
