@@ -193,6 +193,16 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
     case opcode::setxattr:
     case opcode::removexattr: return error_code::ok;
     case opcode::none:
+    case opcode::fallocate:
+    case opcode::seek:
+    case opcode::copy_range:
+    case opcode::tmpfile:
+    case opcode::get_lock:
+    case opcode::set_lock:
+    case opcode::cancel_lock:
+    case opcode::reclaim_lock:
+    case opcode::get_quota:
+    case opcode::set_quota:
     case opcode::reclaim_open: return error_code::io;
   }
   return error_code::io;

@@ -64,6 +64,16 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
     case opcode::getxattr:
     case opcode::listxattr:
     case opcode::inode_range:
+    case opcode::fallocate:
+    case opcode::seek:
+    case opcode::copy_range:
+    case opcode::tmpfile:
+    case opcode::get_lock:
+    case opcode::set_lock:
+    case opcode::cancel_lock:
+    case opcode::reclaim_lock:
+    case opcode::get_quota:
+    case opcode::set_quota:
     case opcode::reclaim_open: return 0;
   }
   return 0;

@@ -311,6 +311,16 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
     case opcode::getxattr:
     case opcode::listxattr:
     case opcode::removexattr:
+    case opcode::fallocate:
+    case opcode::seek:
+    case opcode::copy_range:
+    case opcode::tmpfile:
+    case opcode::get_lock:
+    case opcode::set_lock:
+    case opcode::cancel_lock:
+    case opcode::reclaim_lock:
+    case opcode::get_quota:
+    case opcode::set_quota:
     case opcode::reclaim_open: return;
   }
 }

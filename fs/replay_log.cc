@@ -95,6 +95,16 @@ void note_changed(replay_cell& record, const op_cell& op, byte_span answer) noex
     case opcode::listxattr:
     case opcode::removexattr:
     case opcode::inode_range:
+    case opcode::fallocate:
+    case opcode::seek:
+    case opcode::copy_range:
+    case opcode::tmpfile:
+    case opcode::get_lock:
+    case opcode::set_lock:
+    case opcode::cancel_lock:
+    case opcode::reclaim_lock:
+    case opcode::get_quota:
+    case opcode::set_quota:
     case opcode::reclaim_open: return;
   }
 }

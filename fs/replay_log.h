@@ -54,6 +54,16 @@ constexpr bool changes_names(opcode op) noexcept {
     case listxattr:
     case removexattr:
     case inode_range:
+    case fallocate:
+    case seek:
+    case copy_range:
+    case tmpfile:
+    case get_lock:
+    case set_lock:
+    case cancel_lock:
+    case reclaim_lock:
+    case get_quota:
+    case set_quota:
     case reclaim_open: return false;
   }
   return false;

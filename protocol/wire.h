@@ -108,8 +108,18 @@ enum class opcode : std::uint16_t {
   removexattr = 23,  // M
   inode_range = 24,  // M: reserve a range of inode numbers for this client
   reclaim_open = 25, // R, in recovery: an open handle from before the server's restart
+  fallocate = 26,    // M
+  seek = 27,         // R: the next data or hole of a file
+  copy_range = 28,   // M: from one file to another, on the server
+  tmpfile = 29,      // M: create without a name
+  get_lock = 30,     // R: who stands in the way
+  set_lock = 31,     // R: lock or unlock
+  cancel_lock = 32,  // R: end the wait for a lock
+  reclaim_lock = 33, // R, in recovery: a lock from before the server's restart, or a wait for one
+  get_quota = 34,    // R
+  set_quota = 35,    // M
 };
-inline constexpr std::size_t opcode_count = 26;
+inline constexpr std::size_t opcode_count = 36;
 
 constexpr std::string_view name_of(opcode op) noexcept {
   switch (op) {
@@ -140,6 +150,16 @@ constexpr std::string_view name_of(opcode op) noexcept {
     case removexattr: return "removexattr";
     case inode_range: return "inode_range";
     case reclaim_open: return "reclaim_open";
+    case fallocate: return "fallocate";
+    case seek: return "seek";
+    case copy_range: return "copy_range";
+    case tmpfile: return "tmpfile";
+    case get_lock: return "get_lock";
+    case set_lock: return "set_lock";
+    case cancel_lock: return "cancel_lock";
+    case reclaim_lock: return "reclaim_lock";
+    case get_quota: return "get_quota";
+    case set_quota: return "set_quota";
   }
   return {};
 }
@@ -159,7 +179,11 @@ constexpr bool is_mutation(opcode op) noexcept {
     case write:
     case setxattr:
     case removexattr:
-    case inode_range: return true;
+    case inode_range:
+    case fallocate:
+    case copy_range:
+    case tmpfile:
+    case set_quota: return true;
     case none:
     case lookup:
     case getattr:
@@ -172,7 +196,13 @@ constexpr bool is_mutation(opcode op) noexcept {
     case statfs:
     case getxattr:
     case listxattr:
-    case reclaim_open: return false;
+    case reclaim_open:
+    case seek:
+    case get_lock:
+    case set_lock:
+    case cancel_lock:
+    case reclaim_lock:
+    case get_quota: return false;
   }
   return false;
 }

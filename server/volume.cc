@@ -26,7 +26,17 @@ volume::~volume() {
 volume::handler volume::handler_of(opcode op) {
   switch (op) {
     using enum opcode;
-    case none: return nullptr;
+    case none:
+    case fallocate:
+    case seek:
+    case copy_range:
+    case tmpfile:
+    case get_lock:
+    case set_lock:
+    case cancel_lock:
+    case reclaim_lock:
+    case get_quota:
+    case set_quota: return nullptr;
     case lookup: return &volume::do_lookup;
     case getattr: return &volume::do_getattr;
     case setattr: return &volume::do_setattr;
