@@ -9,6 +9,8 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "fs/request.h"
+#include "protocol/data_ops.h"
 
 namespace tangelo {
 
@@ -169,9 +171,10 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
     case opcode::mknod:
     case opcode::mkdir:
     case opcode::link:
-    case opcode::create: return fill_entry(op, body, hints, facts);
+    case opcode::create:
+    case opcode::tmpfile: return fill_entry(op, body, hints, facts);
     case opcode::open: return fill_open(op, body, hints);
-    case opcode::write: return fill_written(op, body, hints);
+    case opcode::write: return fill_written(op, body, hints, facts);
     case opcode::statfs: return fill_statfs(body);
     case opcode::read:
     case opcode::readlink: bulk_ = payload; return error_code::ok;
@@ -185,18 +188,20 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
       facts.range_count = in->count;
       return error_code::ok;
     }
-    case opcode::unlink:
     case opcode::rmdir:
-    case opcode::rename:
+    case opcode::rename: {
+      facts.inode = removed_inode(body);
+      return error_code::ok;
+    }
+    case opcode::unlink:
     case opcode::release:
     case opcode::fsync:
     case opcode::setxattr:
-    case opcode::removexattr: return error_code::ok;
+    case opcode::removexattr:
+    case opcode::fallocate: return error_code::ok;
+    case opcode::seek: return fill_seek(body);
+    case opcode::copy_range: return fill_copied(op, body);
     case opcode::none:
-    case opcode::fallocate:
-    case opcode::seek:
-    case opcode::copy_range:
-    case opcode::tmpfile:
     case opcode::get_lock:
     case opcode::set_lock:
     case opcode::cancel_lock:
@@ -230,33 +235,59 @@ error_code answer_builder::fill_entry(const op_cell& op, byte_span body, cache_h
   if (!in || in->attr.inode == 0) return error_code::io;
   append(kernel_entry(in->attr, valid_ms(in->entry_valid_ms), valid_ms(in->attr_valid_ms)));
   facts.inode = in->attr.inode;
-  if (op.op == opcode::create) {
-    fuse_open_out out{};
-    out.fh = op.handle;
-    if (hints.opened(in->attr.inode, in->attr.change)) out.open_flags = FOPEN_KEEP_CACHE;
-    append(out);
-  }
+  if (opens_new_file(op.op)) append(opened(op, in->attr, hints));
   return error_code::ok;
+}
+
+// An append goes past the kernel's pages: it does not know where the bytes will be.
+fuse_open_out answer_builder::opened(const op_cell& op, const attributes& a,
+                                     cache_hints& hints) const noexcept {
+  fuse_open_out out{};
+  out.fh = op.handle;
+  if (hints.opened(a.inode, a.change)) out.open_flags |= FOPEN_KEEP_CACHE;
+  const std::uint32_t access = op.kernel_flags & O_ACCMODE;
+  const bool appends = (op.kernel_flags & O_APPEND) != 0;
+  if (appends && (access == O_WRONLY || (access == O_RDWR && direct_maps_)))
+    out.open_flags |= FOPEN_DIRECT_IO;
+  return out;
 }
 
 error_code answer_builder::fill_open(const op_cell& op, byte_span body,
                                      cache_hints& hints) noexcept {
   const std::optional<attr_answer> in = decode<attr_answer>(body);
   if (!in) return error_code::io;
-  fuse_open_out out{};
-  out.fh = op.handle;
-  if (hints.opened(op.inode, in->attr.change)) out.open_flags = FOPEN_KEEP_CACHE;
-  append(out);
+  append(opened(op, in->attr, hints));
   return error_code::ok;
 }
 
 error_code answer_builder::fill_written(const op_cell& op, byte_span body,
-                                        cache_hints& hints) noexcept {
+                                        cache_hints& hints, answer_facts& facts) noexcept {
   const std::optional<write_answer> in = decode<write_answer>(body);
   if (!in || in->written > op.payload_in.size) return error_code::io;
-  hints.written(op.inode, in->change_before, in->attr.change);
+  facts.is_elsewhere = in->offset != op.offset;
+  if (!facts.is_elsewhere) hints.written(op.inode, in->change_before, in->attr.change);
   fuse_write_out out{};
   out.size = in->written;
+  append(out);
+  return error_code::ok;
+}
+
+error_code answer_builder::fill_seek(byte_span body) noexcept {
+  const std::optional<seek_answer> in = decode<seek_answer>(body);
+  if (!in || in->offset > INT64_MAX) return error_code::io;
+  append(fuse_lseek_out{in->offset});
+  return error_code::ok;
+}
+
+error_code answer_builder::fill_copied(const op_cell& op, byte_span body) noexcept {
+  const std::optional<copy_answer> in = decode<copy_answer>(body);
+  if (!in || in->copied > UINT32_MAX) return error_code::io;
+  if (op.kernel_opcode == fuse_opcode_copy_range_64) {
+    append(in->copied);
+    return error_code::ok;
+  }
+  fuse_write_out out{};
+  out.size = static_cast<std::uint32_t>(in->copied);
   append(out);
   return error_code::ok;
 }

@@ -20,9 +20,10 @@ namespace tangelo {
 // What a successful answer told beside its bytes.
 struct answer_facts {
   error_code status = error_code::ok;
-  std::uint64_t inode = 0;  // of create: the file that was opened
+  std::uint64_t inode = 0;  // of create: the file that was opened; of rmdir: what is kept
   std::uint64_t range_first = 0;
   std::uint32_t range_count = 0;
+  bool is_elsewhere = false;  // of an append: its bytes are not where the kernel has them
 };
 
 class answer_builder {
@@ -36,6 +37,8 @@ class answer_builder {
   // An answer with a fixed body, for what the front end answers by itself.
   void build_body(std::uint64_t kernel_id, byte_span body) noexcept;
 
+  // A file that goes past the kernel's pages can be mapped.
+  void allow_direct_maps(bool on) noexcept { direct_maps_ = on; }
   // Entries and attributes of the answers from here on are valid for so long at most.
   void limit_validity(std::uint64_t ns) noexcept;
   // Makes the answer that was built one to request `kernel_id`.
@@ -53,7 +56,12 @@ class answer_builder {
   error_code fill_entry(const op_cell& op, byte_span body, cache_hints& hints,
                         answer_facts& facts) noexcept;
   error_code fill_open(const op_cell& op, byte_span body, cache_hints& hints) noexcept;
-  error_code fill_written(const op_cell& op, byte_span body, cache_hints& hints) noexcept;
+  fuse_open_out opened(const op_cell& op, const attributes& a,
+                       cache_hints& hints) const noexcept;
+  error_code fill_written(const op_cell& op, byte_span body, cache_hints& hints,
+                          answer_facts& facts) noexcept;
+  error_code fill_seek(byte_span body) noexcept;
+  error_code fill_copied(const op_cell& op, byte_span body) noexcept;
   error_code fill_statfs(byte_span body) noexcept;
   error_code fill_xattr(const op_cell& op, byte_span body, byte_span payload) noexcept;
   error_code fill_directory(const op_cell& op, byte_span payload) noexcept;
@@ -63,6 +71,7 @@ class answer_builder {
 
   fuse_out_header header_{};
   std::uint32_t valid_ms_max_ = valid_ms_max;
+  bool direct_maps_ = true;
   std::byte body_[512];
   std::size_t body_size_ = 0;
   byte_span bulk_;

@@ -33,11 +33,13 @@ front_end::front_end(const wiring& w)
       notes_(op_slot_count),
       request_(request_size_max),
       generation_(w.arena.core_generation.load(std::memory_order_relaxed)) {
+  answer_.allow_direct_maps(w.direct_maps);
   order_.reserve(op_slot_count);
   inodes_.reserve(handle_count);
   for (std::size_t k = 0; k < slot_class_count; ++k) populated_[k].assign(slot_shapes[k].count, 0);
   take_over_log();
   take_over_ops();
+  take_over_removed();
 }
 
 bool front_end::turn() noexcept {
@@ -244,9 +246,8 @@ void front_end::finish_abandoned(std::uint32_t index, const downcall_cell& d) no
   const answer_facts facts = build_answer(index, d);
   const op_cell& op = ops_.cell(index);
   note_result(op, facts);
-  const bool opened = op.op == opcode::open || op.op == opcode::create;
-  if (opened && facts.status == error_code::ok) {
-    const std::uint64_t file = op.op == opcode::create ? facts.inode : op.inode;
+  if (opens_handle(op.op) && facts.status == error_code::ok) {
+    const std::uint64_t file = op.op == opcode::open ? op.inode : facts.inode;
     std::byte body[op_body_size_max];
     const std::optional<std::size_t> size = encode(open_call{{}, file, op.handle, 0}, body);
     queue_own(opcode::release, {body, size.value_or(0)}, file, op.handle);
@@ -274,7 +275,11 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
       else
         handles_.close(op.handle);
       return;
+    case opcode::write:
+      if (facts.is_elsewhere) stale_.want(op.inode);
+      return;
     case opcode::create:
+    case opcode::tmpfile:
       if (ok) {
         handles_.set_inode(op.handle, facts.inode);
         handles_.confirm(op.handle);
@@ -282,6 +287,8 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
         handles_.close(op.handle);
       }
       return;
+    case opcode::rmdir:
+    case opcode::rename: note_removed(op, facts); return;
     case opcode::release: handles_.close(op.handle); return;
     case opcode::inode_range:
       range_op_.reset();
@@ -299,11 +306,8 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
     case opcode::mknod:
     case opcode::mkdir:
     case opcode::unlink:
-    case opcode::rmdir:
-    case opcode::rename:
     case opcode::link:
     case opcode::read:
-    case opcode::write:
     case opcode::fsync:
     case opcode::readdir:
     case opcode::statfs:
@@ -314,7 +318,6 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
     case opcode::fallocate:
     case opcode::seek:
     case opcode::copy_range:
-    case opcode::tmpfile:
     case opcode::get_lock:
     case opcode::set_lock:
     case opcode::cancel_lock:

@@ -40,6 +40,7 @@
 #include "fs/losses.h"
 #include "fs/op_table.h"
 #include "fs/path_state.h"
+#include "fs/removed_directories.h"
 #include "fs/replay_log.h"
 #include "fs/request.h"
 #include "fs/slot_pool.h"
@@ -72,6 +73,7 @@ class front_end {
     shared_arena& shared;
     bool kernel_resends = true;  // FUSE_NOTIFY_RESEND was agreed on
     bool overlap_rule = true;    // false: a negative control of the tests
+    bool direct_maps = true;     // a file that goes past the kernel's pages can be mapped
   };
   explicit front_end(const wiring& w);
 
@@ -164,7 +166,8 @@ class front_end {
   void take_request(std::size_t size) noexcept;
   void hold_request(std::size_t size) noexcept;
   void take_held_request() noexcept;
-  void queue_op(op_draft& draft, bool opening) noexcept;
+  bool give_handle(op_draft& draft) noexcept;
+  void queue_op(op_draft& draft) noexcept;
   bool place_payload(op_draft& draft) noexcept;
   void take_interrupt(std::uint64_t kernel_id) noexcept;
   void interrupt_op(std::uint32_t index, bool killed) noexcept;
@@ -180,6 +183,12 @@ class front_end {
   std::optional<std::uint32_t> queue_own(opcode op, byte_span body, std::uint64_t inode,
                                          std::uint64_t handle) noexcept;
   void want_inode_range() noexcept;
+
+  // removed directories
+  void note_removed(const op_cell& op, const answer_facts& facts) noexcept;
+  void take_over_removed() noexcept;
+  void forget_directory(std::uint64_t inode) noexcept;
+  void take_forget(const fuse_in_header& header, std::size_t size) noexcept;
 
   // upcalls
   void look_at_path() noexcept;
@@ -210,6 +219,7 @@ class front_end {
   replay_log log_;
   barriers barriers_;
   handle_table handles_;
+  removed_directories removed_;
   losses losses_;
   stale_caches stale_;
   inode_numbers numbers_;

@@ -32,7 +32,7 @@ bool front_end::wants_commit(const op_cell& op) const noexcept {
       break;
     case commit_mode::async: break;
   }
-  if (op.op != opcode::write) return false;
+  if (op.op != opcode::write && op.op != opcode::fallocate) return false;
   const handle_cell* file = handles_.find(op.handle);
   return (op.kernel_flags & O_DSYNC) != 0 || (file != nullptr && (file->open_flags & O_DSYNC) != 0);
 }

@@ -122,10 +122,18 @@ void front_end::take_request(std::size_t size) noexcept {
   op_draft draft;
   draft.cell.arrived_ns = w_.time.now_ns();
   switch (decode_request({request_.data(), whole}, draft)) {
-    case request_kind::op: queue_op(draft, false); break;
-    case request_kind::opening: queue_op(draft, true); break;
+    case request_kind::op: queue_op(draft); break;
+    case request_kind::opening:
+      if (give_handle(draft)) queue_op(draft);
+      break;
+    case request_kind::removing:
+      if (removed_.has_room())
+        if (const auto handle = handles_.open(0, removed_directories::handle_flags))
+          set_new_handle(draft.cell, *handle);
+      queue_op(draft);
+      break;
     case request_kind::answer: answer_error(header.unique, draft.error); break;
-    case request_kind::no_answer: break;
+    case request_kind::no_answer: take_forget(header, size); break;
     case request_kind::interrupt: take_interrupt(draft.interrupted); break;
     case request_kind::open_directory: open_directory(draft); break;
     case request_kind::close_directory: answer_error(header.unique, error_code::ok); break;
@@ -161,17 +169,20 @@ bool front_end::place_payload(op_draft& draft) noexcept {
   return true;
 }
 
-void front_end::queue_op(op_draft& draft, bool opening) noexcept {
+// False: there is none, and its caller knows.
+bool front_end::give_handle(op_draft& draft) noexcept {
   op_cell& op = draft.cell;
-  if (opening) {
-    const std::optional<std::uint64_t> handle =
-        handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags);
-    if (!handle) {
-      answer_error(draft.reply_id, error_code::no_memory);
-      return;
-    }
+  const std::optional<std::uint64_t> handle =
+      handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags);
+  if (handle)
     set_new_handle(op, *handle);
-  }
+  else
+    answer_error(draft.reply_id, error_code::no_memory);
+  return handle.has_value();
+}
+
+void front_end::queue_op(op_draft& draft) noexcept {
+  op_cell& op = draft.cell;
   if (op.op == opcode::release) handles_.begin_close(op.handle);
   const std::optional<std::uint32_t> index = ops_.take();
   CHECK(index.has_value());  // read_requests() reads only while one is free
@@ -298,7 +309,7 @@ void front_end::note_abandoned(std::uint32_t index) noexcept {
 // The op was never offered. Without an error its caller is not there any more.
 void front_end::end_unexecuted(std::uint32_t index, std::optional<error_code> error) noexcept {
   const op_cell& op = ops_.cell(index);
-  if (op.op == opcode::open || op.op == opcode::create) handles_.close_unconfirmed(op.handle);
+  if (has_new_handle(op)) handles_.close_unconfirmed(op.handle);
   if (error) answer_error(ops_.reply_id(index), *error);
   end_op(index);
 }

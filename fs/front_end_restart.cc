@@ -263,7 +263,7 @@ void front_end::close_unused_handles() noexcept {
   std::vector<std::uint64_t> owned;
   ops_.for_each_live([this, &owned](std::uint32_t i) noexcept {
     const op_cell& op = ops_.cell(i);
-    if (op.op == opcode::open || op.op == opcode::create) owned.push_back(op.handle);
+    if (has_new_handle(op)) owned.push_back(op.handle);
   });
   std::sort(owned.begin(), owned.end());
   std::vector<std::uint64_t> unused;

@@ -65,7 +65,7 @@ bool front_end::prepare(std::uint32_t index) noexcept {
     if (!number) return false;
     set_new_inode(cell, *number);
     // Should the server restart before we hear its answer, the core claims the handle with it.
-    if (cell.op == opcode::create) handles_.set_inode(cell.handle, *number);
+    if (opens_new_file(cell.op)) handles_.set_inode(cell.handle, *number);
   }
   if (is_demanded && !wants_commit(cell)) count(w_.arena.counters.commits_demanded);
   ops_.rewrite(index, cell);

@@ -9,6 +9,7 @@
 #include "fs/claims.h"
 #include "fs/fuse_abi.h"
 #include "fs/request_decoding.h"
+#include "protocol/data_ops.h"
 
 namespace tangelo {
 
@@ -22,6 +23,12 @@ request_kind decode_name(decoding& d, opcode op) noexcept {
   name_call body{d.who, d.header.nodeid, d.in.name()};
   if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
   return as_op(d, op, body);
+}
+
+request_kind decode_rmdir(decoding& d) noexcept {
+  const remove_call body{d.who, d.header.nodeid, d.in.name(), 0};
+  if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
+  return as_op(d, opcode::rmdir, body, request_kind::removing);
 }
 
 request_kind decode_getattr(decoding& d) noexcept {
@@ -95,16 +102,16 @@ request_kind decode_make(decoding& d, opcode op, std::uint32_t mode, std::uint32
 }
 
 request_kind decode_rename(decoding& d, std::uint64_t new_parent, std::uint32_t flags) noexcept {
-  rename_call body;
-  body.who = d.who;
-  body.parent = d.header.nodeid;
-  body.new_parent = new_parent;
-  body.flags = flags;
-  body.name = d.in.name();
-  body.new_name = d.in.name();
-  if (too_long(body.name) || too_long(body.new_name))
-    return refuse(d.draft, error_code::name_too_long);
-  return as_op(d, opcode::rename, body);
+  replace_call body;
+  rename_call& c = body.names;
+  c.who = d.who;
+  c.parent = d.header.nodeid;
+  c.new_parent = new_parent;
+  c.flags = flags;
+  c.name = d.in.name();
+  c.new_name = d.in.name();
+  if (too_long(c.name) || too_long(c.new_name)) return refuse(d.draft, error_code::name_too_long);
+  return as_op(d, opcode::rename, body, flags == 0 ? request_kind::removing : request_kind::op);
 }
 
 request_kind decode_link(decoding& d) noexcept {
@@ -165,6 +172,9 @@ request_kind decode_write(decoding& d) noexcept {
   d.draft.write_size = in.size;
   write_call body{d.who, d.header.nodeid, in.fh, in.offset, in.size, 0};
   if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) body.flags |= write_flag::kill_setid;
+  // Mapped pages of such a file go back to where they are mapped from.
+  const bool of_pages = (in.write_flags & FUSE_WRITE_CACHE) != 0;
+  if ((in.flags & O_APPEND) != 0 && !of_pages) body.flags |= write_flag::append;
   return as_op(d, opcode::write, body);
 }
 
@@ -233,7 +243,7 @@ request_kind decode_creation(decoding& d) noexcept {
       d.draft.cell.kernel_flags = in.flags;
       return decode_make(d, opcode::create, in.mode, 0, in.flags);
     }
-    default: return refuse(d.draft, error_code::not_implemented);
+    default: return decode_space(d);
   }
 }
 
@@ -241,7 +251,7 @@ request_kind decode_names(decoding& d) noexcept {
   switch (d.header.opcode) {
     case FUSE_LOOKUP: return decode_name(d, opcode::lookup);
     case FUSE_UNLINK: return decode_name(d, opcode::unlink);
-    case FUSE_RMDIR: return decode_name(d, opcode::rmdir);
+    case FUSE_RMDIR: return decode_rmdir(d);
     case FUSE_RENAME: return decode_rename(d, d.in.take<fuse_rename_in>().newdir, 0);
     case FUSE_RENAME2: {
       const auto in = d.in.take<fuse_rename2_in>();
@@ -310,7 +320,7 @@ request_kind decode_any(byte_span request, op_draft& draft) noexcept {
 
 request_kind decode_request(byte_span request, op_draft& draft) noexcept {
   const request_kind kind = decode_any(request, draft);
-  if (kind == request_kind::op || kind == request_kind::opening)
+  if (kind == request_kind::op || kind == request_kind::opening || kind == request_kind::removing)
     draft.claim_count = claims_of(draft.cell, draft.claims);
   return kind;
 }

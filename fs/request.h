@@ -22,6 +22,7 @@ enum class request_kind : std::uint8_t {
   close_directory,
   flush,           // answered here: is draft.cell.handle to be told of a loss?
   opening,         // an op, and needs a new handle before it is queued (open, create)
+  removing,        // an op, and may have a new handle (removed_directories.h)
 };
 
 // The op record of a request, not yet in the arena.
@@ -41,10 +42,22 @@ request_kind decode_request(byte_span request, op_draft& draft) noexcept;
 
 // Puts the inode number, and for create the handle, into the body of a creating op.
 bool is_creating(opcode op) noexcept;
+constexpr bool opens_new_file(opcode op) noexcept {
+  return op == opcode::create || op == opcode::tmpfile;
+}
+constexpr bool opens_handle(opcode op) noexcept {
+  return op == opcode::open || opens_new_file(op);
+}
 void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept;
 // False for a creating op that set_new_inode() could not edit: no front end has recorded it.
 bool is_editable(const op_cell& cell) noexcept;
 void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept;
+
+// Until it is answered its handle is nobody else's.
+inline bool has_new_handle(const op_cell& op) noexcept {
+  const bool removes = op.op == opcode::rmdir || op.op == opcode::rename;
+  return opens_handle(op.op) || (removes && op.handle != 0);
+}
 
 // Reads and writes of files opened with O_DIRECT.
 bool is_direct(const op_cell& op) noexcept;

@@ -1,4 +1,4 @@
-// request_decoding: what the decoders of FUSE requests have in common (request.cc and its siblings).
+// request_decoding: what the decoders of FUSE requests (request.cc, its siblings) have in common.
 //
 // Nobody else includes it. A decoder takes the arguments that stand behind the header, checks them,
 // and ends in as_op() or refuse().
@@ -71,5 +71,8 @@ request_kind as_op(decoding& d, opcode op, const Body& body,
 }
 
 inline bool too_long(std::string_view name) noexcept { return name.size() > name_size_max; }
+
+// Requests that are decoded elsewhere.
+request_kind decode_space(decoding& d) noexcept;  // request_space.cc
 
 }  // namespace tangelo

@@ -68,6 +68,7 @@ void export_core::look_after(const client_ref& c) {
 bool export_core::needs_mark(const call_job& job) const {
   if (job.owner->awaited == export_client::mark::yes) return false;
   return job.may_be_early || job.op == opcode::open || job.op == opcode::create ||
+         job.op == opcode::tmpfile ||
          job.op == opcode::reclaim_open;
 }
 

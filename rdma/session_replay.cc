@@ -75,7 +75,7 @@ bool session_core::replay_went_on(const replay_entry& entry, error_code status) 
   ++replays_refused_;
   log_error("import {}: replay of {} (transno {}) refused: {}", options_.volume,
             name_of(entry.call.op), entry.transno, name_of_error(status));
-  if (entry.call.op == opcode::write) {
+  if (entry.call.op == opcode::write || entry.call.op == opcode::fallocate) {
     events_.on_replay_failed(entry, status);
     return true;
   }

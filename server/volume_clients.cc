@@ -12,13 +12,22 @@ namespace {
 constexpr std::uint32_t range_count_max = 1 << 20;
 }
 
-// The handle of a create that was answered from its reply record, after a restart, is open again.
+// The handle of a change that was answered from its reply record, after a restart, is open again.
 void volume::answered_again(const inbound_call& call, byte_span answer) {
-  if (call.op != opcode::create || (call.flags & message_flag::replay) != 0) return;
-  const std::optional<make_call> c = decode<make_call>(call.body);
-  const std::optional<entry_answer> made = decode<entry_answer>(answer);
-  if (!c || !made || c->handle == 0) return;
-  (void)opens_.open(call.client, c->handle, made->attr.inode);  // false: known, and another's
+  if ((call.flags & message_flag::replay) != 0) return;
+  std::uint64_t handle = 0, inode = 0;
+  if (call.op == opcode::create || call.op == opcode::tmpfile) {
+    if (const auto c = decode<make_call>(call.body)) handle = c->handle;
+    if (const auto made = decode<entry_answer>(answer)) inode = made->attr.inode;
+  } else if (call.op == opcode::rmdir) {
+    if (const auto c = decode<remove_call>(call.body)) handle = c->handle;
+    inode = removed_inode(answer);
+  } else if (call.op == opcode::rename) {
+    if (const auto c = decode<replace_call>(call.body)) handle = c->handle;
+    inode = removed_inode(answer);
+  }
+  if (handle == 0 || inode == 0) return;
+  (void)opens_.open(call.client, handle, inode);  // false: known, and another's
 }
 
 // Known handles keep an inode alive; one that the server has forgotten is learnt again from the
@@ -56,6 +65,16 @@ void volume::released(const std::vector<std::uint64_t>& inodes) {
   if (!recovered_) return;  // somebody may still re-claim it
   for (const std::uint64_t inode : inodes)
     if (opens_.count(inode) == 0 && orphans_.contains(inode)) remove_orphan(inode);
+}
+
+// Somebody may be about to open it (recent_lookups.h): as if it were open, by nobody.
+void volume::keep_for_a_moment(std::uint64_t inode) {
+  const std::uint64_t handle = ++last_keeping_;
+  (void)opens_.open(client_key{}, handle, inode);  // a new number
+  (void)parts_.time.call_after(recent_lookups::age_max_ns, guarded([this, handle, inode] {
+                                 (void)opens_.release(client_key{}, handle);
+                                 released({inode});
+                               }));
 }
 
 void volume::remove_orphan(std::uint64_t inode) {
