@@ -133,10 +133,11 @@ std::optional<outcome<void>> parse_cache_word(std::string_view word, cache_polic
     std::uint32_t seconds = 0;
     const auto [at, error] = std::from_chars(value.data(), end, seconds);
     if (value.empty() || error != std::errc{} || at != end || seconds > cache_seconds_max)
-      return outcome<void>(failure{problem{exit_code::usage,
-                                           std::string(word) + ": not a number of seconds (at most " +
-                                               std::to_string(cache_seconds_max) + ")",
-                                           {}}});
+      return outcome<void>(
+          failure{problem{exit_code::usage,
+                          std::string(word) + ": not a number of seconds (at most " +
+                              std::to_string(cache_seconds_max) + ")",
+                          {}}});
     policy.ac = seconds;
   } else {
     return std::nullopt;

@@ -141,7 +141,8 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     change.commit = static_cast<std::uint32_t>(commit_by_flags(options.flags));
   options.policy = changed({}, change);
   if (outcome<void> sound = check_policy(options.policy); !sound) return failure{sound.error()};
-  if (outcome<void> sound = check_cache_policy(options.caching); !sound) return failure{sound.error()};
+  if (outcome<void> sound = check_cache_policy(options.caching); !sound)
+    return failure{sound.error()};
   return options;
 }
 

@@ -49,10 +49,12 @@ void simple() {
   LSTAT("f");
   NUM(::pwrite(fd, reinterpret_cast<const char*>(8), 10, 0));
   NUM(::pread(fd, reinterpret_cast<char*>(8), 10, 0));
-  for (const std::size_t size : {1, 511, 512, 4095, 4096, 4097, 65535, 65536, 65537, 131072, 1048576, 1048577, 3000000})
+  for (const std::size_t size :
+       {1, 511, 512, 4095, 4096, 4097, 65535, 65536, 65537, 131072, 1048576, 1048577, 3000000})
     for (const off_t at : {0, 1, 4095, 4096, 100000}) {
       const context c(std::to_string(size) + " at " + std::to_string(at));
-      const std::string text = pattern(size, static_cast<unsigned>(size) + static_cast<unsigned>(at));
+      const std::string text =
+          pattern(size, static_cast<unsigned>(size) + static_cast<unsigned>(at));
       OK(::ftruncate(fd, at == 1 ? 0 : 50000));
       NUM(::pwrite(fd, text.data(), size, at));
       note("all", file_bytes("f"));
@@ -61,9 +63,21 @@ void simple() {
     }
   ::close(fd);
   make_file("g");
-  TIMES("g", [] { const int g = ::open("g", O_WRONLY); (void)!::write(g, "x", 1); ::close(g); }());
-  TIMES("g", [] { const int g = ::open("g", O_WRONLY); (void)!::write(g, "x", 0); ::close(g); }());
-  TIMES("g", [] { const int g = ::open("g", O_WRONLY | O_APPEND); (void)!::write(g, "x", 1); ::close(g); }());
+  TIMES("g", [] {
+    const int g = ::open("g", O_WRONLY);
+    (void)!::write(g, "x", 1);
+    ::close(g);
+  }());
+  TIMES("g", [] {
+    const int g = ::open("g", O_WRONLY);
+    (void)!::write(g, "x", 0);
+    ::close(g);
+  }());
+  TIMES("g", [] {
+    const int g = ::open("g", O_WRONLY | O_APPEND);
+    (void)!::write(g, "x", 1);
+    ::close(g);
+  }());
   const int d = ::open(".", O_RDONLY);
   NUM(::read(d, room_of_100(), 100));
   ::close(d);
@@ -150,7 +164,8 @@ void copying() {
   for (const std::size_t size : {0, 1, 4096, 5000, 100000, 300000, 400000})
     for (const off_t from : {0, 100, 4096, 299999, 300000, 300001})
       for (const off_t to : {0, 5000, 1000000}) {
-        const context c(std::to_string(size) + " from " + std::to_string(from) + " to " + std::to_string(to));
+        const context c(std::to_string(size) + " from " + std::to_string(from) + " to " +
+                        std::to_string(to));
         const int b = ::open("b", O_CREAT | O_TRUNC | O_RDWR, 0644);
         off_t in = from, out = to;
         NUM(::copy_file_range(a, &in, b, &out, size, 0));
@@ -221,7 +236,8 @@ void sending_and_splicing() {
 }
 
 struct aligned {
-  explicit aligned(std::size_t size) : bytes(static_cast<char*>(std::aligned_alloc(4096, (size + 8191) / 4096 * 4096))) {}
+  explicit aligned(std::size_t size)
+      : bytes(static_cast<char*>(std::aligned_alloc(4096, (size + 8191) / 4096 * 4096))) {}
   ~aligned() { std::free(bytes); }
   aligned(const aligned&) = delete;
   aligned& operator=(const aligned&) = delete;
@@ -310,7 +326,9 @@ void syncing() {
     NUM(::write(fd, "some", 4));
     OK(::fsync(fd));
     OK(::fdatasync(fd));
-    OK(::sync_file_range(fd, 0, 4096, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
+    OK(::sync_file_range(
+        fd, 0, 4096,
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
     OK(::sync_file_range(fd, -5, 4096, 0));
     OK(::syncfs(fd));
     ::close(fd);
@@ -339,9 +357,13 @@ void syncing() {
 }  // namespace
 
 case_list cases_of_data() {
-  return {{"read_write", simple},       {"vectors", vectors}, {"seek", seeking},
-          {"copy_file_range", copying}, {"splice", sending_and_splicing},
-          {"direct", direct},           {"size_limits", limits},
+  return {{"read_write", simple},
+          {"vectors", vectors},
+          {"seek", seeking},
+          {"copy_file_range", copying},
+          {"splice", sending_and_splicing},
+          {"direct", direct},
+          {"size_limits", limits},
           {"sync", syncing}};
 }
 

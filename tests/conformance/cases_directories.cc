@@ -32,7 +32,7 @@ void entries() {
     note("listing", listing("."));
     DIR* dir = ::opendir(".");
     while (const dirent* e = ::readdir(dir)) {
-      struct stat st{};
+      struct stat st {};
       const std::string name = e->d_name;
       if (name == "..") continue;
       OK(::lstat(e->d_name, &st));
@@ -122,10 +122,12 @@ void changes_meanwhile() {
       ++round;
       const int victim = many - round;
       if (how == "unlink" && round < many / 2) (void)::unlink(("d/" + name_of(victim)).c_str());
-      if (how == "create") make_file("d/new-" + std::to_string(round) + "-" + std::to_string(round * 7919));
+      if (how == "create")
+        make_file("d/new-" + std::to_string(round) + "-" + std::to_string(round * 7919));
       if (round > 3 * many) break;
       if (how == "rename" && round < many / 2)
-        (void)::rename(("d/" + name_of(victim)).c_str(), ("d/moved-" + std::to_string(victim)).c_str());
+        (void)::rename(("d/" + name_of(victim)).c_str(),
+                       ("d/moved-" + std::to_string(victim)).c_str());
       if (name[0] == '.') continue;
       if (how == "unlink read ones") (void)::unlink(("d/" + name).c_str());
       if (how == "rename read ones" && name[0] == 'e')

@@ -10,7 +10,7 @@ namespace conformance {
 namespace {
 
 struct flock range(short type, off_t start, off_t length, short whence = SEEK_SET) {
-  struct flock l{};
+  struct flock l {};
   l.l_type = type;
   l.l_whence = whence;
   l.l_start = start;
@@ -49,7 +49,8 @@ void look_from_outside() {
 
 void record_locks() {
   make_file("f", std::string(200, 'f'));
-  const int fd = ::open("f", O_RDWR), reader = ::open("f", O_RDONLY), writer = ::open("f", O_WRONLY);
+  const int fd = ::open("f", O_RDWR), reader = ::open("f", O_RDONLY),
+            writer = ::open("f", O_WRONLY);
   OK(set(fd, F_SETLK, F_WRLCK, 10, 10));
   look_from_outside();
   OK(set(fd, F_SETLK, F_RDLCK, 15, 50));
@@ -154,10 +155,11 @@ void whole_file_locks() {
 void no_action(int) {}
 
 // A child that waits for a lock tells what became of it by its exit code.
-std::string waiting_child(const std::function<int(int)>& wait, const std::function<void(pid_t)>& meanwhile) {
+std::string waiting_child(const std::function<int(int)>& wait,
+                          const std::function<void(pid_t)>& meanwhile) {
   const pid_t pid = ::fork();
   if (pid == 0) {
-    struct sigaction action{};
+    struct sigaction action {};
     action.sa_handler = no_action;
     ::sigaction(SIGUSR1, &action, nullptr);
     const int fd = ::open("f", O_RDWR);
@@ -168,7 +170,7 @@ std::string waiting_child(const std::function<int(int)>& wait, const std::functi
   const bool waits = ::waitpid(pid, &status, WNOHANG) == 0;
   meanwhile(pid);
   if (waits) ::waitpid(pid, &status, 0);
-  const std::string end = WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
+  const std::string end = WIFSIGNALED(status)        ? "signal " + std::to_string(WTERMSIG(status))
                           : WEXITSTATUS(status) == 0 ? "got it"
                                                      : errno_name(WEXITSTATUS(status));
   return std::string(waits ? "waited, " : "did not wait, ") + end;
@@ -195,7 +197,8 @@ void waiting() {
   OK(::flock(fd, LOCK_SH));
   note("flock interrupted", waiting_child(wait, [](pid_t pid) { ::kill(pid, SIGUSR1); }));
   note("flock killed", waiting_child(wait, [](pid_t pid) { ::kill(pid, SIGKILL); }));
-  note("flock shared", waiting_child([](int mine) { return ::flock(mine, LOCK_SH); }, [](pid_t) {}));
+  note("flock shared",
+       waiting_child([](int mine) { return ::flock(mine, LOCK_SH); }, [](pid_t) {}));
   ::close(fd);
 }
 
@@ -221,8 +224,10 @@ void deadlock() {
 }  // namespace
 
 case_list cases_of_locks() {
-  return {{"record_locks", record_locks},   {"ofd_locks", open_file_locks},
-          {"flock", whole_file_locks},      {"lock_waiting", waiting},
+  return {{"record_locks", record_locks},
+          {"ofd_locks", open_file_locks},
+          {"flock", whole_file_locks},
+          {"lock_waiting", waiting},
           {"deadlock", deadlock}};
 }
 

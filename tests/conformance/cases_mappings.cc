@@ -15,7 +15,8 @@ void on_signal(int) { ::siglongjmp(back, 1); }
 
 // "read", "SIGBUS".
 std::string touch(volatile char* at, bool writes) {
-  struct sigaction action{}, old_bus{}, old_segv{};
+  struct sigaction action {
+  }, old_bus{}, old_segv{};
   action.sa_handler = on_signal;
   ::sigaction(SIGBUS, &action, &old_bus);
   ::sigaction(SIGSEGV, &action, &old_segv);
@@ -105,9 +106,11 @@ void private_mappings() {
 void protections() {
   make_file("f", std::string(page, 'p'), 0755);
   for (const int flags : {O_RDONLY, O_WRONLY, O_RDWR, O_PATH})
-    for (const int protection : {PROT_READ, PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC, PROT_NONE})
+    for (const int protection :
+         {PROT_READ, PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC, PROT_NONE})
       for (const int how : {MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE, 0}) {
-        const context c(std::to_string(flags) + " " + std::to_string(protection) + " " + std::to_string(how));
+        const context c(std::to_string(flags) + " " + std::to_string(protection) + " " +
+                        std::to_string(how));
         const int fd = ::open("f", flags);
         char* m = map(fd, page, protection, how);
         if (m != nullptr) {

@@ -10,7 +10,7 @@ namespace {
 void mkdir_makes() {
   for (const int mask : {0, 022, 077, 0777})
     for (const int mode : {0, 0755, 0777, 01777, 02755, 04755, 07777}) {
-      const context c("umask " + std::to_string(mask) + " mode " + std::to_string(mode));
+      const context c("umask " + octal(static_cast<mode_t>(mask)) + " mode " + octal(mode));
       ::umask(static_cast<mode_t>(mask));
       OK(::mkdir("d", static_cast<mode_t>(mode)));
       LSTAT("d");
@@ -76,7 +76,7 @@ void removed_directory_is_still_open() {
   make_dir("d");
   const int fd = ::open("d", O_RDONLY | O_DIRECTORY);
   OK(::rmdir("d"));
-  struct stat st{};
+  struct stat st {};
   NUM(::fstat(fd, &st) == 0 ? static_cast<long>(st.st_nlink) : -1);
   FD(::openat(fd, "new", O_CREAT | O_WRONLY, 0644));
   OK(::mkdirat(fd, "new", 0755));
@@ -175,7 +175,8 @@ void link_links() {
   OK(::link("f", "/proc/x"));
   OK(::link("/proc/self/status", "x"));
   LSTAT("f");
-  struct stat a{}, b{};
+  struct stat a {
+  }, b{};
   OK(::stat("f", &a));
   OK(::stat("d/f3", &b));
   NUM(a.st_ino == b.st_ino && a.st_dev == b.st_dev);
@@ -237,14 +238,21 @@ void mknods() {
     mode_t mode;
     dev_t device;
   };
-  const std::vector<shape> shapes = {
-      {S_IFIFO | 0644, 0},  {S_IFSOCK | 0600, 0},       {S_IFREG | 0640, 0},
-      {0640, 0},            {S_IFCHR | 0666, makedev(1, 3)}, {S_IFBLK | 0660, makedev(7, 300)},
-      {S_IFDIR | 0755, 0},  {S_IFLNK | 0777, 0},        {S_IFIFO | 07777, 5},
-      {0170000, 0},         {S_IFCHR | 0666, makedev(4095, 1048575)}, {S_IFREG | 06755, 3}};
+  const std::vector<shape> shapes = {{S_IFIFO | 0644, 0},
+                                     {S_IFSOCK | 0600, 0},
+                                     {S_IFREG | 0640, 0},
+                                     {0640, 0},
+                                     {S_IFCHR | 0666, makedev(1, 3)},
+                                     {S_IFBLK | 0660, makedev(7, 300)},
+                                     {S_IFDIR | 0755, 0},
+                                     {S_IFLNK | 0777, 0},
+                                     {S_IFIFO | 07777, 5},
+                                     {0170000, 0},
+                                     {S_IFCHR | 0666, makedev(4095, 1048575)},
+                                     {S_IFREG | 06755, 3}};
   for (const user& who : {root, alice})
     for (const shape& s : shapes) {
-      const context c("mode " + std::to_string(s.mode) + " device " + std::to_string(s.device));
+      const context c("mode " + octal(s.mode) + " device " + std::to_string(s.device));
       make_dir("d", 0777);
       as(who, [&] {
         OK(::mknod("d/x", s.mode, s.device));
@@ -310,7 +318,8 @@ void names_of_any_length_and_bytes() {
     OK(::mkdir(name.c_str(), 0755));
   }
   note("all of them", listing("."));
-  for (const char* name : {"...", " ", "..a", ".hidden", "a.", "\\", "\xc3\xa4", "a\xcc\x88", "A", "a"}) {
+  for (const char* name :
+       {"...", " ", "..a", ".hidden", "a.", "\\", "\xc3\xa4", "a\xcc\x88", "A", "a"}) {
     const context c(hex(name));
     FD(::open(name, O_CREAT | O_EXCL | O_WRONLY, 0644));
   }

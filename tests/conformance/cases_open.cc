@@ -14,9 +14,9 @@ struct flag_word {
   int flag;
   const char* name;
 };
-constexpr flag_word flag_words[] = {{O_CREAT, "CREAT"},         {O_EXCL, "EXCL"},
-                                    {O_TRUNC, "TRUNC"},         {O_DIRECTORY, "DIRECTORY"},
-                                    {O_NOFOLLOW, "NOFOLLOW"},   {O_PATH, "PATH"}};
+constexpr flag_word flag_words[] = {{O_CREAT, "CREAT"},       {O_EXCL, "EXCL"},
+                                    {O_TRUNC, "TRUNC"},       {O_DIRECTORY, "DIRECTORY"},
+                                    {O_NOFOLLOW, "NOFOLLOW"}, {O_PATH, "PATH"}};
 
 std::string flags_text(int flags) {
   std::string text = std::to_string(flags & O_ACCMODE);
@@ -38,7 +38,7 @@ void try_all_flags(const char* path) {
       if (fd < 0) continue;
       note(label + " fstat", fstat_of(fd));
       ::close(fd);
-      struct stat st{};
+      struct stat st {};
       if ((flags & O_TRUNC) != 0 && ::stat(path, &st) == 0 && st.st_size == 0)
         (void)!::truncate(path, 10);
       if ((flags & O_CREAT) != 0 && std::strcmp(path, "none") == 0) (void)::unlink("none");
@@ -52,9 +52,9 @@ void all_flags() {
       try_all_flags("none");
     } else if (kind == "dangle") {
       make_kind(kind, "x");
-      for (const int flags : {O_RDONLY, O_RDONLY | O_NOFOLLOW, O_CREAT | O_EXCL | O_RDWR,
-                              O_RDONLY | O_PATH, O_PATH | O_NOFOLLOW, O_CREAT | O_NOFOLLOW,
-                              O_CREAT | O_DIRECTORY})
+      for (const int flags :
+           {O_RDONLY, O_RDONLY | O_NOFOLLOW, O_CREAT | O_EXCL | O_RDWR, O_RDONLY | O_PATH,
+            O_PATH | O_NOFOLLOW, O_CREAT | O_NOFOLLOW, O_CREAT | O_DIRECTORY})
         note(std::to_string(flags), fd_or_errno(::open("x", flags, 0644)));
     } else {
       make_kind(kind, "x");
@@ -69,14 +69,13 @@ void all_flags() {
 void creation_modes() {
   for (const int mask : {0, 022, 027, 077, 0777})
     for (const int mode : {0, 0400, 0644, 0666, 0777, 01666, 02666, 04666, 06755, 07777, 0100644}) {
-      const context c("umask " + std::to_string(mask) + " mode " + std::to_string(mode));
+      const context c("umask " + octal(static_cast<mode_t>(mask)) + " mode " + octal(mode));
       make_dir("d", 0777);
       for (const user& who : {root, alice})
         as(who, [&] {
           ::umask(static_cast<mode_t>(mask));
           const std::string path = std::string("d/") + who.name;
-          const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR,
-                                static_cast<mode_t>(mode));
+          const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR, static_cast<mode_t>(mode));
           NUM(fd < 0 ? -1 : 0);
           NUM(::write(fd, "may", 3));  // whatever the mode
           note("fstat", fstat_of(fd));
@@ -106,10 +105,10 @@ void what_descriptors_allow() {
     const char* path;
     int flags;
   };
-  for (const way& w : {way{"read", "f", O_RDONLY}, way{"write", "f", O_WRONLY},
-                       way{"both", "f", O_RDWR}, way{"append", "f", O_WRONLY | O_APPEND},
-                       way{"path", "f", O_PATH}, way{"dir", "d", O_RDONLY | O_DIRECTORY},
-                       way{"dir path", "d", O_PATH}}) {
+  for (const way& w :
+       {way{"read", "f", O_RDONLY}, way{"write", "f", O_WRONLY}, way{"both", "f", O_RDWR},
+        way{"append", "f", O_WRONLY | O_APPEND}, way{"path", "f", O_PATH},
+        way{"dir", "d", O_RDONLY | O_DIRECTORY}, way{"dir path", "d", O_PATH}}) {
     const context c(w.name);
     const int fd = ::open(w.path, w.flags);
     NUM(::read(fd, room_of_100(), 4));
@@ -136,7 +135,7 @@ void what_descriptors_allow() {
     at = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     OK(at == MAP_FAILED ? -1 : 0);
     NUM(::fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND));
-    struct stat st{};
+    struct stat st {};
     OK(::fstat(fd, &st));
     OK(::openat(fd, "x", O_RDONLY));
     ::close(fd);
@@ -173,8 +172,11 @@ void text_is_busy() {
   const pid_t pid = run_program("./sleep");
   for (int i = 0; i < 100; ++i) {  // until it is running the copy
     char room[4096];
-    const ssize_t n = ::readlink(("/proc/" + std::to_string(pid) + "/exe").c_str(), room, sizeof room);
-    if (n > 6 && std::string(room, static_cast<std::size_t>(n)).find("conformance-") != std::string::npos) break;
+    const ssize_t n =
+        ::readlink(("/proc/" + std::to_string(pid) + "/exe").c_str(), room, sizeof room);
+    if (n > 6 &&
+        std::string(room, static_cast<std::size_t>(n)).find("conformance-") != std::string::npos)
+      break;
     nap();
   }
   FD(::open("sleep", O_WRONLY));
@@ -279,9 +281,12 @@ void positions_and_duplicates() {
 }  // namespace
 
 case_list cases_of_open() {
-  return {{"open_flags", all_flags},        {"open_modes", creation_modes},
-          {"descriptors", what_descriptors_allow}, {"text_busy", text_is_busy},
-          {"tmpfile", unnamed_files},       {"positions", positions_and_duplicates}};
+  return {{"open_flags", all_flags},
+          {"open_modes", creation_modes},
+          {"descriptors", what_descriptors_allow},
+          {"text_busy", text_is_busy},
+          {"tmpfile", unnamed_files},
+          {"positions", positions_and_duplicates}};
 }
 
 }  // namespace conformance

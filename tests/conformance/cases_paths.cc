@@ -16,29 +16,78 @@ struct path_call {
 
 const std::vector<path_call>& path_calls() {
   static const std::vector<path_call> calls = {
-      {"open", [](const char* p) { const int fd = ::open(p, O_RDONLY | O_NONBLOCK); if (fd >= 0) ::close(fd); return long{fd < 0 ? -1 : 0}; }},
-      {"open create", [](const char* p) { const int fd = ::open(p, O_RDWR | O_CREAT | O_NONBLOCK, 0644); if (fd >= 0) ::close(fd); return long{fd < 0 ? -1 : 0}; }},
-      {"open directory", [](const char* p) { const int fd = ::open(p, O_RDONLY | O_DIRECTORY); if (fd >= 0) ::close(fd); return long{fd < 0 ? -1 : 0}; }},
-      {"stat", [](const char* p) { struct stat st; return long{::stat(p, &st)}; }},
-      {"lstat", [](const char* p) { struct stat st; return long{::lstat(p, &st)}; }},
+      {"open",
+       [](const char* p) {
+         const int fd = ::open(p, O_RDONLY | O_NONBLOCK);
+         if (fd >= 0) ::close(fd);
+         return long{fd < 0 ? -1 : 0};
+       }},
+      {"open create",
+       [](const char* p) {
+         const int fd = ::open(p, O_RDWR | O_CREAT | O_NONBLOCK, 0644);
+         if (fd >= 0) ::close(fd);
+         return long{fd < 0 ? -1 : 0};
+       }},
+      {"open directory",
+       [](const char* p) {
+         const int fd = ::open(p, O_RDONLY | O_DIRECTORY);
+         if (fd >= 0) ::close(fd);
+         return long{fd < 0 ? -1 : 0};
+       }},
+      {"stat",
+       [](const char* p) {
+         struct stat st;
+         return long{::stat(p, &st)};
+       }},
+      {"lstat",
+       [](const char* p) {
+         struct stat st;
+         return long{::lstat(p, &st)};
+       }},
       {"access", [](const char* p) { return long{::access(p, R_OK)}; }},
       {"chmod", [](const char* p) { return long{::chmod(p, 0755)}; }},
       {"chown", [](const char* p) { return long{::chown(p, 0, 0)}; }},
       {"lchown", [](const char* p) { return long{::lchown(p, 0, 0)}; }},
       {"truncate", [](const char* p) { return long{::truncate(p, 5)}; }},
       {"utimensat", [](const char* p) { return long{::utimensat(AT_FDCWD, p, nullptr, 0)}; }},
-      {"utimensat nofollow", [](const char* p) { return long{::utimensat(AT_FDCWD, p, nullptr, AT_SYMLINK_NOFOLLOW)}; }},
+      {"utimensat nofollow",
+       [](const char* p) { return long{::utimensat(AT_FDCWD, p, nullptr, AT_SYMLINK_NOFOLLOW)}; }},
       {"readlink", [](const char* p) { return long{::readlink(p, room_of_100(), 100)}; }},
-      {"chdir", [](const char* p) { const int fd = ::open(".", O_RDONLY); const long r = ::chdir(p); const int e = errno; (void)!::fchdir(fd); ::close(fd); errno = e; return r; }},
-      {"opendir", [](const char* p) { DIR* d = ::opendir(p); if (d != nullptr) ::closedir(d); return long{d == nullptr ? -1 : 0}; }},
+      {"chdir",
+       [](const char* p) {
+         const int fd = ::open(".", O_RDONLY);
+         const long r = ::chdir(p);
+         const int e = errno;
+         (void)!::fchdir(fd);
+         ::close(fd);
+         errno = e;
+         return r;
+       }},
+      {"opendir",
+       [](const char* p) {
+         DIR* d = ::opendir(p);
+         if (d != nullptr) ::closedir(d);
+         return long{d == nullptr ? -1 : 0};
+       }},
       {"mkdir", [](const char* p) { return long{::mkdir(p, 0755)}; }},
       {"mkfifo", [](const char* p) { return long{::mkfifo(p, 0644)}; }},
       {"symlink", [](const char* p) { return long{::symlink("x", p)}; }},
-      {"link from", [](const char* p) { const long r = ::link(p, "linked"); const int e = errno; if (r == 0) ::unlink("linked"); errno = e; return r; }},
+      {"link from",
+       [](const char* p) {
+         const long r = ::link(p, "linked");
+         const int e = errno;
+         if (r == 0) ::unlink("linked");
+         errno = e;
+         return r;
+       }},
       {"link to", [](const char* p) { return long{::link("other", p)}; }},
       {"rename from", [](const char* p) { return long{::rename(p, "other-dir/none/x")}; }},
       {"rename to", [](const char* p) { return long{::rename("no-such", p)}; }},
-      {"statfs", [](const char* p) { struct statfs s; return long{::statfs(p, &s)}; }},
+      {"statfs",
+       [](const char* p) {
+         struct statfs s;
+         return long{::statfs(p, &s)};
+       }},
       {"pathconf", [](const char* p) { return ::pathconf(p, _PC_NAME_MAX); }},
       {"rmdir", [](const char* p) { return long{::rmdir(p)}; }},
       {"unlink", [](const char* p) { return long{::unlink(p)}; }},
@@ -47,13 +96,15 @@ const std::vector<path_call>& path_calls() {
 }
 
 void try_all(const char* path) {
-  const context c(std::string("path ") + (std::strlen(path) > 40 ? std::to_string(std::strlen(path)) + " bytes" : path));
+  const context c(std::string("path ") +
+                  (std::strlen(path) > 40 ? std::to_string(std::strlen(path)) + " bytes" : path));
   for (const path_call& p : path_calls()) note(p.name, number_or_errno(p.call(path)));
 }
 
 void every_kind() {
   for (const std::string& kind : kinds)
-    for (const char* path : {"x", "x/", "x//", "x/.", "x/..", "./x", "x/none", "x/none/", "x/../x", "x/inside/", "x/inside/x"}) {
+    for (const char* path : {"x", "x/", "x//", "x/.", "x/..", "./x", "x/none", "x/none/", "x/../x",
+                             "x/inside/", "x/inside/x"}) {
       const context c(kind);
       make_file("other");
       make_dir("other-dir");
@@ -65,9 +116,9 @@ void every_kind() {
 
 void lengths() {
   const std::vector<std::string> paths = {
-      std::string(255, 'a'), std::string(256, 'a'), std::string(256, 'a') + "/b",
+      std::string(255, 'a'),        std::string(256, 'a'),        std::string(256, 'a') + "/b",
       std::string(255, 'a') + "/b", "x/" + std::string(256, 'a'), std::string(4095, 'a'),
-      std::string(4096, 'a'), std::string(4093, '/') + "xx"};
+      std::string(4096, 'a'),       std::string(4093, '/') + "xx"};
   for (const std::string& path : paths) {
     make_file("other");
     make_dir("other-dir");
@@ -135,7 +186,8 @@ void dot_dot_is_right_after_a_move() {
   OK(::rename("a/sub", "b/sub"));
   OK(::faccessat(fd, "../in-a", F_OK, 0));
   OK(::faccessat(fd, "../in-b", F_OK, 0));
-  struct stat parent{}, b{};
+  struct stat parent {
+  }, b{};
   OK(::fstatat(fd, "..", &parent, 0));
   OK(::stat("b", &b));
   NUM(parent.st_ino == b.st_ino);
@@ -151,14 +203,16 @@ void limits() {
   make_dir("d");
   OK(::symlink("f", "s"));
   const int fd = ::open("f", O_RDWR);
-  for (const int name : {_PC_LINK_MAX, _PC_NAME_MAX, _PC_PATH_MAX, _PC_PIPE_BUF, _PC_CHOWN_RESTRICTED,
-                         _PC_NO_TRUNC, _PC_SYMLINK_MAX, _PC_2_SYMLINKS, _PC_FILESIZEBITS}) {
-    const context c("pathconf " + std::to_string(name));
+  for (const int name :
+       {_PC_LINK_MAX, _PC_NAME_MAX, _PC_PATH_MAX, _PC_PIPE_BUF, _PC_CHOWN_RESTRICTED, _PC_NO_TRUNC,
+        _PC_SYMLINK_MAX, _PC_2_SYMLINKS, _PC_FILESIZEBITS}) {
+    const bool is_guess = name == _PC_LINK_MAX || name == _PC_FILESIZEBITS;
+    const context c((is_guess ? "guess of the C library " : "pathconf ") + std::to_string(name));
     NUM(::pathconf("f", name));
     NUM(::pathconf("d", name));
     NUM(::fpathconf(fd, name));
   }
-  struct statfs s{};
+  struct statfs s {};
   OK(::statfs("f", &s));
   NUM(s.f_namelen);
   NUM(s.f_bsize);
@@ -171,7 +225,7 @@ void limits() {
   OK(::fstatfs(fd, &s));
   OK(::statfs("s", &s));
   OK(::statfs("d", &s));
-  struct statvfs v{};
+  struct statvfs v {};
   OK(::statvfs("f", &v));
   NUM(static_cast<long>(v.f_namemax));
   NUM(static_cast<long>(v.f_flag & (ST_RDONLY | ST_NOSUID)));

@@ -28,7 +28,7 @@ void use_file() {
   OK(::access("x", R_OK));
   OK(::access("x", W_OK));
   OK(::access("x", X_OK));
-  struct stat st{};
+  struct stat st {};
   OK(::stat("x", &st));
   OK(static_cast<int>(::getxattr("x", "user.a", room_of_100(), 100)));
   NUM(::listxattr("x", room_of_100(), 100));
@@ -62,7 +62,7 @@ void files_by_mode() {
     for (const int shift : {6, 3, 0}) {
       const mode_t mode = static_cast<mode_t>(bits << shift);
       for (const user& who : users()) {
-        const context c("mode " + std::to_string(mode));
+        const context c("mode " + octal(mode));
         make_file("x");
         (void)!::setxattr("x", "user.a", "v", 1, 0);
         (void)!::setxattr("x", "trusted.a", "v", 1, 0);
@@ -96,7 +96,7 @@ void prepare_directory(const user& owner, const user& of_files, mode_t mode) {
 }
 
 void use_directory() {
-  struct stat st{};
+  struct stat st {};
   OK(::stat("d", &st));
   OK(::stat("d/f", &st));
   OK(::stat("d/none", &st));
@@ -146,7 +146,7 @@ void directories_by_mode() {
       for (const user& who : users()) {
         if (shift != 6 && who.uid == 0) continue;
         const mode_t mode = static_cast<mode_t>(bits << shift);
-        const context c("mode " + std::to_string(mode));
+        const context c("mode " + octal(mode));
         prepare_directory(alice, bob, mode);
         as(who, use_directory);
         note("after", listing("d"));
@@ -160,7 +160,7 @@ void sticky_directories() {
     for (const user& owner : {root, alice, bob})
       for (const user& of_files : {root, alice, bob, member})
         for (const user& who : {alice, member, root}) {
-          const context c("mode " + std::to_string(mode) + " of " + owner.name + " files of " +
+          const context c("mode " + octal(mode) + " of " + owner.name + " files of " +
                           of_files.name);
           prepare_directory(owner, of_files, mode);
           as(who, use_directory);
@@ -204,7 +204,7 @@ void setgid_directories() {
   for (const mode_t mode : {0777, 02777, 03777})
     for (const gid_t group : {gid_t{73050}, gid_t{73001}, gid_t{73777}, gid_t{0}})
       for (const user& who : users()) {
-        const context c("mode " + std::to_string(mode) + " group " + std::to_string(group));
+        const context c("mode " + octal(mode) + " group " + std::to_string(group));
         make_dir("d");
         give("d", root, group);
         set_mode("d", mode);
@@ -240,8 +240,8 @@ void search_on_the_way() {
     set_mode("a/b", mode);
     for (const user& who : {bob, root})
       as(who, [mode] {
-        const context c("mode " + std::to_string(mode));
-        struct stat st{};
+        const context c("mode " + octal(mode));
+        struct stat st {};
         OK(::stat("a/b/c/f", &st));
         OK(::stat("a/b/c", &st));
         OK(::stat("a/b/none", &st));

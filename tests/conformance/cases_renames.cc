@@ -31,7 +31,8 @@ void all_pairs() {
 void paths() {
   for (const std::string& from : {std::string("file"), std::string("dir"), std::string("to_dir")})
     for (const char* a : {"x", "x/", "x/.", "x/..", ".", "..", "", "x/none"})
-      for (const char* b : {"y", "y/", "y/.", "y/..", ".", "..", "", "none/y", "file/y", "x/y", "x", "x/."}) {
+      for (const char* b :
+           {"y", "y/", "y/.", "y/..", ".", "..", "", "none/y", "file/y", "x/y", "x", "x/."}) {
         const context c(from);
         make_kind(from, "x");
         make_file("file");
@@ -83,7 +84,7 @@ void over_an_open_file() {
   make_dir("e");
   const int dir = ::open("e", O_RDONLY | O_DIRECTORY);
   OK(::rename("d", "e"));
-  struct stat st{};
+  struct stat st {};
   NUM(::fstat(dir, &st) == 0 ? static_cast<long>(st.st_nlink) : -1);
   FD(::openat(dir, "f", O_CREAT | O_WRONLY, 0644));
   ::close(dir);
@@ -144,8 +145,8 @@ void other_filesystem() {
 }  // namespace
 
 case_list cases_of_renames() {
-  return {{"rename_pairs", all_pairs},      {"rename_paths", paths},
-          {"rename_itself", into_itself},   {"rename_over_open", over_an_open_file},
+  return {{"rename_pairs", all_pairs},         {"rename_paths", paths},
+          {"rename_itself", into_itself},      {"rename_over_open", over_an_open_file},
           {"rename_counts", counts_and_times}, {"rename_elsewhere", other_filesystem}};
 }
 

@@ -29,10 +29,18 @@ void modes() {
       {0x1000, "unknown"}};
   for (const mode_name& m : modes)
     for (const std::size_t size : {0, 100, 10000, 300000})
-      for (const auto& [at, length] : std::vector<std::pair<off_t, off_t>>{
-               {0, 0}, {0, -1}, {-1, 10}, {0, 50}, {10, 5000}, {4096, 8192}, {5000, 100000},
-               {200000, 200000}, {1 << 20, 4096}, {0, 1 << 20}}) {
-        const context c(std::string(m.name) + " of " + std::to_string(size) + ": " + std::to_string(at) + "+" + std::to_string(length));
+      for (const auto& [at, length] : std::vector<std::pair<off_t, off_t>>{{0, 0},
+                                                                           {0, -1},
+                                                                           {-1, 10},
+                                                                           {0, 50},
+                                                                           {10, 5000},
+                                                                           {4096, 8192},
+                                                                           {5000, 100000},
+                                                                           {200000, 200000},
+                                                                           {1 << 20, 4096},
+                                                                           {0, 1 << 20}}) {
+        const context c(std::string(m.name) + " of " + std::to_string(size) + ": " +
+                        std::to_string(at) + "+" + std::to_string(length));
         make_file("x", std::string(size, 'x'));
         const int fd = ::open("x", O_RDWR);
         OK(::fallocate(fd, m.mode, at, length));
@@ -57,14 +65,26 @@ void modes() {
   NUM(::posix_fallocate(fd, 0, 0));
   NUM(::posix_fallocate(reader, 0, 10));
   note("content", file_bytes("f"));
-  TIMES("f", [] { const int g = ::open("f", O_RDWR); (void)!::fallocate(g, 0, 0, 100000); ::close(g); }());
-  TIMES("f", [] { const int g = ::open("f", O_RDWR); (void)!::fallocate(g, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192); ::close(g); }());
-  TIMES("f", [] { const int g = ::open("f", O_RDWR); (void)!::fallocate(g, FALLOC_FL_ZERO_RANGE, 0, 8192); ::close(g); }());
+  TIMES("f", [] {
+    const int g = ::open("f", O_RDWR);
+    (void)!::fallocate(g, 0, 0, 100000);
+    ::close(g);
+  }());
+  TIMES("f", [] {
+    const int g = ::open("f", O_RDWR);
+    (void)!::fallocate(g, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192);
+    ::close(g);
+  }());
+  TIMES("f", [] {
+    const int g = ::open("f", O_RDWR);
+    (void)!::fallocate(g, FALLOC_FL_ZERO_RANGE, 0, 8192);
+    ::close(g);
+  }());
   for (const int d : {fd, reader, dir, append, path}) ::close(d);
 }
 
 long blocks_of(int fd) {
-  struct stat st{};
+  struct stat st {};
   return ::fstat(fd, &st) == 0 ? static_cast<long>(st.st_blocks) : -1;
 }
 
@@ -101,9 +121,9 @@ void controls() {
   int value = 0;
   OK(::ioctl(fd, FIONREAD, &value));
   NUM(value);
-  OK(::ioctl(fd, 0x7fff0001, &value));
-  OK(::ioctl(dir, 0x7fff0001, &value));
-  const context c("ioctl");
+  OK(::ioctl(fd, 0x5aff, &value));
+  OK(::ioctl(dir, 0x5aff, &value));
+  const context c("flags of ext4");
   OK(::ioctl(fd, FS_IOC_GETFLAGS, &value));
   OK(::ioctl(fd, FS_IOC_GETVERSION, &value));
   OK(::ioctl(fd, FICLONE, fd));

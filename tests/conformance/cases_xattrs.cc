@@ -14,7 +14,8 @@ std::string value_of(const char* path, const char* name) {
   char room[70000];
   const ssize_t n = ::lgetxattr(path, name, room, sizeof room);
   if (n < 0) return errno_name(errno);
-  return n <= 200 ? hex(std::string(room, static_cast<std::size_t>(n))) : std::to_string(n) + " bytes";
+  return n <= 200 ? hex(std::string(room, static_cast<std::size_t>(n)))
+                  : std::to_string(n) + " bytes";
 }
 
 std::string names_of(const char* path) {
@@ -35,7 +36,8 @@ std::string names_of(const char* path) {
 void on_every_kind() {
   for (const std::string& kind : kinds)
     for (const user& who : {root, alice, bob})
-      for (const char* name : {"user.a", "trusted.a", "security.a", "system.a", "other.a", "user.", "user", ""}) {
+      for (const char* name :
+           {"user.a", "trusted.a", "security.a", "system.a", "other.a", "user.", "user", ""}) {
         if (kind == "none" || kind == "loop") continue;
         const context c(kind + " '" + name + "'");
         make_kind(kind, "x");
@@ -133,7 +135,8 @@ struct acl_entry {
   std::uint16_t tag, rights;
   std::uint32_t id;
 };
-constexpr std::uint16_t of_owner = 1, of_user = 2, of_group_owner = 4, of_group = 8, mask = 16, of_others = 32;
+constexpr std::uint16_t of_owner = 1, of_user = 2, of_group_owner = 4, of_group = 8, mask = 16,
+                        of_others = 32;
 constexpr std::uint32_t nobody_in_particular = ~0u;
 
 std::string acl_value(const std::vector<acl_entry>& entries, std::uint32_t version = 2) {
@@ -155,22 +158,56 @@ int set_acl(const char* path, const char* name, const std::string& value) {
 
 std::vector<std::pair<const char*, std::string>> acls() {
   const auto none = nobody_in_particular;
-  return {
-      {"minimal", acl_value({{of_owner, 6, none}, {of_group_owner, 4, none}, {of_others, 0, none}})},
-      {"bob may", acl_value({{of_owner, 7, none}, {of_user, 6, 73002}, {of_group_owner, 4, none}, {mask, 6, none}, {of_others, 0, none}})},
-      {"bob may, masked", acl_value({{of_owner, 7, none}, {of_user, 7, 73002}, {of_group_owner, 7, none}, {mask, 4, none}, {of_others, 7, none}})},
-      {"bob may not", acl_value({{of_owner, 7, none}, {of_user, 0, 73002}, {of_group_owner, 4, none}, {mask, 7, none}, {of_others, 7, none}})},
-      {"group 73050", acl_value({{of_owner, 6, none}, {of_group_owner, 0, none}, {of_group, 7, 73050}, {mask, 7, none}, {of_others, 0, none}})},
-      {"many", acl_value({{of_owner, 6, none}, {of_user, 1, 73002}, {of_user, 2, 73003}, {of_group_owner, 5, none}, {of_group, 6, 73001}, {of_group, 3, 73051}, {mask, 7, none}, {of_others, 4, none}})},
-      {"no mask", acl_value({{of_owner, 6, none}, {of_user, 6, 73002}, {of_group_owner, 4, none}, {of_others, 0, none}})},
-      {"twice", acl_value({{of_owner, 6, none}, {of_user, 6, 73002}, {of_user, 4, 73002}, {of_group_owner, 4, none}, {mask, 7, none}, {of_others, 0, none}})},
-      {"out of order", acl_value({{of_others, 6, none}, {of_owner, 6, none}, {of_group_owner, 4, none}})},
-      {"no others", acl_value({{of_owner, 6, none}, {of_group_owner, 4, none}})},
-      {"rights of 8", acl_value({{of_owner, 8, none}, {of_group_owner, 4, none}, {of_others, 0, none}})},
-      {"version 1", acl_value({{of_owner, 6, none}, {of_group_owner, 4, none}, {of_others, 0, none}}, 1)},
-      {"empty", acl_value({})},
-      {"short", "abc"},
-      {"odd", acl_value({{of_owner, 6, none}}) + "xx"}};
+  return {{"minimal",
+           acl_value({{of_owner, 6, none}, {of_group_owner, 4, none}, {of_others, 0, none}})},
+          {"bob may", acl_value({{of_owner, 7, none},
+                                 {of_user, 6, 73002},
+                                 {of_group_owner, 4, none},
+                                 {mask, 6, none},
+                                 {of_others, 0, none}})},
+          {"bob may, masked", acl_value({{of_owner, 7, none},
+                                         {of_user, 7, 73002},
+                                         {of_group_owner, 7, none},
+                                         {mask, 4, none},
+                                         {of_others, 7, none}})},
+          {"bob may not", acl_value({{of_owner, 7, none},
+                                     {of_user, 0, 73002},
+                                     {of_group_owner, 4, none},
+                                     {mask, 7, none},
+                                     {of_others, 7, none}})},
+          {"group 73050", acl_value({{of_owner, 6, none},
+                                     {of_group_owner, 0, none},
+                                     {of_group, 7, 73050},
+                                     {mask, 7, none},
+                                     {of_others, 0, none}})},
+          {"many", acl_value({{of_owner, 6, none},
+                              {of_user, 1, 73002},
+                              {of_user, 2, 73003},
+                              {of_group_owner, 5, none},
+                              {of_group, 6, 73001},
+                              {of_group, 3, 73051},
+                              {mask, 7, none},
+                              {of_others, 4, none}})},
+          {"no mask", acl_value({{of_owner, 6, none},
+                                 {of_user, 6, 73002},
+                                 {of_group_owner, 4, none},
+                                 {of_others, 0, none}})},
+          {"twice", acl_value({{of_owner, 6, none},
+                               {of_user, 6, 73002},
+                               {of_user, 4, 73002},
+                               {of_group_owner, 4, none},
+                               {mask, 7, none},
+                               {of_others, 0, none}})},
+          {"out of order",
+           acl_value({{of_others, 6, none}, {of_owner, 6, none}, {of_group_owner, 4, none}})},
+          {"no others", acl_value({{of_owner, 6, none}, {of_group_owner, 4, none}})},
+          {"rights of 8",
+           acl_value({{of_owner, 8, none}, {of_group_owner, 4, none}, {of_others, 0, none}})},
+          {"version 1",
+           acl_value({{of_owner, 6, none}, {of_group_owner, 4, none}, {of_others, 0, none}}, 1)},
+          {"empty", acl_value({})},
+          {"short", "abc"},
+          {"odd", acl_value({{of_owner, 6, none}}) + "xx"}};
 }
 
 void acl_set_and_get() {
@@ -223,7 +260,7 @@ void acl_rights() {
 void acl_and_mode() {
   for (const auto& [text, value] : acls())
     for (const mode_t mode : {0777, 0700, 0070, 0007, 0000, 0640}) {
-      const context c(std::string(text) + " chmod " + std::to_string(mode));
+      const context c(std::string(text) + " chmod " + octal(mode));
       make_file("x");
       OK(set_acl("x", access_acl, value));
       LSTAT("x");
@@ -246,14 +283,14 @@ void acl_and_mode() {
 void acl_inheritance() {
   for (const auto& [text, value] : acls())
     for (const int masked : {0, 022, 077, 0777}) {
-      const context c(std::string(text) + " umask " + std::to_string(masked));
+      const context c(std::string(text) + " umask " + octal(static_cast<mode_t>(masked)));
       make_dir("d", 02777);
       OK(set_acl("d", default_acl, value));
       for (const user& who : {root, bob})
         as(who, [masked, &who] {
           ::umask(static_cast<mode_t>(masked));
           for (const mode_t mode : {0666, 0777, 0600, 0000, 02775}) {
-            const std::string name = std::string("d/") + who.name + std::to_string(mode);
+            const std::string name = std::string("d/") + who.name + octal(mode);
             NUM(mode);
             FD(::open(name.c_str(), O_CREAT | O_WRONLY, mode));
             LSTAT(name);

@@ -26,14 +26,15 @@ struct error_text {
   const char* name;
 };
 constexpr error_text error_texts[] = {
-#define ROW(e) {e, #e}
-    ROW(EPERM),      ROW(ENOENT),       ROW(EINTR),   ROW(EIO),       ROW(ENXIO),  ROW(E2BIG),
-    ROW(EBADF),      ROW(ECHILD),       ROW(EAGAIN),  ROW(ENOMEM),    ROW(EACCES), ROW(EFAULT),
-    ROW(EBUSY),      ROW(EEXIST),       ROW(EXDEV),   ROW(ENODEV),    ROW(EISDIR), ROW(ENOTDIR),
-    ROW(EINVAL),     ROW(ENFILE),       ROW(EMFILE),  ROW(ENOTTY),    ROW(EFBIG),  ROW(ETXTBSY),
-    ROW(ENOSPC),     ROW(ESPIPE),       ROW(EROFS),   ROW(EMLINK),    ROW(EPIPE),  ROW(ERANGE),
-    ROW(EDEADLK),    ROW(ENAMETOOLONG), ROW(ENOLCK),  ROW(ENOSYS),    ROW(ELOOP),  ROW(ENODATA),
-    ROW(EOPNOTSUPP), ROW(ENOTEMPTY),    ROW(ESTALE),  ROW(EOVERFLOW), ROW(EDQUOT), ROW(ENOEXEC),
+#define ROW(e) \
+  { e, #e }
+    ROW(EPERM),      ROW(ENOENT),       ROW(EINTR),  ROW(EIO),       ROW(ENXIO),  ROW(E2BIG),
+    ROW(EBADF),      ROW(ECHILD),       ROW(EAGAIN), ROW(ENOMEM),    ROW(EACCES), ROW(EFAULT),
+    ROW(EBUSY),      ROW(EEXIST),       ROW(EXDEV),  ROW(ENODEV),    ROW(EISDIR), ROW(ENOTDIR),
+    ROW(EINVAL),     ROW(ENFILE),       ROW(EMFILE), ROW(ENOTTY),    ROW(EFBIG),  ROW(ETXTBSY),
+    ROW(ENOSPC),     ROW(ESPIPE),       ROW(EROFS),  ROW(EMLINK),    ROW(EPIPE),  ROW(ERANGE),
+    ROW(EDEADLK),    ROW(ENAMETOOLONG), ROW(ENOLCK), ROW(ENOSYS),    ROW(ELOOP),  ROW(ENODATA),
+    ROW(EOPNOTSUPP), ROW(ENOTEMPTY),    ROW(ESTALE), ROW(EOVERFLOW), ROW(EDQUOT), ROW(ENOEXEC),
     ROW(ENOTCONN),   ROW(ECONNREFUSED), ROW(EPROTO),
 #undef ROW
 };
@@ -211,6 +212,12 @@ char* room_of_100() {
   return room;
 }
 
+std::string octal(mode_t mode) {
+  char room[20];
+  std::snprintf(room, sizeof room, "%04o", mode);
+  return room;
+}
+
 std::string type_name(mode_t mode) {
   switch (mode & S_IFMT) {
     case S_IFREG: return "file";
@@ -227,8 +234,9 @@ std::string type_name(mode_t mode) {
 std::string stat_text(int result, const struct stat& st) {
   if (result != 0) return errno_name(errno);
   char room[200];
-  std::snprintf(room, sizeof room, "%s mode %04o links %lu uid %u gid %u", type_name(st.st_mode).c_str(),
-                st.st_mode & 07777, static_cast<unsigned long>(st.st_nlink), st.st_uid, st.st_gid);
+  std::snprintf(room, sizeof room, "%s mode %04o links %lu uid %u gid %u",
+                type_name(st.st_mode).c_str(), st.st_mode & 07777,
+                static_cast<unsigned long>(st.st_nlink), st.st_uid, st.st_gid);
   std::string text = room;
   if (!S_ISDIR(st.st_mode)) text += " size " + std::to_string(st.st_size);
   if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) text += " rdev " + std::to_string(st.st_rdev);
@@ -236,13 +244,13 @@ std::string stat_text(int result, const struct stat& st) {
 }
 
 std::string lstat_of(const std::string& path) {
-  struct stat st{};
+  struct stat st {};
   const int result = ::lstat(path.c_str(), &st);
   return stat_text(result, st);
 }
 
 std::string fstat_of(int fd) {
-  struct stat st{};
+  struct stat st {};
   const int result = ::fstat(fd, &st);
   return stat_text(result, st);
 }
@@ -268,7 +276,8 @@ void nap() {
 }
 
 std::string time_changes(const std::string& path, const std::function<void()>& work) {
-  struct stat before{}, after{};
+  struct stat before {
+  }, after{};
   if (::lstat(path.c_str(), &before) != 0) return errno_name(errno);
   nap();
   work();

@@ -3,8 +3,8 @@
 // A case is a function that makes system calls in its own, empty working directory and notes what
 // each of them answered. It runs once on the mount and once on a local directory; its notes must be
 // the same, line for line. So nothing in a case says what is right: the local filesystem does.
-// What may differ for good reason (numbers of inodes and descriptors, sizes of directories, times) is
-// noted as a relation ("grew", "the same inode"), not as a value.
+// What may differ for good reason (numbers of inodes and descriptors, sizes of directories, times)
+// is noted as a relation ("grew", "the same inode"), not as a value.
 //
 // Notes go to memory that the children of a case share, so a case may fork and change its user.
 #pragma once
@@ -54,7 +54,8 @@ class context {
   std::size_t size_before_;
 };
 
-// Runs `work` in a child with the ids of `u`, and waits for its end. A signal that ends it is noted.
+// Runs `work` in a child with the ids of `u`, and waits for its end. A signal that ends it is
+// noted.
 void as(const user& u, const std::function<void()>& work);
 // The same, under the ids of the caller: another process.
 void in_child(const std::function<void()>& work);
@@ -67,17 +68,18 @@ void make_file(const std::string& path, const std::string& bytes = "0123456789",
 void make_dir(const std::string& path, mode_t mode = 0755);
 void give(const std::string& path, const user& owner, gid_t group);
 void set_mode(const std::string& path, mode_t mode);
-void empty_here();  // removes everything in the working directory
+void empty_here();                                // removes everything in the working directory
 std::string file_bytes(const std::string& path);  // as text; the errno if it cannot be read
 
 // Kinds of objects that a name may lead to.
-inline const std::vector<std::string> kinds = {"none",     "file",   "dir",  "full", "to_file",
-                                               "to_dir",   "dangle", "loop", "fifo", "socket",
-                                               "char_dev", "block_dev"};
+inline const std::vector<std::string> kinds = {"none",    "file",   "dir",      "full",
+                                               "to_file", "to_dir", "dangle",   "loop",
+                                               "fifo",    "socket", "char_dev", "block_dev"};
 void make_kind(const std::string& kind, const std::string& path);
 
 // ---- what cases look at -------------------------------------------------------------------------
 
+std::string octal(mode_t mode);
 std::string type_name(mode_t mode);
 // Type, mode, links, ids, size (not of directories), device; no inode number and no times.
 std::string stat_text(int result, const struct stat& st);
@@ -95,7 +97,7 @@ char* room_of_100();  // for bytes that nobody looks at
 #define NUM(...) ::conformance::note(#__VA_ARGS__, ::conformance::number_or_errno(__VA_ARGS__))
 #define FD(...) ::conformance::note(#__VA_ARGS__, ::conformance::fd_or_errno(__VA_ARGS__))
 #define LSTAT(path) ::conformance::note("lstat " #path, ::conformance::lstat_of(path))
-#define TIMES(path, ...)                        \
+#define TIMES(path, ...)                                       \
   ::conformance::note("times of " path " after " #__VA_ARGS__, \
                       ::conformance::time_changes(path, [&] { (void)(__VA_ARGS__); }))
 

@@ -79,7 +79,8 @@ void report(const std::string& name, const std::string& label, const std::string
     if (::fnmatch(rows[i].notes, where.c_str(), 0) != 0) continue;
     ++t.accepted[i];
     if (s.all)
-      std::printf("accepted %s: mount %s, local %s\n", where.c_str(), mounted.c_str(), local.c_str());
+      std::printf("accepted %s: mount %s, local %s\n", where.c_str(), mounted.c_str(),
+                  local.c_str());
     return;
   }
   ++t.differences;

@@ -45,8 +45,10 @@ std::vector<noted> notes::take() const {
   const char* at = memory_ + sizeof(std::uint64_t);
   const char* const end = memory_ + used(memory_);
   while (at < end) {
-    const char* middle = static_cast<const char*>(std::memchr(at, 1, static_cast<std::size_t>(end - at)));
-    const char* last = static_cast<const char*>(std::memchr(at, 2, static_cast<std::size_t>(end - at)));
+    const char* middle =
+        static_cast<const char*>(std::memchr(at, 1, static_cast<std::size_t>(end - at)));
+    const char* last =
+        static_cast<const char*>(std::memchr(at, 2, static_cast<std::size_t>(end - at)));
     if (middle == nullptr || last == nullptr) break;
     std::string label(at, middle);
     const int n = ++count[label];

@@ -21,8 +21,7 @@ std::uint64_t prng::next() {
   return state_ * 0x2545f4914f6cdd1du >> 8;
 }
 
-pair::pair(const std::string& mounted, const std::string& local, std::uint64_t seed)
-    : seed_(seed) {
+pair::pair(const std::string& mounted, const std::string& local, std::uint64_t seed) : seed_(seed) {
   const std::string* dirs[2] = {&mounted, &local};
   for (int i = 0; i < 2; ++i) {
     sides_[i].dir = ::open(dirs[i]->c_str(), O_RDONLY | O_DIRECTORY);

@@ -47,7 +47,9 @@ class worker {
  public:
   worker(const settings& s, const std::string& mounted, const std::string& local,
          std::uint64_t seed)
-      : s_(s), pair_(mounted, local, seed), random_(seed),
+      : s_(s),
+        pair_(mounted, local, seed),
+        random_(seed),
         room_(static_cast<char*>(std::aligned_alloc(4096, file_size_max + 4096)), &std::free),
         bytes_(file_size_max, '\0') {}
 
@@ -85,19 +87,21 @@ class worker {
     const char *p = a.c_str(), *q = b.c_str();
     switch (random_.below(9)) {
       case 0: return call("mkdir " + a, [p](side& x) { return ::mkdirat(x.dir, p, 0755); });
-      case 1: return call("rmdir " + a, [p](side& x) { return ::unlinkat(x.dir, p, AT_REMOVEDIR); });
+      case 1:
+        return call("rmdir " + a, [p](side& x) { return ::unlinkat(x.dir, p, AT_REMOVEDIR); });
       case 2: return call("unlink " + a, [p](side& x) { return ::unlinkat(x.dir, p, 0); });
       case 3:
-        return call("link " + a + " " + b, [p, q](side& x) { return ::linkat(x.dir, p, x.dir, q, 0); });
-      case 4: return call("symlink " + a + " " + b, [p, q](side& x) { return ::symlinkat(p, x.dir, q); });
+        return call("link " + a + " " + b,
+                    [p, q](side& x) { return ::linkat(x.dir, p, x.dir, q, 0); });
+      case 4:
+        return call("symlink " + a + " " + b, [p, q](side& x) { return ::symlinkat(p, x.dir, q); });
       case 5: return call("mkfifo " + a, [p](side& x) { return ::mkfifoat(x.dir, p, 0600); });
       case 6: return list(a);
       default: {
         constexpr unsigned all[] = {0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE};
         const unsigned flags = all[random_.below(5)];
-        return call("rename " + a + " " + b + " " + std::to_string(flags), [p, q, flags](side& x) {
-          return ::renameat2(x.dir, p, x.dir, q, flags);
-        });
+        return call("rename " + a + " " + b + " " + std::to_string(flags),
+                    [p, q, flags](side& x) { return ::renameat2(x.dir, p, x.dir, q, flags); });
       }
     }
   }
@@ -113,7 +117,7 @@ class worker {
   }
 
   static std::string stat_at(const side& x, const std::string& a) {
-    struct stat st{};
+    struct stat st {};
     const int r = ::fstatat(x.dir, a.c_str(), &st, AT_SYMLINK_NOFOLLOW);
     return stat_text(r, st);
   }
@@ -123,16 +127,18 @@ class worker {
     const char* p = a.c_str();
     const std::uint64_t n = random_.next();
     switch (random_.below(8)) {
-      case 0: return call("chmod " + a, [p, n](side& x) { return ::fchmodat(x.dir, p, n & 07777, 0); });
+      case 0:
+        return call("chmod " + a, [p, n](side& x) { return ::fchmodat(x.dir, p, n & 07777, 0); });
       case 1:
         return call("chown " + a, [p, n](side& x) {
           return ::fchownat(x.dir, p, static_cast<uid_t>(n % 5), static_cast<gid_t>(n / 7 % 5),
                             AT_SYMLINK_NOFOLLOW);
         });
       case 2: {
-        const timespec t[2] = {{static_cast<time_t>(n % 2000000000), 5}, {static_cast<time_t>(n / 3 % 2000000000), 999999999}};
+        const timespec t[2] = {{static_cast<time_t>(n % 2000000000), 5},
+                               {static_cast<time_t>(n / 3 % 2000000000), 999999999}};
         return pair_.compare("utimens " + a, [p, &t](side& x) {
-          struct stat st{};
+          struct stat st {};
           const int r = ::utimensat(x.dir, p, t, 0);
           if (r != 0) return errno_name(errno);
           if (::fstatat(x.dir, p, &st, 0) != 0) return errno_name(errno);
@@ -152,10 +158,12 @@ class worker {
       if (fd < 0) return errno_name(errno);
       char room[100];
       std::string text;
-      if (n % 4 == 0) text = number_or_errno(::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0));
+      if (n % 4 == 0)
+        text = number_or_errno(::fsetxattr(fd, name.c_str(), value.data(), value.size(), 0));
       if (n % 4 == 1) text = number_or_errno(::fremovexattr(fd, name.c_str()));
       const ssize_t size = ::fgetxattr(fd, name.c_str(), room, sizeof room);
-      text += " " + (size < 0 ? errno_name(errno) : std::string(room, static_cast<std::size_t>(size)));
+      text +=
+          " " + (size < 0 ? errno_name(errno) : std::string(room, static_cast<std::size_t>(size)));
       ::close(fd);
       return text;
     });
@@ -176,7 +184,7 @@ class worker {
                   [&a, flags, i](side& x) {
                     const int fd = ::openat(x.dir, a.c_str(), flags, 0644);
                     if (fd < 0) return errno_name(errno);
-                    struct stat st{};
+                    struct stat st {};
                     (void)!::fstat(fd, &st);
                     if (S_ISREG(st.st_mode)) x.files[i] = fd;
                     else ::close(fd);
@@ -195,7 +203,7 @@ class worker {
   }
 
   off_t size_of(std::size_t i) {
-    struct stat st{};
+    struct stat st {};
     return ::fstat(pair_.local().files[i], &st) == 0 ? st.st_size : 0;
   }
   // Often at edges: of pages, of the file.
@@ -230,12 +238,19 @@ class worker {
     std::size_t n = length(at);
     const int flags = ::fcntl(pair_.local().files[i], F_GETFL);
     if ((flags & O_DIRECT) != 0) at = at / 4096 * 4096, n = n / 4096 * 4096;
-    const std::string where = std::to_string(i) + " " + std::to_string(at) + "+" + std::to_string(n);
+    const std::string where =
+        std::to_string(i) + " " + std::to_string(at) + "+" + std::to_string(n);
     switch (random_.below(12)) {
-      case 0: case 1: case 2: return read(where, i, at, n);
-      case 3: case 4: case 5: case 6: return write(where, i, at, n, size, flags);
+      case 0:
+      case 1:
+      case 2: return read(where, i, at, n);
+      case 3:
+      case 4:
+      case 5:
+      case 6: return write(where, i, at, n, size, flags);
       case 7:
-        return call("ftruncate " + where, [i, at](side& x) { return ::ftruncate(x.files[i], static_cast<off_t>(at)); });
+        return call("ftruncate " + where,
+                    [i, at](side& x) { return ::ftruncate(x.files[i], static_cast<off_t>(at)); });
       case 8: return mapped(where, i, at, n, size, flags);
       case 9: return space(where, i, at, n);
       case 10: return copy(where, i, at, n);
@@ -250,16 +265,19 @@ class worker {
     });
   }
 
-  void write(const std::string& where, std::size_t i, std::uint64_t at, std::size_t n, off_t size, int flags) {
+  void write(const std::string& where, std::size_t i, std::uint64_t at, std::size_t n, off_t size,
+             int flags) {
     if ((flags & O_APPEND) != 0 && static_cast<std::size_t>(size) + n > file_size_max) return;
     // A direct append is aligned only while the file's size is: the model refuses others.
     if ((flags & O_APPEND) != 0 && (flags & O_DIRECT) != 0 && size % 4096 != 0) return;
     fill(n);
     std::memcpy(room_.get(), bytes_.data(), n);
-    call("write " + where, [&](side& x) { return ::pwrite(x.files[i], room_.get(), n, static_cast<off_t>(at)); });
+    call("write " + where,
+         [&](side& x) { return ::pwrite(x.files[i], room_.get(), n, static_cast<off_t>(at)); });
   }
 
-  void mapped(const std::string& where, std::size_t i, std::uint64_t at, std::size_t n, off_t size, int) {
+  void mapped(const std::string& where, std::size_t i, std::uint64_t at, std::size_t n, off_t size,
+              int) {
     if (size == 0) return;
     const auto end = static_cast<std::uint64_t>(size);
     at = std::min(at, end - 1);
@@ -357,7 +375,7 @@ class worker {
     for (const std::string& name : names) {
       const std::string a = dir + "/" + name;
       pair_.compare("stat " + a, [&a](side& x) { return stat_at(x, a); });
-      struct stat st{};
+      struct stat st {};
       if (::fstatat(pair_.local().dir, a.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
       if (S_ISDIR(st.st_mode)) below(a);
       if (!S_ISREG(st.st_mode)) continue;
@@ -394,7 +412,8 @@ int run(const settings& s) {
   for (int i = 0; i < s.workers; ++i) {
     std::string dirs[2];
     for (int k = 0; k < 2; ++k) {
-      dirs[k] = s.dirs[static_cast<std::size_t>(k)] + "/torture-" + std::to_string(s.seed) + "-" + std::to_string(i);
+      dirs[k] = s.dirs[static_cast<std::size_t>(k)] + "/torture-" + std::to_string(s.seed) + "-" +
+                std::to_string(i);
       if (::mkdir(dirs[k].c_str(), 0755) != 0) return std::perror(dirs[k].c_str()), 2;
     }
     const pid_t pid = ::fork();

@@ -33,9 +33,9 @@ for ((i = 0; i < ${#stressors[@]}; i += 4)); do
   step "stress-ng: ${group[*]}"
   arguments=()
   for name in "${group[@]}"; do arguments+=("--$name" 1); done
-  stress-ng --temp-path "$mnt/stress" --timeout "$seconds" --verify --no-rand-seed --hdd-bytes 64m \
-    --iomix-bytes 64m --fallocate-bytes 64m --copy-file-bytes 64m --sync-file-bytes 64m \
-    --dirmany-filsize 0 --quiet "${arguments[@]}" > "$work/said" 2>&1 ||
+  stress-ng --temp-path "$mnt/stress" --timeout "$seconds" --verify --no-rand-seed --quiet \
+    --hdd-bytes 64m --iomix-bytes 64m --fallocate-bytes 64m --copy-file-bytes 64m \
+    --sync-file-bytes 64m "${arguments[@]}" > "$work/said" 2>&1 ||
     { cat "$work/said"; die "stress-ng: ${group[*]}"; }
 done
 rm -rf "$mnt/stress"
@@ -47,8 +47,9 @@ dbench -t "$seconds" -D "$mnt/dbench" -c /usr/share/dbench/client.txt 2 > "$work
 grep -q '^Throughput' "$work/said" || { tail -20 "$work/said"; die "dbench did not get through"; }
 
 step "fio"
-fio --name=verify --directory="$mnt" --size="$(scaled 64 8)m" --numjobs=2 --rw=randrw --bsrange=512-256k \
-  --ioengine=psync --verify=crc32c --verify_fatal=1 --fsync=64 --group_reporting > "$work/said" 2>&1 ||
+fio --name=verify --directory="$mnt" --size="$(scaled 64 8)m" --numjobs=2 --rw=randrw \
+  --bsrange=512-256k --ioengine=psync --verify=crc32c --verify_fatal=1 --fsync=64 \
+  --group_reporting > "$work/said" 2>&1 ||
   { tail -20 "$work/said"; die "fio"; }
 
 stop_killing

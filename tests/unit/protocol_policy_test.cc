@@ -86,7 +86,8 @@ TEST(Policy, OfCachesComesFromItsWordsAndBackFromTheArena) {
   policy_record record;
   EXPECT_EQ(read_cache_policy(record), cache_policy{});
   cache_policy policy;
-  for (const char* word : {"ac=0", "ac=30", "direct_io", "nodirect_io", "writeback_cache", "noac"}) {
+  for (const char* word :
+       {"ac=0", "ac=30", "direct_io", "nodirect_io", "writeback_cache", "noac"}) {
     ASSERT_TRUE(parse_cache_word(word, policy).value()) << word;
     write_cache_policy(record, policy);
     EXPECT_EQ(read_cache_policy(record), policy) << word;
