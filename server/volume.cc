@@ -31,10 +31,6 @@ volume::handler volume::handler_of(opcode op) {
     case seek:
     case copy_range:
     case tmpfile:
-    case get_lock:
-    case set_lock:
-    case cancel_lock:
-    case reclaim_lock:
     case get_quota:
     case set_quota: return nullptr;
     case lookup: return &volume::do_lookup;
@@ -62,6 +58,10 @@ volume::handler volume::handler_of(opcode op) {
     case listxattr: return &volume::do_listxattr;
     case removexattr: return &volume::do_removexattr;
     case inode_range: return &volume::do_inode_range;
+    case get_lock: return &volume::do_get_lock;
+    case set_lock: return &volume::do_set_lock;
+    case cancel_lock: return &volume::do_cancel_lock;
+    case reclaim_lock: return &volume::do_reclaim_lock;
   }
   return nullptr;
 }
