@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "protocol/lock_ops.h"
 #include "protocol/ops.h"
 
 namespace tangelo {
@@ -51,12 +52,24 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
         claims[0] = claim_range(c.inode, c.offset, c.offset + c.size);
         return std::size_t{1};
       });
+    case opcode::set_lock:
+      return with_body<lock_call>(op, [&claims](const lock_call& c) noexcept {
+        claims[0] = claim_lock_owner(c.what.inode, c.what.owner);
+        claims[1] = claim_lock_handle(c.what.handle, c.what.owner);
+        return std::size_t{2};
+      });
+    case opcode::cancel_lock:
+      return with_body<cancel_lock_call>(op, [&claims](const cancel_lock_call& c) noexcept {
+        claims[0] = claim_lock_owner(c.inode, c.owner);
+        claims[1] = claim_lock_handle(c.handle, c.owner);
+        return std::size_t{2};
+      });
+    case opcode::release: claims[0] = claim_locks_of_handle(op.handle); return 1;
     case opcode::none:
     case opcode::lookup:
     case opcode::getattr:
     case opcode::readlink:
     case opcode::open:
-    case opcode::release:
     case opcode::read:
     case opcode::fsync:
     case opcode::readdir:
@@ -69,8 +82,6 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
     case opcode::copy_range:
     case opcode::tmpfile:
     case opcode::get_lock:
-    case opcode::set_lock:
-    case opcode::cancel_lock:
     case opcode::reclaim_lock:
     case opcode::get_quota:
     case opcode::set_quota:

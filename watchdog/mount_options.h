@@ -17,6 +17,7 @@ struct mount_options {
   unsigned long flags = 0;            // MS_*
   std::vector<std::string> words;     // as given, for mount.toml
   mount_policy policy;                // sound
+  bool locks = true;                  // false (nolock): locks are those of this machine's kernel
 };
 
 // `words` are single options, "ro" or "key=value".
