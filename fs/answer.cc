@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "fs/request.h"
 #include "protocol/data_ops.h"
+#include "protocol/lock_ops.h"
 
 namespace tangelo {
 
@@ -189,6 +190,7 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
       facts.range_count = in->count;
       return error_code::ok;
     }
+    case opcode::get_lock: return fill_lock(body);
     case opcode::rmdir:
     case opcode::rename: {
       facts.inode = removed_inode(body);
@@ -197,15 +199,14 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
     case opcode::unlink:
     case opcode::release:
     case opcode::fsync:
+    case opcode::set_lock:
+    case opcode::cancel_lock:
     case opcode::setxattr:
     case opcode::removexattr:
     case opcode::fallocate: return error_code::ok;
     case opcode::seek: return fill_seek(body);
     case opcode::copy_range: return fill_copied(op, body);
     case opcode::none:
-    case opcode::get_lock:
-    case opcode::set_lock:
-    case opcode::cancel_lock:
     case opcode::reclaim_lock:
     case opcode::get_quota:
     case opcode::set_quota:
@@ -316,6 +317,22 @@ error_code answer_builder::fill_statfs(byte_span body) noexcept {
   out.st.bsize = static_cast<std::uint32_t>(in->block_size);
   out.st.frsize = static_cast<std::uint32_t>(in->block_size);
   out.st.namelen = in->name_size_max;
+  append(out);
+  return error_code::ok;
+}
+
+error_code answer_builder::fill_lock(byte_span body) noexcept {
+  const std::optional<lock_answer> in = decode<lock_answer>(body);
+  if (!in) return error_code::io;
+  fuse_lk_out out{};
+  out.lk.type = F_UNLCK;
+  if (in->what.type != lock_type::unlock) {
+    if (!is_sound(in->what)) return error_code::io;
+    out.lk.type = in->what.type == lock_type::write ? F_WRLCK : F_RDLCK;
+    out.lk.start = in->what.start;
+    out.lk.end = in->what.end;
+    out.lk.pid = in->what.pid;
+  }
   append(out);
   return error_code::ok;
 }

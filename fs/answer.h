@@ -70,6 +70,7 @@ class answer_builder {
   error_code fill_seek(byte_span body) noexcept;
   error_code fill_copied(const op_cell& op, byte_span body) noexcept;
   error_code fill_statfs(byte_span body) noexcept;
+  error_code fill_lock(byte_span body) noexcept;
   error_code fill_xattr(const op_cell& op, byte_span body, byte_span payload) noexcept;
   error_code fill_directory(const op_cell& op, byte_span payload, cache_hints& hints) noexcept;
   template <class T>

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "protocol/data_ops.h"
+#include "protocol/lock_ops.h"
 
 namespace tangelo {
 
@@ -60,12 +61,24 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
         claims[1] = claim_range(c.to_inode, c.to_offset, c.to_offset + c.size);
         return std::size_t{2};
       });
+    case opcode::set_lock:
+      return with_body<lock_call>(op, [&claims](const lock_call& c) noexcept {
+        claims[0] = claim_lock_owner(c.what.inode, c.what.owner);
+        claims[1] = claim_lock_handle(c.what.handle, c.what.owner);
+        return std::size_t{2};
+      });
+    case opcode::cancel_lock:
+      return with_body<cancel_lock_call>(op, [&claims](const cancel_lock_call& c) noexcept {
+        claims[0] = claim_lock_owner(c.inode, c.owner);
+        claims[1] = claim_lock_handle(c.handle, c.owner);
+        return std::size_t{2};
+      });
+    case opcode::release: claims[0] = claim_locks_of_handle(op.handle); return 1;
     case opcode::none:
     case opcode::lookup:
     case opcode::getattr:
     case opcode::readlink:
     case opcode::open:
-    case opcode::release:
     case opcode::read:
     case opcode::fsync:
     case opcode::readdir:
@@ -76,8 +89,6 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
     case opcode::seek:
     case opcode::tmpfile:
     case opcode::get_lock:
-    case opcode::set_lock:
-    case opcode::cancel_lock:
     case opcode::reclaim_lock:
     case opcode::get_quota:
     case opcode::set_quota:

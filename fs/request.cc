@@ -297,10 +297,10 @@ request_kind decode_any(byte_span request, op_draft& draft) noexcept {
     case FUSE_INTERRUPT:
       draft.interrupted = d.in.take<fuse_interrupt_in>().unique & ~kernel_id_resent_bit;
       return request_kind::interrupt;
-    // Closing has nothing to wait for, but losses to tell.
-    case FUSE_FLUSH:
-      draft.cell.handle = d.in.take<fuse_flush_in>().fh;
-      return request_kind::flush;
+    case FUSE_FLUSH: return decode_flush(header, d.in.rest(), draft);
+    case FUSE_GETLK:
+    case FUSE_SETLK:
+    case FUSE_SETLKW: return decode_lock(header, d.in.rest(), d.who, draft);
     case FUSE_DESTROY: return refuse(draft, error_code::ok);
     case FUSE_OPEN: return decode_open(d);
     case FUSE_RELEASE: return decode_release(d);
@@ -320,7 +320,8 @@ request_kind decode_any(byte_span request, op_draft& draft) noexcept {
 
 request_kind decode_request(byte_span request, op_draft& draft) noexcept {
   const request_kind kind = decode_any(request, draft);
-  if (kind == request_kind::op || kind == request_kind::opening || kind == request_kind::removing)
+  if (kind == request_kind::op || kind == request_kind::opening || kind == request_kind::lock ||
+      kind == request_kind::flush || kind == request_kind::removing)
     draft.claim_count = claims_of(draft.cell, draft.claims);
   return kind;
 }

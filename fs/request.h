@@ -5,11 +5,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/bytes.h"
 #include "fs/barriers.h"
 #include "protocol/device.h"
 #include "protocol/errors.h"
+#include "protocol/lock_ops.h"
+
+struct fuse_in_header;
 
 namespace tangelo {
 
@@ -20,7 +24,8 @@ enum class request_kind : std::uint8_t {
   interrupt,       // draft.interrupted names the request
   open_directory,  // answered here with a new handle
   close_directory,
-  flush,           // answered here: is draft.cell.handle to be told of a loss?
+  flush,           // an unlock of all that the closing process has; answered here if it has none
+  lock,            // an op, and may need a lock record before it is queued
   opening,         // an op, and needs a new handle before it is queued (open, create)
   removing,        // an op, and may have a new handle (removed_directories.h)
 };
@@ -58,6 +63,14 @@ inline bool has_new_handle(const op_cell& op) noexcept {
   const bool removes = op.op == opcode::rmdir || op.op == opcode::rename;
   return opens_handle(op.op) || (removes && op.handle != 0);
 }
+// request_locks.cc; `arguments`: what follows the header.
+request_kind decode_lock(const fuse_in_header& header, byte_span arguments, const credential& who,
+                         op_draft& draft) noexcept;
+request_kind decode_flush(const fuse_in_header& header, byte_span arguments,
+                          op_draft& draft) noexcept;
+// The body of a set_lock op; nothing for others, and for one that is damaged.
+std::optional<lock_call> lock_call_of(const op_cell& op) noexcept;
+void set_lock_id(op_cell& op, std::uint64_t lock_id) noexcept;
 
 // Reads and writes of files opened with O_DIRECT.
 bool is_direct(const op_cell& op) noexcept;

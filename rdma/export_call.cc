@@ -197,7 +197,7 @@ void export_core::ready(call_job& job) {
     job.where = call_job::phase::replaying;
     return next_replay(c);
   }
-  const bool claim = job.op == opcode::reclaim_open;
+  const bool claim = job.op == opcode::reclaim_open || job.op == opcode::reclaim_lock;
   if (claim) c->progress = true;
   if (c->volume->window_open && !claim) return hold(job);
   if (needs_mark(job)) return await_mark(job);

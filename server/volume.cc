@@ -27,10 +27,6 @@ volume::handler volume::handler_of(opcode op) {
   switch (op) {
     using enum opcode;
     case none:
-    case get_lock:
-    case set_lock:
-    case cancel_lock:
-    case reclaim_lock:
     case get_quota:
     case set_quota: return nullptr;
     case lookup: return &volume::do_lookup;
@@ -62,6 +58,10 @@ volume::handler volume::handler_of(opcode op) {
     case fallocate: return &volume::do_fallocate;
     case copy_range: return &volume::do_copy_range;
     case seek: return &volume::do_seek;
+    case get_lock: return &volume::do_get_lock;
+    case set_lock: return &volume::do_set_lock;
+    case cancel_lock: return &volume::do_cancel_lock;
+    case reclaim_lock: return &volume::do_reclaim_lock;
   }
   return nullptr;
 }

@@ -56,6 +56,7 @@
 #include "rdma/service.h"
 #include "server/inode_ranges.h"
 #include "server/kv.h"
+#include "server/locks.h"
 #include "server/objects.h"
 #include "server/opens.h"
 #include "server/recent_lookups.h"
@@ -127,6 +128,15 @@ class volume final : public service {
   void set_awaited(const client_key& key, bool awaited,
                    std::function<void(error_code)> done) override;
   bool has_opens(const client_key& key) const override;
+  void watch_locks(std::function<void(const client_key&)> watcher) override {
+    lock_watcher_ = std::move(watcher);
+  }
+  std::vector<lock_notice> notices_of(const client_key& key) const override {
+    return locks_.notices(key);
+  }
+  void noticed(const client_key& key, std::uint64_t lock_id, bool kept) override;
+  lock_counts locks_of(const client_key& key) const override { return locks_.counts(key); }
+  bool is_waited_for(const client_key& key) const override { return locks_.is_waited_for(key); }
   void recovery_ended() override;
 
   // Flushes the objects and removes the redo records; `done` when no work is left. No calls may
@@ -288,6 +298,13 @@ class volume final : public service {
   void keep_for_a_moment(std::uint64_t inode);
   void note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode);
 
+  // volume_locks.cc
+  error_code do_get_lock(operation& o, transaction& t);
+  error_code do_set_lock(operation& o, transaction& t);
+  error_code do_cancel_lock(operation& o, transaction& t);
+  error_code do_reclaim_lock(operation& o, transaction& t);
+  void tell_lock_news();
+
   const volume_options options_;
   const volume_parts parts_;
   std::uint64_t boot_ = 0;
@@ -303,6 +320,9 @@ class volume final : public service {
   open_table opens_;
   recent_lookups looked_up_;
   std::uint64_t last_keeping_ = 0;  // handle of what keep_for_a_moment() keeps
+  lock_table locks_;
+  std::function<void(const client_key&)> lock_watcher_;
+  bool lock_news_posted_ = false;
   inode_ranges ranges_;
   redo_log redo_;
   sharing sharing_;

@@ -57,6 +57,8 @@ error_code volume::do_release(operation& o, transaction&) {
   const std::optional<open_call> c = decode<open_call>(o.call->body);
   if (!c) return error_code::invalid;
   const std::optional<std::uint64_t> inode = opens_.release(o.client, c->handle);
+  locks_.release_handle(o.client, c->inode, c->handle);
+  tell_lock_news();
   if (inode) released({*inode});
   return error_code::ok;
 }
@@ -95,6 +97,8 @@ void volume::remove_orphan(std::uint64_t inode) {
 }
 
 void volume::recovery_ended() {
+  locks_.open();
+  tell_lock_news();
   // A batch with nothing in it but the new low-water mark.
   if (!std::exchange(recovered_, true))
     begin_own([](operation&, transaction&) { return error_code::ok; }, nullptr);
@@ -185,6 +189,8 @@ void volume::remember_client(const client_key& key, std::function<void(error_cod
           });
           known_.insert(key);
           released(opens_.forget(key, true));
+          locks_.forget(key, true);
+          tell_lock_news();
         };
         return error_code::ok;
       },
@@ -232,6 +238,8 @@ void volume::forget_client(const client_key& key, bool tombstone,
           ranges_.forget(key, false);
           known_.erase(key);
           released(opens_.forget(key, false));
+          locks_.forget(key, false);
+          tell_lock_news();
         };
         return error_code::ok;
       },
@@ -240,7 +248,10 @@ void volume::forget_client(const client_key& key, bool tombstone,
       });
 }
 
-bool volume::has_opens(const client_key& key) const { return opens_.has(key); }
+bool volume::has_opens(const client_key& key) const {
+  const lock_counts locks = locks_.counts(key);
+  return opens_.has(key) || locks.held + locks.waiting != 0;
+}
 
 std::vector<client_record> volume::load_clients() {
   std::map<id128, client_record> clients;

@@ -81,6 +81,7 @@ outcome<bool> volume::load() {
     s = kv.scan(column::clients, {}, {}, read_mode::blocking, client);
   if (s != kv_status::found) return failure{damaged("metadata cannot be read")};
 
+  if (recovered_) locks_.open();
   // Without a client to wait for nothing of an earlier boot will be made again.
   last_committed_ = low_water_ = recovered_ ? last_transno_ : number_at(transno, 0);
   kv_batch batch;
