@@ -62,19 +62,6 @@ void dev_fuse::populate(mutable_byte_span bytes) noexcept {
     log_debug("MADV_POPULATE_WRITE: {}", std::strerror(errno));
 }
 
-void dev_fuse::forget_attributes(std::uint64_t inode) noexcept {
-  struct {
-    fuse_out_header header{};
-    fuse_notify_inval_inode_out body{};
-  } notice;
-  notice.header.len = sizeof notice;
-  notice.header.error = FUSE_NOTIFY_INVAL_INODE;
-  notice.body.ino = inode;
-  notice.body.off = -1;  // no pages
-  if (::write(fd_, &notice, sizeof notice) < 0 && errno != ENOENT)
-    log_debug("inode {}: attributes: {}", inode, std::strerror(errno));
-}
-
 void dev_fuse::drop_caches(std::span<const std::uint64_t> inodes) noexcept {
   invalidator_.begin(inodes);
 }

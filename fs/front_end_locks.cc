@@ -45,7 +45,7 @@ void front_end::queue_lock(op_draft& draft) noexcept {
     if (!id) return answer_error(draft.reply_id, error_code::no_locks);
     set_lock_id(op, *id);
   }
-  queue_op(draft, false);
+  queue_op(draft);
 }
 
 // Every copy of a descriptor that is closed sends one, also in a child that looks at no answer: it
@@ -56,7 +56,7 @@ void front_end::answer_flush(op_draft& draft) noexcept {
   const bool may_have_locks =
       call && (locks_.has_owner(call->what.inode, call->what.owner) ||
                barriers_.is_claimed(claim_lock_owner(call->what.inode, call->what.owner)));
-  if (may_have_locks) return queue_op(draft, false);
+  if (may_have_locks) return queue_op(draft);
   const bool lost = losses_.has_untold(draft.cell.handle);
   answer_error(draft.reply_id, lost ? error_code::io : error_code::ok);
 }

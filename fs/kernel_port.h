@@ -36,9 +36,6 @@ class kernel_port {
   // Makes sure that `bytes` are in memory and in our page table. Without that a SIGKILL can cut the
   // kernel's copy from or to them in the middle, and the kernel then fails the request with EIO.
   virtual void populate(mutable_byte_span bytes) noexcept = 0;
-  // Makes the kernel ask for the attributes of a file before it uses them, or pages of it, again.
-  // Only for a file with a request that is not answered yet: then it waits for nothing.
-  virtual void forget_attributes(std::uint64_t inode) noexcept = 0;
   // Makes the kernel drop what it has cached of these files' data and attributes
   // (FUSE_NOTIFY_INVAL_INODE), drop_batch_max at most. That may wait for pages which wait for us,
   // so another thread does it, until is_dropping() says false. Not to be called while it does.
