@@ -11,10 +11,11 @@ constexpr std::uint64_t bit(long long value) noexcept {
   return static_cast<std::uint64_t>(value) & 0xffffffffffffffffu;
 }
 
-// What we accept of what the kernel offers. POSIX_LOCKS and FLOCK_LOCKS only without -o nolock: else
-// locks are the kernel's own, of this machine. Left out on purpose: DONT_MASK (the kernel applies the umask),
-// ATOMIC_O_TRUNC (a truncation is an op of its own), EXPORT_SUPPORT, NO_OPENDIR_SUPPORT,
-// WRITEBACK_CACHE (acknowledged means executed by the server), splice, passthrough.
+// What we accept of what the kernel offers; POSIX_LOCKS and FLOCK_LOCKS only without -o nolock: else
+// locks are the kernel's own, of this machine. Left out on purpose: DONT_MASK (the kernel applies
+// the umask), ATOMIC_O_TRUNC (a truncation is an op of its own), EXPORT_SUPPORT,
+// NO_OPENDIR_SUPPORT, WRITEBACK_CACHE (acknowledged means executed by the server), splice,
+// passthrough.
 constexpr std::uint64_t wanted_flags =
     bit(FUSE_ASYNC_READ) | bit(FUSE_BIG_WRITES) | bit(FUSE_PARALLEL_DIROPS) |
     bit(FUSE_DO_READDIRPLUS) | bit(FUSE_READDIRPLUS_AUTO) | bit(FUSE_AUTO_INVAL_DATA) |

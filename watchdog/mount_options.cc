@@ -133,7 +133,8 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     if (row == nullptr)
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
                              "known are ro, suid, dev, noexec, noatime, sync, lock and their "
-                             "opposites, commit=, reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
+                             "opposites, commit=, reconnect_delay=, fast_io_fail_tmo=, "
+                             "dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
   }
   if (change.commit == policy_unchanged)

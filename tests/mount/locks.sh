@@ -15,7 +15,9 @@ mkdir -p "$mnt2"
 timeout 100 "$tangelo" mount "$address:/$volume" "$mnt2" > /dev/null
 
 locks_now() { timeout 20 "$tangelo" status "$1" --json | jq ".mounts[0].counters.$2"; }
-none_held() { [ "$(locks_now "$mnt" locks_held)" = 0 ] && [ "$(locks_now "$mnt2" locks_held)" = 0 ]; }
+none_held() {
+  [ "$(locks_now "$mnt" locks_held)" = 0 ] && [ "$(locks_now "$mnt2" locks_held)" = 0 ]
+}
 
 step "what locks do on one mount"
 timeout 100 "$python" "$driver" rules "$mnt" "$mnt"
@@ -105,7 +107,9 @@ if command -v sqlite3 > /dev/null; then
   sqlite3 "$mnt/db" "pragma journal_mode=truncate; create table t(x);" > /dev/null
   insert() {
     local i
-    for ((i = 0; i < $2; ++i)); do echo "pragma busy_timeout=60000; insert into t values($i);"; done |
+    for ((i = 0; i < $2; ++i)); do
+      echo "pragma busy_timeout=60000; insert into t values($i);"
+    done |
       timeout 200 sqlite3 "$1/db" > /dev/null
   }
   n=$(scaled 100 10)
