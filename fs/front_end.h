@@ -114,7 +114,8 @@ class front_end {
   // While true, look_after_callers() wants to be called every 50 ms, and a turn behind it: a
   // refused range of numbers is asked for again then.
   bool wants_caller_checks() const noexcept {
-    return deaf_ || interrupted_count_ != 0 || locks_.leaving_count() != 0 || (core_attached_ && range_not_before_ns_ != 0);
+    return deaf_ || interrupted_count_ != 0 || locks_.leaving_count() != 0 ||
+           (core_attached_ && range_not_before_ns_ != 0);
   }
   // Answers the callers that are being killed and could not tell us.
   void look_after_callers() noexcept;
