@@ -8,69 +8,11 @@
 
 #include "fs/claims.h"
 #include "fs/fuse_abi.h"
+#include "fs/request_decoding.h"
 
 namespace tangelo {
 
 namespace {
-
-// The arguments of a request, taken one after the other.
-class arguments {
- public:
-  explicit arguments(byte_span bytes) noexcept : rest_(bytes) {}
-  template <class T>
-  T take() noexcept {
-    T value{};
-    if (rest_.size() < sizeof value) {
-      ok_ = false;
-      return value;
-    }
-    copy_bytes(writable_bytes(value), rest_);
-    rest_ = rest_.subspan(sizeof value);
-    return value;
-  }
-  // A zero-terminated name.
-  std::string_view name() noexcept {
-    const std::string_view all = text_of(rest_);
-    const std::size_t end = all.find('\0');
-    if (end == std::string_view::npos) {
-      ok_ = false;
-      return {};
-    }
-    rest_ = rest_.subspan(end + 1);
-    return all.substr(0, end);
-  }
-  byte_span rest() const noexcept { return rest_; }
-  bool ok() const noexcept { return ok_; }
-
- private:
-  byte_span rest_;
-  bool ok_ = true;
-};
-
-struct decoding {
-  const fuse_in_header& header;
-  arguments in;
-  op_draft& draft;
-  credential who;
-};
-
-request_kind refuse(op_draft& draft, error_code error) noexcept {
-  draft.error = error;
-  return request_kind::answer;
-}
-
-template <class Body>
-request_kind as_op(decoding& d, opcode op, const Body& body,
-                   request_kind kind = request_kind::op) noexcept {
-  if (!d.in.ok()) return refuse(d.draft, error_code::io);
-  const std::optional<std::size_t> size = encode(body, d.draft.cell.body);
-  if (!size) return refuse(d.draft, error_code::name_too_long);
-  d.draft.cell.op = op;
-  d.draft.cell.body_size = static_cast<std::uint16_t>(*size);
-  return kind;
-}
-
-bool too_long(std::string_view name) noexcept { return name.size() > name_size_max; }
 
 void want_payload(op_draft& draft, slot_class kind, std::uint32_t size) noexcept {
   draft.cell.payload_out = {kind, 0, 0, size};
