@@ -245,7 +245,11 @@ error_code answer_builder::fill_open(const op_cell& op, byte_span body,
   if (!in) return error_code::io;
   fuse_open_out out{};
   out.fh = op.handle;
-  if (hints.opened(op.inode, in->attr.change)) out.open_flags = FOPEN_KEEP_CACHE;
+  // What the cache answers the server does not see.
+  const bool reads =
+      (op.kernel_flags & O_ACCMODE) != O_WRONLY && (op.kernel_flags & O_NOATIME) == 0;
+  const bool keeps = hints.opened(op.inode, in->attr.change);
+  if (keeps && !(reads && in->atime_due != 0)) out.open_flags = FOPEN_KEEP_CACHE;
   append(out);
   return error_code::ok;
 }

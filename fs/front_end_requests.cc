@@ -121,7 +121,7 @@ void front_end::take_request(std::size_t size) noexcept {
   }
   op_draft draft;
   draft.cell.arrived_ns = w_.time.now_ns();
-  switch (decode_request({request_.data(), whole}, draft)) {
+  switch (decode_request({request_.data(), whole}, draft, &credentials_)) {
     case request_kind::op: queue_op(draft, false); break;
     case request_kind::opening: queue_op(draft, true); break;
     case request_kind::answer: answer_error(header.unique, draft.error); break;

@@ -57,7 +57,7 @@
 namespace tangelo {
 
 inline constexpr std::uint64_t arena_magic = 0x414f474e41540a1au;
-inline constexpr std::uint32_t arena_layout_version = 3;
+inline constexpr std::uint32_t arena_layout_version = 4;
 
 inline constexpr std::uint32_t op_slot_count = 16384;    // = session slots
 inline constexpr std::uint32_t op_offered_count_max = 1024;
