@@ -39,6 +39,20 @@ int dev_fuse::resend() noexcept {
   return ::write(fd_, &notice, sizeof notice) < 0 ? -errno : 0;
 }
 
+void dev_fuse::forget_attributes(std::uint64_t inode) noexcept {
+  struct {
+    fuse_out_header header{};
+    fuse_notify_inval_inode_out body{};
+  } notice;
+  notice.header.len = sizeof notice;
+  notice.header.error = FUSE_NOTIFY_INVAL_INODE;
+  notice.body.ino = inode;
+  notice.body.off = -1;  // attributes alone, no pages
+  // ENOENT: the kernel has none.
+  if (::write(fd_, &notice, sizeof notice) < 0 && errno != ENOENT && errno != ENODEV)
+    log_debug("FUSE_NOTIFY_INVAL_INODE: {}", std::strerror(errno));
+}
+
 void dev_fuse::populate(mutable_byte_span bytes) noexcept {
   constexpr std::uintptr_t page = 4096;
   const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data()) & ~(page - 1);

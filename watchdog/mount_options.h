@@ -17,6 +17,7 @@ struct mount_options {
   unsigned long flags = 0;            // MS_*
   std::vector<std::string> words;     // as given, for mount.toml
   mount_policy policy;                // sound
+  cache_policy caching;               // sound
 };
 
 // `words` are single options, "ro" or "key=value".

@@ -144,6 +144,14 @@ class fake_kernel final : public kernel_port {
     return rc;
   }
   void populate(mutable_byte_span) noexcept override {}
+  void forget_attributes(std::uint64_t inode) noexcept override {
+    if (frozen_) return;
+    forgotten_ = inode;
+    ++forgotten_count_;
+  }
+  // Of which file attributes were called stale last, and how often that was.
+  std::uint64_t forgotten() const { return forgotten_; }
+  std::size_t forgotten_count() const { return forgotten_count_; }
   void drop_caches(std::span<const std::uint64_t> inodes) noexcept override {
     if (frozen_) return;
     batch_size_ = inodes.size();
