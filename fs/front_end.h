@@ -33,6 +33,7 @@
 #include "fs/answer.h"
 #include "fs/barriers.h"
 #include "fs/cache_hints.h"
+#include "fs/credentials.h"
 #include "fs/handle_table.h"
 #include "fs/held_requests.h"
 #include "fs/inode_numbers.h"
@@ -253,6 +254,7 @@ class front_end {
   inode_numbers numbers_;
   cache_hints hints_;
   answer_builder answer_;
+  credentials credentials_;
   path_watch path_;
   ring_producer up_;
   ring_consumer down_;
