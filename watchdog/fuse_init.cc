@@ -11,9 +11,9 @@ constexpr std::uint64_t bit(long long value) noexcept {
   return static_cast<std::uint64_t>(value) & 0xffffffffffffffffu;
 }
 
-// What we accept of what the kernel offers; POSIX_LOCKS and FLOCK_LOCKS only without -o nolock: else
-// locks are the kernel's own, of this machine. Left out on purpose: DONT_MASK (the kernel applies
-// the umask), ATOMIC_O_TRUNC (a truncation is an op of its own), EXPORT_SUPPORT,
+// What we accept of what the kernel offers; POSIX_LOCKS and FLOCK_LOCKS only without -o nolock:
+// else locks are the kernel's own, of this machine. Left out on purpose: DONT_MASK (the kernel
+// applies the umask), ATOMIC_O_TRUNC (a truncation is an op of its own), EXPORT_SUPPORT,
 // NO_OPENDIR_SUPPORT, WRITEBACK_CACHE (acknowledged means executed by the server), splice,
 // passthrough.
 constexpr std::uint64_t wanted_flags =
