@@ -62,11 +62,14 @@ class core final : public session_events, public replay_source {
   void on_evicted(std::uint64_t kept_through, bool went_back) noexcept override;
   void on_replay_failed(const replay_entry& entry, error_code status) noexcept override;
   void on_claim_refused(std::uint64_t handle, error_code status) noexcept override;
+  void on_lock_refused(const lock_claim& claim, error_code status) noexcept override;
+  void on_lock_notice(std::uint64_t lock_id, error_code status) noexcept override;
 
   bool settled() const override;
   bool next_replay(std::uint64_t after, replay_entry& out) override;
   bool next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& inode,
                  std::uint32_t& open_flags) override;
+  bool next_lock(std::uint64_t after, lock_claim& out) override;
   std::uint32_t held(std::uint64_t last_committed) const override;
 
  private:
@@ -78,6 +81,10 @@ class core final : public session_events, public replay_source {
   struct replay_place {
     std::uint64_t transno = 0;
     std::uint32_t index = 0;
+  };
+  struct lock_told {
+    std::uint64_t lock_id = 0;
+    lock_event event = lock_event::none;
   };
   // core.cc
   bool is_mine(std::uint32_t index, std::uint32_t sequence) const noexcept;
@@ -93,6 +100,14 @@ class core final : public session_events, public replay_source {
   const std::vector<replay_place>& places() const;
   bool read_replay(const replay_place& place, replay_cell& out) const noexcept;
   std::uint32_t handles_end() const noexcept;
+  // core_locks.cc
+  void tell_lock(std::uint64_t lock_id, lock_event event, error_code status) noexcept;
+  bool is_acted_upon(const lock_told& told) const noexcept;
+  void look_at_locks() noexcept;
+  void list_lock_ops();
+  lock_type at_least(const lock_what& held) const noexcept;
+  bool has_locks() const noexcept;
+  std::uint32_t locks_end() const noexcept;
 
   wiring w_;
   ring_consumer up_;
@@ -102,6 +117,8 @@ class core final : public session_events, public replay_source {
   std::uint64_t eviction_ = 0;
   bool start_waits_ = false;
   bool news_ = false;  // the page says something new, and no downcall makes the front end look
+  std::vector<lock_told> locks_told_;  // and not yet acted upon by the front end
+  std::vector<lock_what> lock_ops_;    // that may have been executed: scratch of next_lock()
   std::deque<replay_loss> losses_;  // not published yet
   std::uint64_t loss_ = 0;          // sequence of the one that the front end has to note; 0: none
   mutable bool answers_taken_ = true;  // what we have answered is in the front end's records

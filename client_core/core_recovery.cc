@@ -61,6 +61,7 @@ void core::look_at_front_end() noexcept {
   if (loss_ != 0 && w_.arena.replay_failures_done.load(std::memory_order_acquire) >= loss_)
     loss_ = 0;
   tell_loss();
+  look_at_locks();
   if (eviction_ == 0) return;
   if (w_.arena.evictions_done.load(std::memory_order_acquire) < eviction_) return;
   eviction_ = 0;
@@ -128,7 +129,9 @@ bool core::settled() const {
     answers_taken_ = true;
     places_known_ = false;
   }
-  return loss_ == 0 && losses_.empty();
+  return loss_ == 0 && losses_.empty() &&
+         std::all_of(locks_told_.begin(), locks_told_.end(),
+                     [this](const lock_told& t) noexcept { return is_acted_upon(t); });
 }
 
 // Read when a pass begins: while the session recovers, records only go.
@@ -233,6 +236,7 @@ std::uint32_t core::held(std::uint64_t last_committed) const {
     held |= held_state::opens;
     break;
   }
+  if (has_locks()) held |= held_state::locks;
   return held;
 }
 

@@ -9,6 +9,9 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "fs/request.h"
+#include "protocol/data_ops.h"
+#include "protocol/lock_ops.h"
 
 namespace tangelo {
 
@@ -170,9 +173,10 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
     case opcode::mknod:
     case opcode::mkdir:
     case opcode::link:
-    case opcode::create: return fill_entry(op, body, hints, facts);
+    case opcode::create:
+    case opcode::tmpfile: return fill_entry(op, body, hints, facts);
     case opcode::open: return fill_open(op, body, hints, facts);
-    case opcode::write: return fill_written(op, body, hints);
+    case opcode::write: return fill_written(op, body, hints, facts);
     case opcode::statfs: return fill_statfs(body);
     case opcode::read:
     case opcode::readlink: bulk_ = payload; return error_code::ok;
@@ -186,21 +190,23 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
       facts.range_count = in->count;
       return error_code::ok;
     }
-    case opcode::unlink:
+    case opcode::get_lock: return fill_lock(body);
     case opcode::rmdir:
-    case opcode::rename:
+    case opcode::rename: {
+      facts.inode = removed_inode(body);
+      return error_code::ok;
+    }
+    case opcode::unlink:
     case opcode::release:
     case opcode::fsync:
-    case opcode::setxattr:
-    case opcode::removexattr: return error_code::ok;
-    case opcode::none:
-    case opcode::fallocate:
-    case opcode::seek:
-    case opcode::copy_range:
-    case opcode::tmpfile:
-    case opcode::get_lock:
     case opcode::set_lock:
     case opcode::cancel_lock:
+    case opcode::setxattr:
+    case opcode::removexattr:
+    case opcode::fallocate: return error_code::ok;
+    case opcode::seek: return fill_seek(body);
+    case opcode::copy_range: return fill_copied(op, body);
+    case opcode::none:
     case opcode::reclaim_lock:
     case opcode::get_quota:
     case opcode::set_quota:
@@ -234,19 +240,27 @@ error_code answer_builder::fill_entry(const op_cell& op, byte_span body, cache_h
   append(kernel_entry(in->attr, valid_ms(in->entry_valid_ms), valid_ms(in->attr_valid_ms)));
   facts.inode = in->attr.inode;
   hints.told(in->attr.inode, in->attr.change);
-  if (op.op == opcode::create) {
-    fuse_open_out out{};
-    out.fh = op.handle;
-    out.open_flags = open_flags(in->attr.inode, in->attr.change, hints);
-    append(out);
-  }
+  if (opens_new_file(op.op)) append(opened(op, in->attr, hints));
   return error_code::ok;
 }
 
-std::uint32_t answer_builder::open_flags(std::uint64_t inode, std::uint64_t change,
-                                         cache_hints& hints) const noexcept {
-  const std::uint32_t keep = hints.opened(inode, change) ? FOPEN_KEEP_CACHE : 0;
-  return caching_.direct_io ? FOPEN_DIRECT_IO : keep;
+fuse_open_out answer_builder::opened(const op_cell& op, const attributes& a,
+                                     cache_hints& hints) const noexcept {
+  fuse_open_out out{};
+  out.fh = op.handle;
+  const bool keeps = hints.opened(a.inode, a.change);
+  if (caching_.direct_io || goes_past_pages(op))
+    out.open_flags = FOPEN_DIRECT_IO;
+  else if (keeps)
+    out.open_flags = FOPEN_KEEP_CACHE;
+  return out;
+}
+
+// An append: the kernel does not know where the bytes will be. (With write-back it decides.)
+bool answer_builder::goes_past_pages(const op_cell& op) const noexcept {
+  const std::uint32_t access = op.kernel_flags & O_ACCMODE;
+  const bool can_be_so = access == O_WRONLY || (access == O_RDWR && direct_maps_);
+  return (op.kernel_flags & O_APPEND) != 0 && can_be_so && !caching_.writeback;
 }
 
 // An answer to OPEN has no attributes: the kernel asks for those that it has to forget.
@@ -254,21 +268,39 @@ error_code answer_builder::fill_open(const op_cell& op, byte_span body, cache_hi
                                      answer_facts& facts) noexcept {
   const std::optional<attr_answer> in = decode<attr_answer>(body);
   if (!in) return error_code::io;
-  fuse_open_out out{};
-  out.fh = op.handle;
-  out.open_flags = open_flags(op.inode, in->attr.change, hints);
+  append(opened(op, in->attr, hints));
   if (!hints.knows(op.inode, in->attr.change)) facts.stale_attributes = op.inode;
-  append(out);
   return error_code::ok;
 }
 
 error_code answer_builder::fill_written(const op_cell& op, byte_span body,
-                                        cache_hints& hints) noexcept {
+                                        cache_hints& hints, answer_facts& facts) noexcept {
   const std::optional<write_answer> in = decode<write_answer>(body);
   if (!in || in->written > op.payload_in.size) return error_code::io;
-  hints.written(op.inode, in->change_before, in->attr.change);
+  facts.is_elsewhere = in->offset != op.offset;
+  if (!facts.is_elsewhere) hints.written(op.inode, in->change_before, in->attr.change);
   fuse_write_out out{};
   out.size = in->written;
+  append(out);
+  return error_code::ok;
+}
+
+error_code answer_builder::fill_seek(byte_span body) noexcept {
+  const std::optional<seek_answer> in = decode<seek_answer>(body);
+  if (!in || in->offset > INT64_MAX) return error_code::io;
+  append(fuse_lseek_out{in->offset});
+  return error_code::ok;
+}
+
+error_code answer_builder::fill_copied(const op_cell& op, byte_span body) noexcept {
+  const std::optional<copy_answer> in = decode<copy_answer>(body);
+  if (!in || in->copied > UINT32_MAX) return error_code::io;
+  if (op.kernel_opcode == fuse_opcode_copy_range_64) {
+    append(in->copied);
+    return error_code::ok;
+  }
+  fuse_write_out out{};
+  out.size = static_cast<std::uint32_t>(in->copied);
   append(out);
   return error_code::ok;
 }
@@ -285,6 +317,22 @@ error_code answer_builder::fill_statfs(byte_span body) noexcept {
   out.st.bsize = static_cast<std::uint32_t>(in->block_size);
   out.st.frsize = static_cast<std::uint32_t>(in->block_size);
   out.st.namelen = in->name_size_max;
+  append(out);
+  return error_code::ok;
+}
+
+error_code answer_builder::fill_lock(byte_span body) noexcept {
+  const std::optional<lock_answer> in = decode<lock_answer>(body);
+  if (!in) return error_code::io;
+  fuse_lk_out out{};
+  out.lk.type = F_UNLCK;
+  if (in->what.type != lock_type::unlock) {
+    if (!is_sound(in->what)) return error_code::io;
+    out.lk.type = in->what.type == lock_type::write ? F_WRLCK : F_RDLCK;
+    out.lk.start = in->what.start;
+    out.lk.end = in->what.end;
+    out.lk.pid = in->what.pid;
+  }
   append(out);
   return error_code::ok;
 }

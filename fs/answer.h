@@ -21,11 +21,12 @@ namespace tangelo {
 // What a successful answer told beside its bytes.
 struct answer_facts {
   error_code status = error_code::ok;
-  std::uint64_t inode = 0;  // of create: the file that was opened
+  std::uint64_t inode = 0;  // of create: the file that was opened; of rmdir: what is kept
   // Not 0: a file that was opened, and of which the kernel may have older attributes than this.
   std::uint64_t stale_attributes = 0;
   std::uint64_t range_first = 0;
   std::uint32_t range_count = 0;
+  bool is_elsewhere = false;  // of an append: its bytes are not where the kernel has them
 };
 
 class answer_builder {
@@ -39,6 +40,8 @@ class answer_builder {
   // An answer with a fixed body, for what the front end answers by itself.
   void build_body(std::uint64_t kernel_id, byte_span body) noexcept;
 
+  // A file that goes past the kernel's pages can be mapped.
+  void allow_direct_maps(bool on) noexcept { direct_maps_ = on; }
   // Entries and attributes of the answers from here on are valid for so long at most.
   void limit_validity(std::uint64_t ns) noexcept;
   // What the mount's options say of caches.
@@ -59,10 +62,15 @@ class answer_builder {
                         answer_facts& facts) noexcept;
   error_code fill_open(const op_cell& op, byte_span body, cache_hints& hints,
                        answer_facts& facts) noexcept;
-  std::uint32_t open_flags(std::uint64_t inode, std::uint64_t change,
-                           cache_hints& hints) const noexcept;
-  error_code fill_written(const op_cell& op, byte_span body, cache_hints& hints) noexcept;
+  fuse_open_out opened(const op_cell& op, const attributes& a,
+                       cache_hints& hints) const noexcept;
+  bool goes_past_pages(const op_cell& op) const noexcept;
+  error_code fill_written(const op_cell& op, byte_span body, cache_hints& hints,
+                          answer_facts& facts) noexcept;
+  error_code fill_seek(byte_span body) noexcept;
+  error_code fill_copied(const op_cell& op, byte_span body) noexcept;
   error_code fill_statfs(byte_span body) noexcept;
+  error_code fill_lock(byte_span body) noexcept;
   error_code fill_xattr(const op_cell& op, byte_span body, byte_span payload) noexcept;
   error_code fill_directory(const op_cell& op, byte_span payload, cache_hints& hints) noexcept;
   template <class T>
@@ -71,6 +79,7 @@ class answer_builder {
 
   fuse_out_header header_{};
   std::uint32_t valid_ms_max_ = valid_ms_max;
+  bool direct_maps_ = true;
   cache_policy caching_;
   std::byte body_[512];
   std::size_t body_size_ = 0;

@@ -29,6 +29,19 @@ claim claim_name(std::uint64_t parent, std::string_view name) noexcept {
   return {mix(h), 0, std::numeric_limits<std::uint64_t>::max()};
 }
 
+claim claim_lock_owner(std::uint64_t inode, std::uint64_t owner) noexcept {
+  return {mix(mix(inode) + owner), 0, std::numeric_limits<std::uint64_t>::max()};
+}
+
+claim claim_lock_handle(std::uint64_t handle, std::uint64_t owner) noexcept {
+  const std::uint64_t place = owner >> 1;
+  return {mix(~handle), place, place + 1};
+}
+
+claim claim_locks_of_handle(std::uint64_t handle) noexcept {
+  return {mix(~handle), 0, std::numeric_limits<std::uint64_t>::max()};
+}
+
 barriers::barriers() : nodes_(op_slot_count * claim_count_max), buckets_(bucket_count) {}
 
 void barriers::add(std::uint32_t index, const claim* claims, std::size_t count) noexcept {
@@ -59,6 +72,14 @@ bool barriers::may_go(std::uint32_t index) const noexcept {
     }
   }
   return true;
+}
+
+bool barriers::is_claimed(const claim& what) const noexcept {
+  for (std::uint32_t i = buckets_[what.key % bucket_count].first; i != none; i = nodes_[i].next) {
+    const claim& c = nodes_[i].what;
+    if (c.key == what.key && c.from < what.to && what.from < c.to) return true;
+  }
+  return false;
 }
 
 std::uint32_t barriers::unlink(std::uint32_t id) noexcept {

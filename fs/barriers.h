@@ -34,6 +34,11 @@ struct claim {
 claim claim_range(std::uint64_t inode, std::uint64_t from, std::uint64_t to) noexcept;
 claim claim_inode(std::uint64_t inode) noexcept;
 claim claim_name(std::uint64_t parent, std::string_view name) noexcept;
+// Lock operations of one owner on one file, and those through one open file, which its release has
+// to wait for. What waits for a lock claims nothing.
+claim claim_lock_owner(std::uint64_t inode, std::uint64_t owner) noexcept;
+claim claim_lock_handle(std::uint64_t handle, std::uint64_t owner) noexcept;
+claim claim_locks_of_handle(std::uint64_t handle) noexcept;
 
 class barriers {
  public:
@@ -42,6 +47,8 @@ class barriers {
   void add(std::uint32_t index, const claim* claims, std::size_t count) noexcept;
   // True when no earlier op stands in the way of op `index`.
   bool may_go(std::uint32_t index) const noexcept;
+  // Does any op claim what conflicts with it?
+  bool is_claimed(const claim& what) const noexcept;
   // Removes the claims of op `index`; calls `freed(other)` for each op behind it on a key.
   template <class F>
   void remove(std::uint32_t index, F freed) noexcept {

@@ -2,7 +2,8 @@
 
 #include <optional>
 
-#include "protocol/ops.h"
+#include "protocol/data_ops.h"
+#include "protocol/lock_ops.h"
 
 namespace tangelo {
 
@@ -20,7 +21,8 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
   switch (op.op) {
     case opcode::setattr:
     case opcode::setxattr:
-    case opcode::removexattr: claims[0] = claim_inode(op.inode); return 1;
+    case opcode::removexattr:
+    case opcode::fallocate: claims[0] = claim_inode(op.inode); return 1;
     case opcode::symlink:
     case opcode::mknod:
     case opcode::mkdir:
@@ -48,15 +50,35 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
       });
     case opcode::write:
       return with_body<write_call>(op, [&claims](const write_call& c) noexcept {
-        claims[0] = claim_range(c.inode, c.offset, c.offset + c.size);
+        const bool appends = (c.flags & write_flag::append) != 0;
+        claims[0] = appends ? claim_inode(c.inode)
+                            : claim_range(c.inode, c.offset, c.offset + c.size);
         return std::size_t{1};
       });
+    case opcode::copy_range:
+      return with_body<copy_call>(op, [&claims](const copy_call& c) noexcept {
+        claims[0] = claim_range(c.inode, c.offset, c.offset + c.size);
+        claims[1] = claim_range(c.to_inode, c.to_offset, c.to_offset + c.size);
+        return std::size_t{2};
+      });
+    case opcode::set_lock:
+      return with_body<lock_call>(op, [&claims](const lock_call& c) noexcept {
+        claims[0] = claim_lock_owner(c.what.inode, c.what.owner);
+        claims[1] = claim_lock_handle(c.what.handle, c.what.owner);
+        return std::size_t{2};
+      });
+    case opcode::cancel_lock:
+      return with_body<cancel_lock_call>(op, [&claims](const cancel_lock_call& c) noexcept {
+        claims[0] = claim_lock_owner(c.inode, c.owner);
+        claims[1] = claim_lock_handle(c.handle, c.owner);
+        return std::size_t{2};
+      });
+    case opcode::release: claims[0] = claim_locks_of_handle(op.handle); return 1;
     case opcode::none:
     case opcode::lookup:
     case opcode::getattr:
     case opcode::readlink:
     case opcode::open:
-    case opcode::release:
     case opcode::read:
     case opcode::fsync:
     case opcode::readdir:
@@ -64,13 +86,9 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
     case opcode::getxattr:
     case opcode::listxattr:
     case opcode::inode_range:
-    case opcode::fallocate:
     case opcode::seek:
-    case opcode::copy_range:
     case opcode::tmpfile:
     case opcode::get_lock:
-    case opcode::set_lock:
-    case opcode::cancel_lock:
     case opcode::reclaim_lock:
     case opcode::get_quota:
     case opcode::set_quota:

@@ -17,6 +17,10 @@ constexpr std::size_t downcalls_per_turn = 256;
 constexpr std::uint64_t range_retry_ns = ns_per_s;  // after the server refused one
 constexpr std::size_t request_size_max = receive_head_size + (128 << 10);
 
+bool is_lock_change(opcode op) noexcept {
+  return op == opcode::set_lock || op == opcode::cancel_lock;
+}
+
 }  // namespace
 
 front_end::front_end(const wiring& w)
@@ -26,19 +30,23 @@ front_end::front_end(const wiring& w)
       handles_(w.arena),
       losses_(w.arena, handles_),
       stale_(w.arena, w.kernel, handles_),
+      locks_(w.arena),
       numbers_(w.arena),
       path_(w.arena.pulse, w.arena.watchdog.policy),
       up_(w.shared.up),
       down_(w.shared.down),
       notes_(op_slot_count),
       request_(request_size_max),
-      generation_(w.arena.core_generation.load(std::memory_order_relaxed)) {
+      generation_(w.arena.core_generation.load(std::memory_order_relaxed)),
+      leaving_busy_(lock_count, false) {
+  answer_.allow_direct_maps(w.direct_maps);
   order_.reserve(op_slot_count);
   inodes_.reserve(handle_count);
   for (std::size_t k = 0; k < slot_class_count; ++k) populated_[k].assign(slot_shapes[k].count, 0);
   answer_.set_caching(read_cache_policy(w_.arena.watchdog.policy));
   take_over_log();
   take_over_ops();
+  take_over_removed();
 }
 
 bool front_end::turn() noexcept {
@@ -46,6 +54,7 @@ bool front_end::turn() noexcept {
   // ring by then.
   const std::optional<eviction_cell> eviction = new_eviction();
   const bool more_downcalls = take_downcalls();
+  take_lock_words(false);
   if (eviction && !more_downcalls) lose_session(*eviction);
   end_session();
   look_at_core();
@@ -53,6 +62,7 @@ bool front_end::turn() noexcept {
   const bool more_requests = read_requests();
   if (unmounted_ && path_.state() != path_state::running) forget_unexecuted();
   want_inode_range();
+  send_leavings();
   offer_ops();
   const bool more_caches = drop_caches();
   if (core_attached_ && up_.take_wake()) w_.core_bell.ring();
@@ -82,6 +92,7 @@ void front_end::lose_core() noexcept {
   const std::uint64_t serviced_before = c.downcalls.load(std::memory_order_relaxed);
   while (!bad_core_ && take_downcalls()) {
   }
+  take_lock_words(true);
   core_attached_ = false;
   w_.arena.core_attached.store(0, std::memory_order_release);
   count(c.core_losses);
@@ -229,6 +240,7 @@ answer_facts front_end::build_answer(std::uint32_t index, const downcall_cell& d
 // The reply is last: what a successor must know of it is in the arena before. (That a directory was
 // told of a loss follows from this op, which a successor answers again.)
 void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d) noexcept {
+  if (is_lock_change(ops_.cell(index).op)) return finish_lock_op(index, d, true);
   const answer_facts facts = build_answer(index, d);
   const op_cell& op = ops_.cell(index);
   note_result(op, facts);
@@ -244,12 +256,12 @@ void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d) noe
 
 // A file that was opened for a caller who has gone is closed again.
 void front_end::finish_abandoned(std::uint32_t index, const downcall_cell& d) noexcept {
+  if (is_lock_change(ops_.cell(index).op)) return finish_lock_op(index, d, false);
   const answer_facts facts = build_answer(index, d);
   const op_cell& op = ops_.cell(index);
   note_result(op, facts);
-  const bool opened = op.op == opcode::open || op.op == opcode::create;
-  if (opened && facts.status == error_code::ok) {
-    const std::uint64_t file = op.op == opcode::create ? facts.inode : op.inode;
+  if (opens_handle(op.op) && facts.status == error_code::ok) {
+    const std::uint64_t file = op.op == opcode::open ? op.inode : facts.inode;
     std::byte body[op_body_size_max];
     const std::optional<std::size_t> size = encode(open_call{{}, file, op.handle, 0}, body);
     queue_own(opcode::release, {body, size.value_or(0)}, file, op.handle);
@@ -277,7 +289,11 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
       else
         handles_.close(op.handle);
       return;
+    case opcode::write:
+      if (facts.is_elsewhere) stale_.want(op.inode);
+      return;
     case opcode::create:
+    case opcode::tmpfile:
       if (ok) {
         handles_.set_inode(op.handle, facts.inode);
         handles_.confirm(op.handle);
@@ -285,7 +301,12 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
         handles_.close(op.handle);
       }
       return;
-    case opcode::release: handles_.close(op.handle); return;
+    case opcode::rmdir:
+    case opcode::rename: note_removed(op, facts); return;
+    case opcode::release:
+      locks_.drop_handle(op.inode, op.handle);
+      handles_.close(op.handle);
+      return;
     case opcode::inode_range:
       range_op_.reset();
       if (ok && facts.range_count != 0)
@@ -302,11 +323,8 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
     case opcode::mknod:
     case opcode::mkdir:
     case opcode::unlink:
-    case opcode::rmdir:
-    case opcode::rename:
     case opcode::link:
     case opcode::read:
-    case opcode::write:
     case opcode::fsync:
     case opcode::readdir:
     case opcode::statfs:
@@ -317,7 +335,6 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
     case opcode::fallocate:
     case opcode::seek:
     case opcode::copy_range:
-    case opcode::tmpfile:
     case opcode::get_lock:
     case opcode::set_lock:
     case opcode::cancel_lock:
@@ -335,6 +352,7 @@ void front_end::end_op(std::uint32_t index) noexcept {
   if (ops_.slot(index).prepared.load(std::memory_order_relaxed) != 0)
     slots_.give_back(op.payload_out);
   stale_.op_ends(op);
+  note_lock_op(op, false);
   if (notes_[index].interrupted) --interrupted_count_;
   notes_[index] = {};
   const op_action action =

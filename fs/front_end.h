@@ -37,9 +37,11 @@
 #include "fs/held_requests.h"
 #include "fs/inode_numbers.h"
 #include "fs/kernel_port.h"
+#include "fs/lock_records.h"
 #include "fs/losses.h"
 #include "fs/op_table.h"
 #include "fs/path_state.h"
+#include "fs/removed_directories.h"
 #include "fs/replay_log.h"
 #include "fs/request.h"
 #include "fs/slot_pool.h"
@@ -72,6 +74,7 @@ class front_end {
     shared_arena& shared;
     bool kernel_resends = true;  // FUSE_NOTIFY_RESEND was agreed on
     bool overlap_rule = true;    // false: a negative control of the tests
+    bool direct_maps = true;     // a file that goes past the kernel's pages can be mapped
   };
   explicit front_end(const wiring& w);
 
@@ -111,7 +114,7 @@ class front_end {
   // While true, look_after_callers() wants to be called every 50 ms, and a turn behind it: a
   // refused range of numbers is asked for again then.
   bool wants_caller_checks() const noexcept {
-    return deaf_ || interrupted_count_ != 0 || (core_attached_ && range_not_before_ns_ != 0);
+    return deaf_ || interrupted_count_ != 0 || locks_.leaving_count() != 0 || (core_attached_ && range_not_before_ns_ != 0);
   }
   // Answers the callers that are being killed and could not tell us.
   void look_after_callers() noexcept;
@@ -132,7 +135,10 @@ class front_end {
   void take_over_ops() noexcept;
   void give_answers() noexcept;
   void sweep() noexcept;
-  bool sweep_one(std::vector<bool>& returned, std::vector<bool>& interrupted) noexcept;
+  struct swept {  // by slot, of ops and of waits for locks
+    std::vector<bool> ops, ops_interrupted, waits, waits_interrupted;
+  };
+  bool sweep_one(swept& s) noexcept;
   void settle(const std::vector<bool>& returned, std::uint64_t last_xid) noexcept;
   void settle_op(std::uint32_t index, bool returned) noexcept;
   void settle_unanswered(std::uint32_t index, bool returned) noexcept;
@@ -152,10 +158,32 @@ class front_end {
   void disown_ops() noexcept;
   void take_replay_failure() noexcept;
   bool tell_loss(const op_cell& op, std::uint64_t reply_id) noexcept;
-  void answer_flush(const op_draft& draft) noexcept;
   std::uint64_t lease_left_ns() const noexcept;
   void look_at_lease() noexcept;
   bool drop_caches() noexcept;
+
+  // front_end_locks.cc
+  bool has_room_for_lock() const noexcept;
+  void queue_lock(op_draft& draft) noexcept;
+  void answer_flush(op_draft& draft) noexcept;
+  void unlock_without_caller(const lock_call& call) noexcept;
+  void finish_lock_op(std::uint32_t index, const downcall_cell& d, bool has_caller) noexcept;
+  void note_lock_result(const lock_call& call, error_code status, bool abandoned) noexcept;
+  void begin_wait(std::uint32_t index, const lock_call& call, bool has_caller) noexcept;
+  void end_wait(std::uint64_t lock_id, error_code status) noexcept;
+  bool take_lock_word(std::uint64_t lock_id) noexcept;
+  void take_lock_words(bool all) noexcept;
+  void interrupt_wait(std::uint64_t lock_id, bool killed) noexcept;
+  void refuse_wait(std::uint64_t lock_id, error_code error) noexcept;
+  void refuse_waits() noexcept;
+  void send_leavings() noexcept;
+  void note_lock_op(const op_cell& op, bool begins) noexcept;
+  void lose_locks() noexcept;
+  void give_lock_answers() noexcept;
+  void drop_unused_asking() noexcept;
+  void settle_waits(const std::vector<bool>& returned,
+                    const std::vector<bool>& interrupted) noexcept;
+  void look_after_waits() noexcept;
 
   // requests
   bool read_requests() noexcept;
@@ -164,7 +192,8 @@ class front_end {
   void take_request(std::size_t size) noexcept;
   void hold_request(std::size_t size) noexcept;
   void take_held_request() noexcept;
-  void queue_op(op_draft& draft, bool opening) noexcept;
+  bool give_handle(op_draft& draft) noexcept;
+  void queue_op(op_draft& draft) noexcept;
   bool place_payload(op_draft& draft) noexcept;
   void take_interrupt(std::uint64_t kernel_id) noexcept;
   void interrupt_op(std::uint32_t index, bool killed) noexcept;
@@ -180,6 +209,12 @@ class front_end {
   std::optional<std::uint32_t> queue_own(opcode op, byte_span body, std::uint64_t inode,
                                          std::uint64_t handle) noexcept;
   void want_inode_range() noexcept;
+
+  // removed directories
+  void note_removed(const op_cell& op, const answer_facts& facts) noexcept;
+  void take_over_removed() noexcept;
+  void forget_directory(std::uint64_t inode) noexcept;
+  void take_forget(const fuse_in_header& header, std::size_t size) noexcept;
 
   // upcalls
   void look_at_path() noexcept;
@@ -210,8 +245,10 @@ class front_end {
   replay_log log_;
   barriers barriers_;
   handle_table handles_;
+  removed_directories removed_;
   losses losses_;
   stale_caches stale_;
+  lock_records locks_;
   inode_numbers numbers_;
   cache_hints hints_;
   answer_builder answer_;
@@ -232,6 +269,10 @@ class front_end {
   std::size_t given_up_mutations_ = 0;
   std::optional<std::uint32_t> range_op_;  // brings the next range of inode numbers
   std::uint64_t range_not_before_ns_ = 0;
+  std::size_t lock_ops_ = 0;           // set_lock ops under way
+  std::size_t leaving_ops_ = 0;        // those of our own that end what nobody wants
+  std::vector<bool> leaving_busy_;     // by lock record
+  std::uint64_t lock_news_seen_ = 0;
   std::uint64_t eviction_seen_ = 0;  // control words of what the core told and we have read
   std::uint64_t failure_seen_ = 0;
   std::uint64_t evicting_ = 0;  // an eviction whose losses are noted, and that the core waits for

@@ -32,7 +32,7 @@ bool front_end::wants_commit(const op_cell& op) const noexcept {
       break;
     case commit_mode::async: break;
   }
-  if (op.op != opcode::write) return false;
+  if (op.op != opcode::write && op.op != opcode::fallocate) return false;
   const handle_cell* file = handles_.find(op.handle);
   return (op.kernel_flags & O_DSYNC) != 0 || (file != nullptr && (file->open_flags & O_DSYNC) != 0);
 }
@@ -96,6 +96,7 @@ void front_end::lose_session(const eviction_cell& e) noexcept {
   log_error("the server has forgotten this mount ({}): {} answered changes are lost", e.text.data(),
             lost);
   losses_.mark();
+  lose_locks();
   log_.drop_all();
   numbers_.forget();
   evicting_ = e.sequence;
@@ -166,13 +167,6 @@ bool front_end::tell_loss(const op_cell& op, std::uint64_t reply_id) noexcept {
                                  : losses_.tell_file(op.handle, op.kernel_id);
   if (lost) answer_.build_error(reply_id, error_code::io);
   return lost && of_directory;
-}
-
-// Every copy of a descriptor that is closed sends one, also in a child that looks at no answer: it
-// says the loss and leaves it to be told.
-void front_end::answer_flush(const op_draft& draft) noexcept {
-  const bool lost = losses_.has_untold(draft.cell.handle);
-  answer_error(draft.reply_id, lost ? error_code::io : error_code::ok);
 }
 
 // ---- what the kernel has cached -----------------------------------------------------------------

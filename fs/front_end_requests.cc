@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "fs/claims.h"
 #include "fs/front_end.h"
 #include "fs/fuse_abi.h"
 #include "protocol/arena.h"
@@ -122,14 +123,23 @@ void front_end::take_request(std::size_t size) noexcept {
   op_draft draft;
   draft.cell.arrived_ns = w_.time.now_ns();
   switch (decode_request({request_.data(), whole}, draft)) {
-    case request_kind::op: queue_op(draft, false); break;
-    case request_kind::opening: queue_op(draft, true); break;
+    case request_kind::op: queue_op(draft); break;
+    case request_kind::opening:
+      if (give_handle(draft)) queue_op(draft);
+      break;
+    case request_kind::removing:
+      if (removed_.has_room())
+        if (const auto handle = handles_.open(0, removed_directories::handle_flags))
+          set_new_handle(draft.cell, *handle);
+      queue_op(draft);
+      break;
     case request_kind::answer: answer_error(header.unique, draft.error); break;
-    case request_kind::no_answer: break;
+    case request_kind::no_answer: take_forget(header, size); break;
     case request_kind::interrupt: take_interrupt(draft.interrupted); break;
     case request_kind::open_directory: open_directory(draft); break;
     case request_kind::close_directory: answer_error(header.unique, error_code::ok); break;
     case request_kind::flush: answer_flush(draft); break;
+    case request_kind::lock: queue_lock(draft); break;
   }
   w_.arena.receive.head.fill(std::byte{0});
 }
@@ -161,17 +171,20 @@ bool front_end::place_payload(op_draft& draft) noexcept {
   return true;
 }
 
-void front_end::queue_op(op_draft& draft, bool opening) noexcept {
+// False: there is none, and its caller knows.
+bool front_end::give_handle(op_draft& draft) noexcept {
   op_cell& op = draft.cell;
-  if (opening) {
-    const std::optional<std::uint64_t> handle =
-        handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags);
-    if (!handle) {
-      answer_error(draft.reply_id, error_code::no_memory);
-      return;
-    }
+  const std::optional<std::uint64_t> handle =
+      handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags);
+  if (handle)
     set_new_handle(op, *handle);
-  }
+  else
+    answer_error(draft.reply_id, error_code::no_memory);
+  return handle.has_value();
+}
+
+void front_end::queue_op(op_draft& draft) noexcept {
+  op_cell& op = draft.cell;
   if (op.op == opcode::release) handles_.begin_close(op.handle);
   const std::optional<std::uint32_t> index = ops_.take();
   CHECK(index.has_value());  // read_requests() reads only while one is free
@@ -179,6 +192,7 @@ void front_end::queue_op(op_draft& draft, bool opening) noexcept {
   barriers_.add(*index, draft.claims, draft.claim_count);
   ops_.begin(*index, op, draft.reply_id);
   stale_.op_begins(op);
+  note_lock_op(op, true);
   if (is_direct(op)) watch_caller(*index);
   if (refuses_new()) refuse_op(*index);
 }
@@ -197,7 +211,10 @@ std::optional<std::uint32_t> front_end::queue_own(opcode op, byte_span body, std
   cell.handle = handle;
   cell.arrived_ns = w_.time.now_ns();
   cell.body_size = static_cast<std::uint16_t>(copy_bytes(cell.body, body));
+  claim claims[claim_count_max];
+  barriers_.add(*index, claims, claims_of(cell, claims));
   ops_.begin(*index, cell, 0);
+  note_lock_op(cell, true);
   return index;
 }
 
@@ -215,7 +232,10 @@ void front_end::take_interrupt(std::uint64_t kernel_id) noexcept {
   count(w_.arena.counters.interrupts);
   const std::optional<std::uint32_t> index = ops_.find(kernel_id);
   if (!index) {
-    (void)held_.interrupt(kernel_id);  // or it was answered meanwhile
+    if (const lock_cell* wait = locks_.find_request(kernel_id))
+      interrupt_wait(wait->lock_id, w_.callers.is_being_killed(wait->caller));
+    else
+      (void)held_.interrupt(kernel_id);  // or it was answered meanwhile
     return;
   }
   interrupt_op(*index, w_.callers.is_being_killed(ops_.cell(*index).pid));
@@ -257,7 +277,13 @@ void front_end::refuse_op(std::uint32_t index) noexcept {
       ops_.apply(index, op_event::refused, static_cast<std::uint32_t>(generation_));
   if (action == op_action::none) return;
   count(w_.arena.counters.refused);
-  if (action == op_action::reply_eio) return end_unexecuted(index, error_code::io);
+  if (action == op_action::reply_eio) {
+    // What gives up a lock has to reach the server all the same.
+    const std::optional<lock_call> call = lock_call_of(op);
+    const bool is_unlock = call && call->what.type == lock_type::unlock;
+    end_unexecuted(index, error_code::io);
+    return is_unlock ? unlock_without_caller(*call) : void();
+  }
   CHECK(action == op_action::abandon_eio);
   note_abandoned(index);
   answer_error(reply_id, error_code::io);
@@ -265,6 +291,7 @@ void front_end::refuse_op(std::uint32_t index) noexcept {
 
 // `all`: also what may have been executed and changes something.
 void front_end::refuse_callers(bool all) noexcept {
+  refuse_waits();
   ops_.for_each_live([this, all](std::uint32_t i) noexcept {
     if (all || ops_.state(i) == op_state::waiting || !is_mutation(ops_.cell(i).op)) refuse_op(i);
   });
@@ -298,7 +325,9 @@ void front_end::note_abandoned(std::uint32_t index) noexcept {
 // The op was never offered. Without an error its caller is not there any more.
 void front_end::end_unexecuted(std::uint32_t index, std::optional<error_code> error) noexcept {
   const op_cell& op = ops_.cell(index);
-  if (op.op == opcode::open || op.op == opcode::create) handles_.close_unconfirmed(op.handle);
+  if (has_new_handle(op)) handles_.close_unconfirmed(op.handle);
+  if (const std::optional<lock_call> call = lock_call_of(op); call && call->wait != 0)
+    locks_.drop(call->lock_id);
   if (error) answer_error(ops_.reply_id(index), *error);
   end_op(index);
 }
@@ -325,6 +354,7 @@ void front_end::look_after_callers() noexcept {
     if (is_direct(op) && now < op.arrived_ns + direct_patience_ns) return;
     if (w_.callers.is_being_killed(op.pid)) interrupt_op(i, true);
   });
+  look_after_waits();
   held_.drop_if([this](const fuse_in_header& request) noexcept {
     if (request.pid == 0 || !w_.callers.is_being_killed(request.pid)) return false;
     answer_error(request.unique, error_code::interrupted);

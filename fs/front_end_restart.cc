@@ -60,6 +60,7 @@ void front_end::take_over_ops() noexcept {
     claim claims[claim_count_max];
     barriers_.add(i, claims, claims_of(op, claims));
     stale_.op_begins(op);
+    note_lock_op(op, true);
     if (op.op == opcode::inode_range) range_op_ = i;
     // No core is attached: it was lost with the predecessor, or before it.
     if (ops_.state(i) == op_state::in_progress) count(w_.arena.counters.purged);
@@ -77,11 +78,13 @@ void front_end::start() noexcept {
   if (is_first) return;
   take_over_losses();
   give_answers();
+  give_lock_answers();
   if (w_.kernel_resends)
     sweep();
   else
     revive_all();
   close_unused_handles();
+  drop_unused_asking();
   look_at_core();
   relist_by_arrival();
   log_notice("took over {} ops and {} open files", ops_.live_count(), handles_.open_count());
@@ -123,13 +126,14 @@ void front_end::sweep() noexcept {
     return revive_all();
   }
   const std::uint64_t last_xid = w_.arena.next_xid.load(std::memory_order_relaxed);
-  std::vector<bool> returned(op_slot_count, false);
-  std::vector<bool> interrupted(op_slot_count, false);
-  while (sweep_one(returned, interrupted)) {
+  swept s{std::vector<bool>(op_slot_count, false), std::vector<bool>(op_slot_count, false),
+          std::vector<bool>(lock_count, false), std::vector<bool>(lock_count, false)};
+  while (sweep_one(s)) {
   }
-  settle(returned, last_xid);
+  settle(s.ops, last_xid);
+  settle_waits(s.waits, s.waits_interrupted);
   for (std::uint32_t i = 0; i < op_slot_count; ++i)
-    if (interrupted[i] && ops_.state(i) != op_state::unknown)
+    if (s.ops_interrupted[i] && ops_.state(i) != op_state::unknown)
       interrupt_op(i, w_.callers.is_being_killed(ops_.cell(i).pid));
   ops_.for_each_live([this](std::uint32_t i) noexcept {
     if (is_direct(ops_.cell(i))) watch_caller(i);
@@ -137,7 +141,7 @@ void front_end::sweep() noexcept {
 }
 
 // Reads one request; false when the sweep is over.
-bool front_end::sweep_one(std::vector<bool>& returned, std::vector<bool>& interrupted) noexcept {
+bool front_end::sweep_one(swept& s) noexcept {
   // The predecessor kept room for the one request that it may have read and not recorded.
   CHECK(reserve_receive_slot(0));
   const ssize_t size = read_request();
@@ -153,7 +157,9 @@ bool front_end::sweep_one(std::vector<bool>& returned, std::vector<bool>& interr
     fuse_interrupt_in in{};
     std::memcpy(&in, w_.arena.receive.head.data() + sizeof header, sizeof in);
     if (const std::optional<std::uint32_t> index = ops_.find(in.unique))
-      interrupted[*index] = true;
+      s.ops_interrupted[*index] = true;
+    else if (const lock_cell* wait = locks_.find_request(in.unique))
+      s.waits_interrupted[wait->index] = true;
     else
       (void)held_.interrupt(in.unique);
     return true;
@@ -164,7 +170,11 @@ bool front_end::sweep_one(std::vector<bool>& returned, std::vector<bool>& interr
       is_repeated ? ops_.find(header.unique) : std::nullopt;
   if (index) {
     ops_.slot(*index).resent.store(1, std::memory_order_relaxed);
-    returned[*index] = true;
+    s.ops[*index] = true;
+    w_.arena.receive.head.fill(std::byte{0});
+  } else if (const lock_cell* wait = is_repeated ? locks_.find_request(header.unique) : nullptr) {
+    locks_.note_resent(wait->lock_id);
+    s.waits[wait->index] = true;
     w_.arena.receive.head.fill(std::byte{0});
   } else if (slots_.free_count(slot_class::write_large) >= sweep_slot_reserve &&
              ops_.free_count() > own_op_reserve) {
@@ -252,7 +262,8 @@ void front_end::revive_all() noexcept {
   std::memcpy(&header, taken.head.data(), sizeof header);
   const std::uint32_t slot = taken.tail_slot.load(std::memory_order_relaxed);
   const slot_ref tail{slot_class::write_large, 0, static_cast<std::uint16_t>(slot), 0};
-  const bool is_known = header.len == 0 || ops_.find(header.unique);
+  const bool is_known = header.len == 0 || ops_.find(header.unique) ||
+                        locks_.find_request(header.unique) != nullptr;
   if (is_known || !is_valid(tail) || !slots_.reserve(tail)) return;
   receive_slot_ = tail;
   take_request(header.len);
@@ -263,7 +274,7 @@ void front_end::close_unused_handles() noexcept {
   std::vector<std::uint64_t> owned;
   ops_.for_each_live([this, &owned](std::uint32_t i) noexcept {
     const op_cell& op = ops_.cell(i);
-    if (op.op == opcode::open || op.op == opcode::create) owned.push_back(op.handle);
+    if (has_new_handle(op)) owned.push_back(op.handle);
   });
   std::sort(owned.begin(), owned.end());
   std::vector<std::uint64_t> unused;

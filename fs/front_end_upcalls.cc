@@ -44,6 +44,8 @@ bool front_end::may_offer(std::uint32_t index) noexcept {
 
 bool front_end::prepare(std::uint32_t index) noexcept {
   const op_cell& now = ops_.cell(index);
+  if (const std::optional<lock_call> call = lock_call_of(now))
+    if (call->what.kind == lock_kind::flock) locks_.give_back_flock(call->what);
   const bool wants_number = is_creating(now.op);
   const std::uint16_t flags = call_flags_of(now);
   const bool is_demanded = flags == (message_flag::need_commit | message_flag::commit_soon);
@@ -65,7 +67,7 @@ bool front_end::prepare(std::uint32_t index) noexcept {
     if (!number) return false;
     set_new_inode(cell, *number);
     // Should the server restart before we hear its answer, the core claims the handle with it.
-    if (cell.op == opcode::create) handles_.set_inode(cell.handle, *number);
+    if (opens_new_file(cell.op)) handles_.set_inode(cell.handle, *number);
   }
   if (is_demanded && !wants_commit(cell)) count(w_.arena.counters.commits_demanded);
   ops_.rewrite(index, cell);

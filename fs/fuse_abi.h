@@ -7,9 +7,12 @@
 
 namespace tangelo {
 
+inline constexpr std::uint32_t fuse_opcode_tmpfile = 51;  // protocol 7.37
 inline constexpr std::uint32_t fuse_opcode_statx = 52;  // protocol 7.39
+inline constexpr std::uint32_t fuse_opcode_copy_range_64 = 53;  // protocol 7.45
 inline constexpr std::int32_t fuse_notify_resend = 7;     // protocol 7.40
 inline constexpr std::uint32_t fuse_has_resend_flag2 = 1u << (39 - 32);  // in fuse_init_out.flags2
+inline constexpr std::uint32_t fuse_direct_maps_flag2 = 1u << (36 - 32);  // protocol 7.39
 
 struct fuse_statx_request {
   std::uint32_t getattr_flags;

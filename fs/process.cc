@@ -18,10 +18,10 @@ constexpr std::uint64_t end_wait_max_ns = 1500 * ns_per_ms;
 // A drain that is not followed by anything: whoever wanted it is gone.
 constexpr std::uint64_t drain_max_ns = 10 * ns_per_s;
 
-bool kernel_resends(const watchdog_page& page) noexcept {
+bool has_agreed(const watchdog_page& page, std::uint32_t flag2) noexcept {
   fuse_init_out agreed{};
   std::memcpy(&agreed, page.init_reply.data() + sizeof(fuse_out_header), sizeof agreed);
-  return (agreed.flags2 & fuse_has_resend_flag2) != 0;
+  return (agreed.flags2 & flag2) != 0;
 }
 
 }  // namespace
@@ -74,7 +74,8 @@ fs_process::fs_process(std::unique_ptr<loop> l, unique_fd fuse, fs_arena_map are
       own_bell_(std::move(down)),
       kernel_(fuse_.get(), own_bell_.get()),
       front_end_({kernel_, callers_, *loop_, core_bell_, *arena_, *shared_,
-                  kernel_resends(arena_->watchdog)}) {
+                  has_agreed(arena_->watchdog, fuse_has_resend_flag2), true,
+                  has_agreed(arena_->watchdog, fuse_direct_maps_flag2)}) {
   if (listener) control_.open(std::move(listener));
 }
 

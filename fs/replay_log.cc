@@ -67,6 +67,9 @@ void note_changed(replay_cell& record, const op_cell& op, byte_span answer) noex
     case opcode::create:
       if (const auto call = decode<make_call>(body)) record.inode2 = call->inode;
       return;
+    case opcode::tmpfile:
+      if (const auto call = decode<make_call>(body)) record.inode = call->inode;
+      return;
     case opcode::link:
       if (const auto call = decode<link_call>(body)) record.inode2 = call->inode;
       return;
@@ -98,7 +101,6 @@ void note_changed(replay_cell& record, const op_cell& op, byte_span answer) noex
     case opcode::fallocate:
     case opcode::seek:
     case opcode::copy_range:
-    case opcode::tmpfile:
     case opcode::get_lock:
     case opcode::set_lock:
     case opcode::cancel_lock:

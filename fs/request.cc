@@ -8,69 +8,12 @@
 
 #include "fs/claims.h"
 #include "fs/fuse_abi.h"
+#include "fs/request_decoding.h"
+#include "protocol/data_ops.h"
 
 namespace tangelo {
 
 namespace {
-
-// The arguments of a request, taken one after the other.
-class arguments {
- public:
-  explicit arguments(byte_span bytes) noexcept : rest_(bytes) {}
-  template <class T>
-  T take() noexcept {
-    T value{};
-    if (rest_.size() < sizeof value) {
-      ok_ = false;
-      return value;
-    }
-    copy_bytes(writable_bytes(value), rest_);
-    rest_ = rest_.subspan(sizeof value);
-    return value;
-  }
-  // A zero-terminated name.
-  std::string_view name() noexcept {
-    const std::string_view all = text_of(rest_);
-    const std::size_t end = all.find('\0');
-    if (end == std::string_view::npos) {
-      ok_ = false;
-      return {};
-    }
-    rest_ = rest_.subspan(end + 1);
-    return all.substr(0, end);
-  }
-  byte_span rest() const noexcept { return rest_; }
-  bool ok() const noexcept { return ok_; }
-
- private:
-  byte_span rest_;
-  bool ok_ = true;
-};
-
-struct decoding {
-  const fuse_in_header& header;
-  arguments in;
-  op_draft& draft;
-  credential who;
-};
-
-request_kind refuse(op_draft& draft, error_code error) noexcept {
-  draft.error = error;
-  return request_kind::answer;
-}
-
-template <class Body>
-request_kind as_op(decoding& d, opcode op, const Body& body,
-                   request_kind kind = request_kind::op) noexcept {
-  if (!d.in.ok()) return refuse(d.draft, error_code::io);
-  const std::optional<std::size_t> size = encode(body, d.draft.cell.body);
-  if (!size) return refuse(d.draft, error_code::name_too_long);
-  d.draft.cell.op = op;
-  d.draft.cell.body_size = static_cast<std::uint16_t>(*size);
-  return kind;
-}
-
-bool too_long(std::string_view name) noexcept { return name.size() > name_size_max; }
 
 void want_payload(op_draft& draft, slot_class kind, std::uint32_t size) noexcept {
   draft.cell.payload_out = {kind, 0, 0, size};
@@ -80,6 +23,12 @@ request_kind decode_name(decoding& d, opcode op) noexcept {
   name_call body{d.who, d.header.nodeid, d.in.name()};
   if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
   return as_op(d, op, body);
+}
+
+request_kind decode_rmdir(decoding& d) noexcept {
+  const remove_call body{d.who, d.header.nodeid, d.in.name(), 0};
+  if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
+  return as_op(d, opcode::rmdir, body, request_kind::removing);
 }
 
 request_kind decode_getattr(decoding& d) noexcept {
@@ -153,16 +102,16 @@ request_kind decode_make(decoding& d, opcode op, std::uint32_t mode, std::uint32
 }
 
 request_kind decode_rename(decoding& d, std::uint64_t new_parent, std::uint32_t flags) noexcept {
-  rename_call body;
-  body.who = d.who;
-  body.parent = d.header.nodeid;
-  body.new_parent = new_parent;
-  body.flags = flags;
-  body.name = d.in.name();
-  body.new_name = d.in.name();
-  if (too_long(body.name) || too_long(body.new_name))
-    return refuse(d.draft, error_code::name_too_long);
-  return as_op(d, opcode::rename, body);
+  replace_call body;
+  rename_call& c = body.names;
+  c.who = d.who;
+  c.parent = d.header.nodeid;
+  c.new_parent = new_parent;
+  c.flags = flags;
+  c.name = d.in.name();
+  c.new_name = d.in.name();
+  if (too_long(c.name) || too_long(c.new_name)) return refuse(d.draft, error_code::name_too_long);
+  return as_op(d, opcode::rename, body, flags == 0 ? request_kind::removing : request_kind::op);
 }
 
 request_kind decode_link(decoding& d) noexcept {
@@ -223,6 +172,9 @@ request_kind decode_write(decoding& d) noexcept {
   d.draft.write_size = in.size;
   write_call body{d.who, d.header.nodeid, in.fh, in.offset, in.size, 0};
   if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) body.flags |= write_flag::kill_setid;
+  // Mapped pages of such a file go back to where they are mapped from.
+  const bool of_pages = (in.write_flags & FUSE_WRITE_CACHE) != 0;
+  if ((in.flags & O_APPEND) != 0 && !of_pages) body.flags |= write_flag::append;
   return as_op(d, opcode::write, body);
 }
 
@@ -291,7 +243,7 @@ request_kind decode_creation(decoding& d) noexcept {
       d.draft.cell.kernel_flags = in.flags;
       return decode_make(d, opcode::create, in.mode, 0, in.flags);
     }
-    default: return refuse(d.draft, error_code::not_implemented);
+    default: return decode_space(d);
   }
 }
 
@@ -299,7 +251,7 @@ request_kind decode_names(decoding& d) noexcept {
   switch (d.header.opcode) {
     case FUSE_LOOKUP: return decode_name(d, opcode::lookup);
     case FUSE_UNLINK: return decode_name(d, opcode::unlink);
-    case FUSE_RMDIR: return decode_name(d, opcode::rmdir);
+    case FUSE_RMDIR: return decode_rmdir(d);
     case FUSE_RENAME: return decode_rename(d, d.in.take<fuse_rename_in>().newdir, 0);
     case FUSE_RENAME2: {
       const auto in = d.in.take<fuse_rename2_in>();
@@ -345,10 +297,10 @@ request_kind decode_any(byte_span request, op_draft& draft) noexcept {
     case FUSE_INTERRUPT:
       draft.interrupted = d.in.take<fuse_interrupt_in>().unique & ~kernel_id_resent_bit;
       return request_kind::interrupt;
-    // Closing has nothing to wait for, but losses to tell.
-    case FUSE_FLUSH:
-      draft.cell.handle = d.in.take<fuse_flush_in>().fh;
-      return request_kind::flush;
+    case FUSE_FLUSH: return decode_flush(header, d.in.rest(), draft);
+    case FUSE_GETLK:
+    case FUSE_SETLK:
+    case FUSE_SETLKW: return decode_lock(header, d.in.rest(), d.who, draft);
     case FUSE_DESTROY: return refuse(draft, error_code::ok);
     case FUSE_OPEN: return decode_open(d);
     case FUSE_RELEASE: return decode_release(d);
@@ -368,7 +320,8 @@ request_kind decode_any(byte_span request, op_draft& draft) noexcept {
 
 request_kind decode_request(byte_span request, op_draft& draft) noexcept {
   const request_kind kind = decode_any(request, draft);
-  if (kind == request_kind::op || kind == request_kind::opening)
+  if (kind == request_kind::op || kind == request_kind::opening || kind == request_kind::lock ||
+      kind == request_kind::flush || kind == request_kind::removing)
     draft.claim_count = claims_of(draft.cell, draft.claims);
   return kind;
 }

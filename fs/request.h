@@ -5,11 +5,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/bytes.h"
 #include "fs/barriers.h"
 #include "protocol/device.h"
 #include "protocol/errors.h"
+#include "protocol/lock_ops.h"
+
+struct fuse_in_header;
 
 namespace tangelo {
 
@@ -20,8 +24,10 @@ enum class request_kind : std::uint8_t {
   interrupt,       // draft.interrupted names the request
   open_directory,  // answered here with a new handle
   close_directory,
-  flush,           // answered here: is draft.cell.handle to be told of a loss?
+  flush,           // an unlock of all that the closing process has; answered here if it has none
+  lock,            // an op, and may need a lock record before it is queued
   opening,         // an op, and needs a new handle before it is queued (open, create)
+  removing,        // an op, and may have a new handle (removed_directories.h)
 };
 
 // The op record of a request, not yet in the arena.
@@ -41,10 +47,30 @@ request_kind decode_request(byte_span request, op_draft& draft) noexcept;
 
 // Puts the inode number, and for create the handle, into the body of a creating op.
 bool is_creating(opcode op) noexcept;
+constexpr bool opens_new_file(opcode op) noexcept {
+  return op == opcode::create || op == opcode::tmpfile;
+}
+constexpr bool opens_handle(opcode op) noexcept {
+  return op == opcode::open || opens_new_file(op);
+}
 void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept;
 // False for a creating op that set_new_inode() could not edit: no front end has recorded it.
 bool is_editable(const op_cell& cell) noexcept;
 void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept;
+
+// Until it is answered its handle is nobody else's.
+inline bool has_new_handle(const op_cell& op) noexcept {
+  const bool removes = op.op == opcode::rmdir || op.op == opcode::rename;
+  return opens_handle(op.op) || (removes && op.handle != 0);
+}
+// request_locks.cc; `arguments`: what follows the header.
+request_kind decode_lock(const fuse_in_header& header, byte_span arguments, const credential& who,
+                         op_draft& draft) noexcept;
+request_kind decode_flush(const fuse_in_header& header, byte_span arguments,
+                          op_draft& draft) noexcept;
+// The body of a set_lock op; nothing for others, and for one that is damaged.
+std::optional<lock_call> lock_call_of(const op_cell& op) noexcept;
+void set_lock_id(op_cell& op, std::uint64_t lock_id) noexcept;
 
 // Reads and writes of files opened with O_DIRECT.
 bool is_direct(const op_cell& op) noexcept;

@@ -4,12 +4,12 @@
 
 #include "base/check.h"
 #include "fs/request.h"
-#include "protocol/ops.h"
+#include "protocol/data_ops.h"
 
 namespace tangelo {
 
 bool is_creating(opcode op) noexcept {
-  return op == opcode::create || op == opcode::mkdir || op == opcode::mknod ||
+  return opens_new_file(op) || op == opcode::mkdir || op == opcode::mknod ||
          op == opcode::symlink;
 }
 
@@ -27,6 +27,17 @@ void edit_make_call(op_cell& cell, F edit) noexcept {
   CHECK(size == cell.body_size);
 }
 
+// The same of the calls that remove something.
+template <class Body>
+void edit_handle(op_cell& cell, std::uint64_t handle) noexcept {
+  std::byte copy[op_body_size_max];
+  std::memcpy(copy, cell.body, cell.body_size);
+  std::optional<Body> body = decode<Body>({copy, cell.body_size});
+  CHECK(body.has_value());
+  body->handle = handle;
+  CHECK(encode(*body, cell.body) == std::size_t{cell.body_size});
+}
+
 }  // namespace
 
 bool is_editable(const op_cell& cell) noexcept {
@@ -42,10 +53,12 @@ void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept {
 
 void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept {
   cell.handle = handle;
-  if (cell.op == opcode::create) {
+  if (opens_new_file(cell.op)) {
     edit_make_call(cell, [handle](make_call& c) { c.handle = handle; });
     return;
   }
+  if (cell.op == opcode::rmdir) return edit_handle<remove_call>(cell, handle);
+  if (cell.op == opcode::rename) return edit_handle<replace_call>(cell, handle);
   std::optional<open_call> body = decode<open_call>({cell.body, cell.body_size});
   CHECK(body.has_value());
   body->handle = handle;

@@ -13,7 +13,8 @@ namespace {
 // While one of these is under way, the kernel may hold pages of the file, or wait for some.
 bool is_data_op(opcode op) noexcept {
   return op == opcode::read || op == opcode::write || op == opcode::fsync ||
-         op == opcode::setattr;
+         op == opcode::setattr || op == opcode::fallocate ||
+         op == opcode::copy_range;
 }
 
 }  // namespace
@@ -30,6 +31,13 @@ std::size_t stale_caches::place_of(std::uint64_t inode) noexcept {
 
 void stale_caches::want() noexcept {
   arena_.invalidation.wanted.fetch_add(1, std::memory_order_release);
+}
+
+void stale_caches::want(std::uint64_t inode) noexcept {
+  const auto is_it = [inode](const stale_file& f) noexcept { return f.inode == inode; };
+  const bool is_listed = std::any_of(list_.begin(), list_.end(), is_it);
+  if (!is_listed && list_.size() < handle_count) list_.push_back({inode, true});
+  refused_ = 0;
 }
 
 void stale_caches::op_begins(const op_cell& op) noexcept {

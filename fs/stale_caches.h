@@ -37,6 +37,8 @@ class stale_caches {
 
   // All that the kernel has cached of the open files is stale from here on.
   void want() noexcept;
+  // Only of this one, which is open. (Should we die before it is told: reading asks the server.)
+  void want(std::uint64_t inode) noexcept;
   // An op has begun, and ended; also those of a predecessor.
   void op_begins(const op_cell& op) noexcept;
   void op_ends(const op_cell& op) noexcept;

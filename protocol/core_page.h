@@ -62,6 +62,7 @@ struct alignas(4096) core_page {
   std::array<atomic_u64, 8> address{};    // text, zero-padded
   std::array<atomic_u64, 16> last_text{};  // what the server said last, zero-padded
   atomic_u64 lease_until_ns{0};  // CLOCK_BOOTTIME; 0: there was none yet
+  atomic_u64 lock_news{0};  // grows with each lock word that is written
   eviction_slot eviction;
   replay_failure_slot replay_failure;
 };

@@ -34,10 +34,10 @@
 //      it first, checks the copy, and uses the copy.
 //   5. A data slot belongs to one op from its reservation to the op's end, whatever dies meanwhile.
 //   6. What a front end knows is in here before it acts on it, so that its successor goes on where
-//      it stood; what is behind ops_used_end and handles_used_end was never used.
+//      it stood; what is behind ops_used_end, handles_used_end and locks_used_end was never used.
 //
-// Layout version 3 (1: without what a front end's successor needs; 2: without the replay log). A
-// process that finds another version in the header refuses the arena.
+// Layout version 4 (1: without what a front end's successor needs; 2: without the replay log; 3:
+// without locks). A process that finds another version in the header refuses the arena.
 #pragma once
 
 #include <array>
@@ -49,6 +49,7 @@
 
 #include "protocol/core_page.h"
 #include "protocol/data_slots.h"
+#include "protocol/lock_records.h"
 #include "protocol/ops.h"
 #include "protocol/replay_records.h"
 #include "protocol/watchdog_page.h"
@@ -57,7 +58,7 @@
 namespace tangelo {
 
 inline constexpr std::uint64_t arena_magic = 0x414f474e41540a1au;
-inline constexpr std::uint32_t arena_layout_version = 3;
+inline constexpr std::uint32_t arena_layout_version = 4;
 
 inline constexpr std::uint32_t op_slot_count = 16384;    // = session slots
 inline constexpr std::uint32_t op_offered_count_max = 1024;
@@ -206,6 +207,9 @@ struct alignas(64) fs_counters {
   atomic_u64 replays_kept{0};        // gauges of the replay log: records,
   atomic_u64 replay_bytes{0};        // and the bytes of their payloads
   atomic_u64 commits_demanded{0};    // calls that had to wait for their commit because it was full
+  atomic_u64 locks_held{0};          // gauges of the lock records
+  atomic_u64 locks_waiting{0};
+  atomic_u64 lost_locks{0};          // held, and gone with an eviction or to somebody else
 };
 
 // Whether the way to the server is open, as the front end sees it (fs/path_state.h).
@@ -262,10 +266,13 @@ struct fs_arena {
   atomic_u64 evictions_done;  // sequence of the last eviction_cell that was acted upon
   atomic_u64 replay_failures_done;  // of the last replay_failure_cell
   atomic_u32 replays_used_end;  // replay records from here on were never used
+  atomic_u32 locks_used_end;
+  atomic_u64 lock_order;  // the highest lock_cell::order
   // Directories of which changes were lost: their next fsync says EIO, once. 0: free.
   std::array<atomic_u64, lost_directory_count> lost_directories;
   alignas(4096) op_slot ops[op_slot_count];
   alignas(4096) handle_slot handles[handle_count];
+  alignas(4096) lock_slot locks[lock_count];
   alignas(4096) replay_slot replays[replay_count];
   alignas(4096) std::byte replay_log[std::size_t{replay_page_count} * replay_page_size];
 };
@@ -320,6 +327,7 @@ struct shared_arena {
   alignas(4096) ring_memory up;    // front end -> core
   alignas(4096) ring_memory down;  // core -> front end
   alignas(4096) downcall_slot downcalls[op_slot_count];
+  alignas(4096) std::array<atomic_u64, lock_count> lock_words;
   alignas(4096) std::byte slots[data_slots_size];
 };
 

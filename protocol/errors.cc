@@ -30,6 +30,7 @@ constexpr std::array rows = std::to_array<error_row>({
     {read_only, EROFS, "read_only", "read-only volume", false},
     {too_many_links, EMLINK, "too_many_links", "too many links", false},
     {range, ERANGE, "range", "result does not fit", false},
+    {deadlock, EDEADLK, "deadlock", "waiting for it would be a deadlock", false},
     {name_too_long, ENAMETOOLONG, "name_too_long", "name too long", false},
     {no_locks, ENOLCK, "no_locks", "no locks available", false},
     {not_implemented, ENOSYS, "not_implemented", "not implemented", false},
@@ -53,6 +54,7 @@ constexpr std::array rows = std::to_array<error_row>({
     {bad_version, EPROTO, "bad_version", "protocol version not supported", false},
     {denied, EACCES, "denied", "access to the volume denied", false},
     {not_reserved, EIO, "not_reserved", "inode number not reserved for this client", false},
+    {queued, EAGAIN, "queued", "waiting for the lock", false},
 });
 
 }  // namespace

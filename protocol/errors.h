@@ -34,6 +34,7 @@ enum class error_code : std::uint16_t {
   read_only = 30,
   too_many_links = 31,
   range = 34,
+  deadlock = 35,
   name_too_long = 36,
   no_locks = 37,
   not_implemented = 38,
@@ -58,6 +59,7 @@ enum class error_code : std::uint16_t {
   bad_version = 109,
   denied = 110,
   not_reserved = 111,    // an inode number that is not (any more) reserved for this client
+  queued = 112,          // the lock is taken: the wait for it has begun, a CALLBACK ends it
 };
 
 struct error_row {

@@ -26,6 +26,7 @@ inline byte_span covered_bytes(const replay_cell& c) noexcept {
   return object_bytes(c).subspan(4, replay_cell_fixed_size - 4 + c.body_size);
 }
 inline byte_span covered_bytes(const handle_cell& c) noexcept { return object_bytes(c).subspan(4); }
+inline byte_span covered_bytes(const lock_cell& c) noexcept { return object_bytes(c).subspan(4); }
 inline byte_span covered_bytes(const eviction_cell& c) noexcept {
   return object_bytes(c).subspan(4);
 }

@@ -28,7 +28,8 @@ export_core::export_core(export_options options, scheduler& time)
 export_core::~export_core() {
   for (const timer_id timer : {trim_timer_, look_timer_, deadline_timer_}) time_.cancel(timer);
   for (const auto& v : volumes_)
-    for (const timer_id timer : {v->window_timer, v->note_timer}) time_.cancel(timer);
+    for (const timer_id timer : {v->window_timer, v->note_timer, v->callback_timer})
+      time_.cancel(timer);
   for (const auto& l : links_) time_.cancel(l->handshake_timer);
 }
 
@@ -123,8 +124,10 @@ void export_core::link_message(peer_link& link, const message_view& message) {
       break;
     case goodbye: return take_goodbye(link, message);
     case error: return close_link(link, down_reason::peer_closed);
-    case credit:
     case callback_ack:
+      if (link.where == stage::active) return take_callback_ack(link, message);
+      break;
+    case credit:
     case early_reply:
     case commit_note:
     case advice: return;  // of a newer client, or not used yet

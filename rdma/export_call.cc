@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "protocol/ops.h"
+#include "protocol/data_ops.h"
 #include "rdma/export_core.h"
 
 namespace tangelo {
@@ -113,8 +113,7 @@ void export_core::fill_job(call_job& job, peer_link& link, const message_view& m
   job.unknown_op = number == 0 || number >= opcode_count;
   // A replay was told before it was durable once already.
   const bool in_time = (link.features & feature::async_commit) != 0 &&
-                       (job.flags & message_flag::need_commit) == 0 &&
-                       h.op != opcode::inode_range;
+                       (job.flags & message_flag::need_commit) == 0 && may_be_early(h.op);
   job.may_be_early = is_mutation(h.op) && (in_time || job.is_replay());
   job.has_pull = job.has_push = job.dropped = false;
   for (std::size_t i = 0; i < message.chunk_count; ++i) {
@@ -198,7 +197,7 @@ void export_core::ready(call_job& job) {
     job.where = call_job::phase::replaying;
     return next_replay(c);
   }
-  const bool claim = job.op == opcode::reclaim_open;
+  const bool claim = job.op == opcode::reclaim_open || job.op == opcode::reclaim_lock;
   if (claim) c->progress = true;
   if (c->volume->window_open && !claim) return hold(job);
   if (needs_mark(job)) return await_mark(job);

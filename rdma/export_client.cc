@@ -53,7 +53,9 @@ void export_core::look_after(const client_ref& c) {
   if (holds_something(*c)) {
     c->held_ns = now;
     const std::uint64_t silent_ms = (now - c->heard_ns) / ns_per_ms;
-    if (silent_ms < options_.evict_ms || !another_is_heard(*c)) return;
+    // Its lease has ended, and somebody wants what it has: nobody waits longer than that for it.
+    const bool in_the_way = silent_ms > options_.lease_ms && c->volume->fs->is_waited_for(c->key);
+    if ((silent_ms < options_.evict_ms && !in_the_way) || !another_is_heard(*c)) return;
     return write_off(c, "silent for " + std::to_string(silent_ms / 1000) + " s");
   }
   if (c->awaited != mark::yes || now - c->held_ns < unmark_ns) return;
@@ -64,11 +66,12 @@ void export_core::look_after(const client_ref& c) {
   });
 }
 
-// Opens, and answers that a crash could take back.
+// Opens, locks, and answers that a crash could take back.
 bool export_core::needs_mark(const call_job& job) const {
   if (job.owner->awaited == export_client::mark::yes) return false;
   return job.may_be_early || job.op == opcode::open || job.op == opcode::create ||
-         job.op == opcode::reclaim_open;
+         job.op == opcode::tmpfile || job.op == opcode::reclaim_open ||
+         job.op == opcode::set_lock || job.op == opcode::reclaim_lock;
 }
 
 void export_core::await_mark(call_job& job) {

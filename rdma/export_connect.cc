@@ -246,6 +246,7 @@ void export_core::say_verdict(peer_link& link, connect_verdict verdict) {
   log_info("volume {}: client at {} epoch {:#x}: {}", link.volume->name, link.wire.peer_name(),
            link.epoch, name_of(verdict));
   send_ack(link, ack);
+  send_callbacks(*link.client);
 }
 
 void export_core::say_evicted(peer_link& link, std::uint64_t kept_through, std::string_view text) {

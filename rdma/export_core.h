@@ -2,7 +2,7 @@
 // (connections, life), export_volume.cc (volumes, status, commands), export_connect.cc (HELLO,
 // CONNECT), export_window.cc (recovery window), export_client.cc (lease, marks, forgetting),
 // export_call.cc (from CALL to execution), export_replay.cc (the order of replays),
-// export_reply.cc (slots and answers), export_notice.cc (what is said unasked).
+// export_reply.cc (slots and answers), export_notice.cc and export_locks.cc (what is said unasked).
 //
 // Who owns what: the host owns connections (peer_link) and jobs; clients are shared by whoever
 // still has to do with them. A job belongs to the connection whose peer waits for its answer, or
@@ -97,6 +97,7 @@ struct served_volume {
   std::uint64_t window_hard_ns = 0;
   timer_id window_timer = 0;
   timer_id note_timer = 0;
+  timer_id callback_timer = 0;
   std::deque<call_job*> held;  // calls that wait for the window's end
   service_times reads;
   service_times changes;
@@ -201,6 +202,7 @@ class export_core final : public export_host {
   static constexpr std::uint64_t again_later_ms = 20;
   static constexpr std::uint64_t leaving_ms = 100;  // until a session has probably been forgotten
   static constexpr std::uint64_t note_ns = 20 * ns_per_ms;
+  static constexpr std::uint64_t callback_ns = ns_per_s;
   static constexpr std::uint64_t deadline_look_ns = 250 * ns_per_ms;
   static constexpr std::uint64_t unmark_ns = 60 * ns_per_s;
 
@@ -300,6 +302,12 @@ class export_core final : public export_host {
   void answer(call_job& job, const call_result& r);
   void answer_status(call_job& job, error_code status, std::uint64_t transno);
   std::uint32_t estimate_ms(const call_job& job) const;
+
+  // export_locks.cc
+  void lock_news(served_volume& v, const client_key& key);
+  void send_callbacks(export_client& c);
+  void repeat_callbacks(served_volume& v);
+  void take_callback_ack(peer_link& link, const message_view& message);
 
   // export_notice.cc
   void take_extension(call_job& job, const message_view& message);

@@ -52,6 +52,9 @@ void export_core::add_volume(std::string volume, service& s) {
   s.watch_commits([this, v, alive = std::weak_ptr<int>(alive_)] {
     if (!alive.expired()) send_notes(*v);
   });
+  s.watch_locks([this, v, alive = std::weak_ptr<int>(alive_)](const client_key& key) {
+    if (!alive.expired()) lock_news(*v, key);
+  });
   if (awaited) open_window(*v);
   if (!v->clients.empty()) schedule_look();
   if (was_standby) advise(*v);

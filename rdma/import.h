@@ -23,7 +23,7 @@ enum class import_state : std::uint8_t {
   discon,        // no connection; a retry is scheduled
   connecting,    // a connection is being made, or HELLO and CONNECT are on their way
   replay,        // sending the uncommitted mutations again, in transno order
-  replay_locks,  // claiming again the opens (later: locks) we hold
+  replay_locks,  // claiming again the opens and locks we hold
   replay_wait,   // REPLAY_DONE said, waiting for the window to end
   recover,       // sending the unanswered calls again
   full,          // in service: calls go out as they come

@@ -76,6 +76,16 @@ class inbound_call {
   virtual void complete(const call_result& r) = 0;
 };
 
+// The end of a wait for a lock: granted (ok), or refused.
+struct lock_notice {
+  std::uint64_t lock_id = 0;
+  error_code status = error_code::ok;
+};
+struct lock_counts {
+  std::size_t held = 0;
+  std::size_t waiting = 0;
+};
+
 class service {
  public:
   virtual ~service() = default;
@@ -109,8 +119,17 @@ class service {
   // or early answer, cleared when it holds nothing and nothing of it is uncommitted.
   virtual void set_awaited(const client_key& key, bool awaited,
                            std::function<void(error_code)> done) = 0;
-  // Has it files open here?
+  // Has it files open here, or locks?
   virtual bool has_opens(const client_key& key) const = 0;
+  // ---- locks; a service without them keeps these
+  // `watcher(client)` is called, never from inside execute(), when notices_of() it has grown.
+  virtual void watch_locks(std::function<void(const client_key&)>) {}
+  // Waits of this client that have ended, until it has said that it knows (protocol/lock_ops.h).
+  virtual std::vector<lock_notice> notices_of(const client_key&) const { return {}; }
+  virtual void noticed(const client_key&, std::uint64_t /*lock_id*/, bool /*kept*/) {}
+  virtual lock_counts locks_of(const client_key&) const { return {}; }
+  // Does another client wait for a lock of this one?
+  virtual bool is_waited_for(const client_key&) const { return false; }
   // The recovery window has closed: last_committed passes all transnos of earlier boots (durably
   // with the next commit), and orphans that nobody re-claimed may be removed.
   virtual void recovery_ended() = 0;

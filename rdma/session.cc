@@ -118,7 +118,8 @@ void session_core::perform(import_action action) {
       return;
     case reclaim_opens:
       claims_.clear();
-      claim_sent_ = 0;
+      claim_sent_ = lock_sent_ = 0;
+      opens_claimed_ = false;
       fill_claims();
       return;
     case send_replay_done: send_control(message_type::replay_done, {}, 0); return;
@@ -266,8 +267,10 @@ void session_core::link_message(session_link& link, const message_view& message)
       if (attached()) return take_commit_note(message);
       break;
     case advice: return take_advice(message);
-    case credit:
-    case callback: return;  // of a newer server, or not used yet
+    case callback:
+      if (attached()) return take_callback(message);
+      break;
+    case credit: return;  // of a newer server
     case hello:
     case auth:
     case auth_ack:

@@ -29,6 +29,7 @@
 #include "base/clock.h"
 #include "base/prng.h"
 #include "protocol/errors.h"
+#include "protocol/lock_ops.h"
 #include "protocol/session.h"
 #include "protocol/wire.h"
 #include "rdma/import.h"
@@ -56,6 +57,12 @@ struct replay_entry {
   outbound_call call;
   std::uint64_t transno = 0;
   std::int64_t time_ns = 0;  // of the change, by the server's clock
+};
+
+// A lock that the client holds, or (call.wait) waits for. `place`: where it stands among the claims.
+struct lock_claim {
+  std::uint64_t place = 0;
+  lock_call call;
 };
 
 struct inbound_reply {
@@ -87,6 +94,11 @@ class session_events {
   virtual void on_replay_failed(const replay_entry& entry, error_code status) noexcept = 0;
   // The server refuses a handle that next_open() gave, and will answer STALE when it is used.
   virtual void on_claim_refused(std::uint64_t handle, error_code status) noexcept = 0;
+  // The server does not give back what next_lock() gave: somebody else has it.
+  virtual void on_lock_refused(const lock_claim&, error_code) noexcept {}
+  // The wait that is known by this number has ended; ok: the lock is held. Comes again until it is
+  // acknowledged.
+  virtual void on_lock_notice(std::uint64_t /*lock_id*/, error_code) noexcept {}
 };
 
 // Reads the replay records and open handles of the arena; an empty source is a client that answers
@@ -103,6 +115,9 @@ class replay_source {
   // The open handle with the lowest handle number above `after`; false: none left.
   virtual bool next_open(std::uint64_t after, std::uint64_t& handle, std::uint64_t& inode,
                          std::uint32_t& open_flags) = 0;
+  // The next lock behind `after` (a lock_claim::place, 0 to begin), first those that are held, then
+  // those that are waited for; false: none left.
+  virtual bool next_lock(std::uint64_t /*after*/, lock_claim&) { return false; }
   // held_state bits; uncommitted: there is a replay with a transno above `last_committed`.
   virtual std::uint32_t held(std::uint64_t last_committed) const = 0;
 };
@@ -175,6 +190,8 @@ class client_session {
   virtual void submit(const outbound_call& call) = 0;
   // After on_evicted(): records of the lost session are gone, a new one may begin.
   virtual void invalidated() = 0;
+  // The end of a wait is recorded, or (`kept` false) nobody waits any more.
+  virtual void acknowledge(std::uint64_t lock_id, bool kept) = 0;
   // Says GOODBYE (the server forgets this client) if connected and ends; `done` within 1 s.
   virtual void stop(std::function<void()> done) = 0;
   virtual session_status status() const = 0;

@@ -51,6 +51,7 @@ class session_core final : public client_session {
   void start() override;
   void submit(const outbound_call& call) override;
   void invalidated() override;
+  void acknowledge(std::uint64_t lock_id, bool kept) override;
   void stop(std::function<void()> done) override;
   session_status status() const override;
   std::uint64_t lease_until_ns() const noexcept override { return lease_until_ns_; }
@@ -84,7 +85,8 @@ class session_core final : public client_session {
   };
   struct claim_in_flight {
     std::uint64_t xid = 0;
-    std::uint64_t handle = 0;
+    std::uint64_t handle = 0;  // 0: of a lock
+    lock_claim lock;
     std::uint64_t sent_at_ns = 0;
     std::uint64_t deadline_ns = 0;
   };
@@ -170,6 +172,10 @@ class session_core final : public client_session {
   bool replay_went_on(const replay_entry& entry, error_code status);
   void take_replay_reply(const message_view& message, const reply_extension& ext);
   void fill_claims();
+  bool claim_next();
+  template <class Body>
+  void send_claim(opcode op, const Body& body, claim_in_flight claim);
+  void take_callback(const message_view& message);
   void take_claim_reply(const message_view& message, const reply_extension& ext);
   void take_replay_done_ack(const message_view& message);
 
@@ -244,7 +250,9 @@ class session_core final : public client_session {
   std::uint64_t replayed_ = 0;
   std::uint64_t replays_refused_ = 0;
   std::vector<claim_in_flight> claims_;
-  std::uint64_t claim_sent_ = 0;
+  std::uint64_t claim_sent_ = 0;  // the last handle
+  bool opens_claimed_ = false;    // and their claims answered: the locks are next
+  std::uint64_t lock_sent_ = 0;   // the last lock_claim::place
   std::uint64_t claim_xid_ = 0;
 };
 

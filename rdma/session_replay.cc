@@ -1,5 +1,5 @@
 // Recovery: what was answered and is not committed is made again in the order of transnos, then
-// open handles are claimed, then "replay done" is said. Both lists have a window of what is in
+// open handles are claimed, then locks, then "replay done" is said. All lists have a window of what is in
 // flight. By `ack`, the transno before it in this pass, the server sees that none was lost.
 #include <algorithm>
 
@@ -75,7 +75,7 @@ bool session_core::replay_went_on(const replay_entry& entry, error_code status) 
   ++replays_refused_;
   log_error("import {}: replay of {} (transno {}) refused: {}", options_.volume,
             name_of(entry.call.op), entry.transno, name_of_error(status));
-  if (entry.call.op == opcode::write) {
+  if (entry.call.op == opcode::write || entry.call.op == opcode::fallocate) {
     events_.on_replay_failed(entry, status);
     return true;
   }
@@ -86,29 +86,48 @@ bool session_core::replay_went_on(const replay_entry& entry, error_code status) 
   return false;
 }
 
+template <class Body>
+void session_core::send_claim(opcode op, const Body& body, claim_in_flight claim) {
+  std::array<std::byte, op_body_size_max> bytes;
+  const std::optional<std::size_t> size = encode(body, bytes);
+  CHECK(size.has_value());
+  outbound_call call;
+  call.slot = unslotted;
+  call.op = op;
+  call.xid = claim_xid_bit | ++claim_xid_;
+  call.body = {bytes.data(), *size};
+  (void)current_->wire().send_call(call_header(call), encode_extension(call_extension_of(call)),
+                                   call.body, {}, {}, 0);
+  claim.xid = call.xid;
+  claim.sent_at_ns = time_.now_ns();
+  claim.deadline_ns = claim.sent_at_ns + allowed_ns(call);
+  claims_.push_back(claim);
+}
+
+// False: there is nothing left to claim, or nothing before the open files are all answered.
+bool session_core::claim_next() {
+  if (forget_held_) return false;
+  claim_in_flight claim;
+  if (!opens_claimed_) {
+    open_call body;
+    if (replay_.next_open(claim_sent_, body.handle, body.inode, body.open_flags)) {
+      claim_sent_ = claim.handle = body.handle;
+      send_claim(opcode::reclaim_open, body, claim);
+      return true;
+    }
+    if (!claims_.empty()) return false;
+    opens_claimed_ = true;
+  }
+  if (!replay_.next_lock(lock_sent_, claim.lock)) return false;
+  lock_sent_ = claim.lock.place;
+  send_claim(opcode::reclaim_lock, claim.lock.call, claim);
+  return true;
+}
+
 void session_core::fill_claims() {
   bool drained = false;
-  while (claims_.size() < window_size && current_->wire().may_call()) {
-    open_call body;
-    if (forget_held_ ||
-        !replay_.next_open(claim_sent_, body.handle, body.inode, body.open_flags)) {
-      drained = true;
-      break;
-    }
-    std::array<std::byte, 256> bytes;
-    const std::optional<std::size_t> size = encode(body, bytes);
-    CHECK(size.has_value());
-    outbound_call call;
-    call.slot = unslotted;
-    call.op = opcode::reclaim_open;
-    call.xid = claim_xid_bit | ++claim_xid_;
-    call.body = {bytes.data(), *size};
-    (void)current_->wire().send_call(call_header(call), encode_extension(call_extension_of(call)),
-                                     call.body, {}, {}, 0);
-    const std::uint64_t now = time_.now_ns();
-    claim_sent_ = body.handle;
-    claims_.push_back({call.xid, body.handle, now, now + allowed_ns(call)});
-  }
+  while (!drained && claims_.size() < window_size && current_->wire().may_call())
+    drained = !claim_next();
   if (drained && claims_.empty()) step(import_event::opens_reclaimed);
 }
 
@@ -125,9 +144,29 @@ void session_core::take_claim_reply(const message_view& message, const reply_ext
   const error_code status = error_of_wire(static_cast<std::uint16_t>(ext.status));
   if (status == error_code::evicted || status == error_code::not_connected)
     return lose_link(down_reason::protocol);
-  if (status != error_code::ok) events_.on_claim_refused(c->handle, status);
+  const claim_in_flight answered = *c;
   claims_.erase(c);
+  if (status != error_code::ok && answered.handle != 0)
+    events_.on_claim_refused(answered.handle, status);
+  if (status != error_code::ok && answered.handle == 0)
+    events_.on_lock_refused(answered.lock, status);
   fill_claims();
+}
+
+void session_core::take_callback(const message_view& message) {
+  const std::optional<callback_body> body = decode<callback_body>(message.body);
+  if (!body) return lose_link(down_reason::protocol);
+  if (!is_ours(message)) return;
+  note_committed(message.header.ack);
+  events_.on_lock_notice(body->lock_id, error_of_wire(body->status));
+}
+
+// Without a connection nothing is lost: the server says it again.
+void session_core::acknowledge(std::uint64_t lock_id, bool kept) {
+  if (!attached()) return;
+  const callback_ack_body body{lock_id, static_cast<std::uint8_t>(kept ? 1 : 0)};
+  std::array<std::byte, 32> bytes;
+  send_control(message_type::callback_ack, {bytes.data(), encode(body, bytes).value_or(0)}, lock_id);
 }
 
 void session_core::take_replay_done_ack(const message_view& message) {

@@ -129,8 +129,7 @@ outcome<bool> check_pass::read_redo() {
     const std::uint64_t transno = number_at(key, 0);
     const std::optional<redo_record> r = unpacked<redo_record>(value);
     const bool good = r && value.size() >= header_size && key.size() == 10 &&
-                      (r->kind == redo_kind::write || r->kind == redo_kind::truncate ||
-                       r->kind == redo_kind::remove);
+                      r->kind >= redo_kind::write && r->kind <= redo_kind::trim;
     if (!good) {
       found(finding_kind::redo, "transaction " + hex_number(transno), "its record cannot be read",
             "removed: bytes of one small write may be lost");

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "base/clock.h"
@@ -26,11 +27,20 @@ class mem_objects final : public object_store {
   void write(std::uint64_t inode, std::uint64_t offset, byte_span from, bool durably,
              count_done f) override;
   void truncate(std::uint64_t inode, std::uint64_t size, done f) override;
+  void change_space(space_change what, std::uint64_t inode, std::uint64_t offset,
+                    std::uint64_t size, count_done f) override;
+  void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                      count_done f) override;
+  void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override;
+  void copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
+            std::uint64_t to_offset, std::uint64_t size, count_done f) override;
   void remove(std::uint64_t inode, done f) override;
   void sync(std::uint64_t inode, done f) override;
   op_result<store_space> space() override { return space_; }
   error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) override;
   error_code truncate_now(std::uint64_t inode, std::uint64_t size) override;
+  error_code change_space_now(space_change what, std::uint64_t inode, std::uint64_t offset,
+                              std::uint64_t size) override;
   error_code remove_now(std::uint64_t inode) override;
   error_code sync_now() override;
 
@@ -46,9 +56,13 @@ class mem_objects final : public object_store {
   const std::vector<std::byte>* bytes_of_object(std::uint64_t inode) const;
 
  private:
-  using object = std::vector<std::byte>;
+  struct object {
+    std::vector<std::byte> bytes;
+    std::set<std::uint64_t> pages;  // of 4 KiB, that have room
+  };
   using objects = std::map<std::uint64_t, object>;
   std::uint64_t take(std::uint64_t inode, std::uint64_t offset, mutable_byte_span into) const;
+  std::uint64_t blocks_of(std::uint64_t inode) const;
   void flush(std::uint64_t inode);
   void later(std::function<void()> f);
 

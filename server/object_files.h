@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "protocol/errors.h"
+#include "server/objects.h"
 
 namespace tangelo {
 
@@ -18,6 +19,14 @@ class object_files {
   op_result<int> open(std::uint64_t inode, bool create) const;
   error_code truncate(std::uint64_t inode, std::uint64_t size) const;
   error_code remove(std::uint64_t inode) const;
+  // As object_store has them.
+  op_result<std::uint64_t> change_space(space_change what, std::uint64_t inode,
+                                        std::uint64_t offset, std::uint64_t size) const;
+  op_result<std::uint64_t> blocks_outside(std::uint64_t inode, std::uint64_t offset,
+                                          std::uint64_t size) const;
+  op_result<std::uint64_t> seek(std::uint64_t inode, std::uint64_t offset, bool hole) const;
+  op_result<std::uint64_t> copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
+                                std::uint64_t to_offset, std::uint64_t size) const;
   // Flushes the directory that holds the file's name.
   error_code sync_directory(std::uint64_t inode) const;
   int directory() const noexcept { return directory_.get(); }

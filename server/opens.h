@@ -56,6 +56,12 @@ class open_table {
     }
     return inodes;
   }
+  std::optional<std::uint64_t> inode_of(const client_key& client, std::uint64_t handle) const {
+    const auto of_client = handles_.find(client);
+    if (of_client == handles_.end()) return std::nullopt;
+    const auto at = of_client->second.find(handle);
+    return at == of_client->second.end() ? std::nullopt : std::optional(at->second);
+  }
   bool has(const client_key& client) const { return handles_.contains(client); }
   std::size_t count(std::uint64_t inode) const {
     const auto at = counts_.find(inode);

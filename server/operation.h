@@ -24,7 +24,9 @@ enum class answer_form : std::uint8_t { bytes, entry, attr, write };
 struct object_action {
   redo_kind kind{};
   std::uint64_t inode = 0;
+  std::uint64_t offset = 0;
   std::uint64_t size = 0;
+  std::uint64_t blocks = 0;  // that the inode's record says it will have
 };
 
 struct operation {

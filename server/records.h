@@ -28,6 +28,8 @@ namespace inode_flag {
 inline constexpr std::uint32_t object = 1;   // the data is in an object file, not inline_data
 inline constexpr std::uint32_t xattrs = 2;   // has, or once had, extended attributes
 inline constexpr std::uint32_t protected_data = 4;  // reserved: has protection tuples
+inline constexpr std::uint32_t nameless = 8;  // made without a name, and may be given one
+inline constexpr std::uint32_t hole = 16;  // nothing in inline_data: zeros up to its size
 }  // namespace inode_flag
 
 struct inode_record {
@@ -81,14 +83,23 @@ struct cookie_record {
 };
 
 // Never renumber.
-enum class redo_kind : std::uint8_t { write = 1, truncate = 2, remove = 3 };
+enum class redo_kind : std::uint8_t {
+  write = 1,
+  truncate = 2,  // cut what is behind `offset`
+  remove = 3,
+  punch = 4,     // these four as space_change (objects.h) has them
+  zero = 5,
+  allocate = 6,
+  trim = 7,
+};
 
-// What has to be done to an object file again after a crash; a write's bytes follow behind it.
+// What has to be done to an object file again after a crash. Behind it follow a write's bytes, or
+// the size of the range that is punched, zeroed or allocated (key_of).
 struct redo_record {
   std::uint8_t version = record_version;
   redo_kind kind{};
   std::uint64_t inode = 0;
-  std::uint64_t offset = 0;  // of a write; of a truncate the new size
+  std::uint64_t offset = 0;  // of a truncate and a trim the new size
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {

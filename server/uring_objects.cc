@@ -43,12 +43,24 @@ class uring_objects final : public object_store {
   void write(std::uint64_t inode, std::uint64_t offset, byte_span from, bool durably,
              count_done f) override;
   void truncate(std::uint64_t inode, std::uint64_t size, done f) override;
+  void change_space(space_change what, std::uint64_t inode, std::uint64_t offset,
+                    std::uint64_t size, count_done f) override;
+  void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                      count_done f) override;
+  void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override;
+  void copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
+            std::uint64_t to_offset, std::uint64_t size, count_done f) override;
   void remove(std::uint64_t inode, done f) override;
   void sync(std::uint64_t inode, done f) override;
   op_result<store_space> space() override;
   error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) override;
   error_code truncate_now(std::uint64_t inode, std::uint64_t size) override {
     return files_.truncate(inode, size);
+  }
+  error_code change_space_now(space_change what, std::uint64_t inode, std::uint64_t offset,
+                              std::uint64_t size) override {
+    const op_result<std::uint64_t> r = files_.change_space(what, inode, offset, size);
+    return r ? error_code::ok : r.error();
   }
   error_code remove_now(std::uint64_t inode) override { return files_.remove(inode); }
   error_code sync_now() override {
@@ -65,6 +77,7 @@ class uring_objects final : public object_store {
   void leave(open_object& o);
   void forget(std::uint64_t inode);
   void on_pool(std::function<error_code()> job, done f);
+  void count_on_pool(std::function<op_result<std::uint64_t>()> job, count_done f);
   void sync_name(std::uint64_t inode, done f);
 
   const object_files files_;
@@ -226,6 +239,11 @@ void uring_objects::on_pool(std::function<error_code()> job, done f) {
   pool_.submit([e, job = std::move(job)] { *e = job(); }, [e, f = std::move(f)] { f(*e); });
 }
 
+void uring_objects::count_on_pool(std::function<op_result<std::uint64_t>()> job, count_done f) {
+  const auto r = std::make_shared<op_result<std::uint64_t>>(failure{error_code::io});
+  pool_.submit([r, job = std::move(job)] { *r = job(); }, [r, f = std::move(f)] { f(*r); });
+}
+
 bool uring_objects::read_now(std::uint64_t inode, std::uint64_t offset, mutable_byte_span into) {
   const open_object* o = find(inode);
   if (o == nullptr) return false;
@@ -257,6 +275,33 @@ void uring_objects::write(std::uint64_t inode, std::uint64_t offset, byte_span f
 
 void uring_objects::truncate(std::uint64_t inode, std::uint64_t size, done f) {
   on_pool([this, inode, size] { return files_.truncate(inode, size); }, std::move(f));
+}
+
+void uring_objects::change_space(space_change what, std::uint64_t inode, std::uint64_t offset,
+                                 std::uint64_t size, count_done f) {
+  if (what == space_change::allocate) ++dirty_directories_[object_files::directory_of(inode)];
+  count_on_pool([this, what, inode, offset, size] {
+    return files_.change_space(what, inode, offset, size);
+  }, std::move(f));
+}
+
+void uring_objects::blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                                   count_done f) {
+  count_on_pool([this, inode, offset, size] { return files_.blocks_outside(inode, offset, size); },
+                std::move(f));
+}
+
+void uring_objects::seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) {
+  count_on_pool([this, inode, offset, hole] { return files_.seek(inode, offset, hole); },
+                std::move(f));
+}
+
+void uring_objects::copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
+                         std::uint64_t to_offset, std::uint64_t size, count_done f) {
+  ++dirty_directories_[object_files::directory_of(to)];
+  count_on_pool([this, from, from_offset, to, to_offset, size] {
+    return files_.copy(from, from_offset, to, to_offset, size);
+  }, std::move(f));
 }
 
 void uring_objects::remove(std::uint64_t inode, done f) {

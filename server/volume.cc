@@ -27,14 +27,6 @@ volume::handler volume::handler_of(opcode op) {
   switch (op) {
     using enum opcode;
     case none:
-    case fallocate:
-    case seek:
-    case copy_range:
-    case tmpfile:
-    case get_lock:
-    case set_lock:
-    case cancel_lock:
-    case reclaim_lock:
     case get_quota:
     case set_quota: return nullptr;
     case lookup: return &volume::do_lookup;
@@ -62,6 +54,14 @@ volume::handler volume::handler_of(opcode op) {
     case listxattr: return &volume::do_listxattr;
     case removexattr: return &volume::do_removexattr;
     case inode_range: return &volume::do_inode_range;
+    case tmpfile: return &volume::do_tmpfile;
+    case fallocate: return &volume::do_fallocate;
+    case copy_range: return &volume::do_copy_range;
+    case seek: return &volume::do_seek;
+    case get_lock: return &volume::do_get_lock;
+    case set_lock: return &volume::do_set_lock;
+    case cancel_lock: return &volume::do_cancel_lock;
+    case reclaim_lock: return &volume::do_reclaim_lock;
   }
   return nullptr;
 }
@@ -190,21 +190,27 @@ std::uint64_t volume::hold_answer(operation& o, const transaction& t) {
   return built_on;
 }
 
-bool volume::has_space(const operation& o) {
-  if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir ||
-      o.op == opcode::setattr || o.op == opcode::rename || o.op == opcode::inode_range)
-    return true;
+// Bytes, without what the store itself needs to go on: its log must never meet a full disk.
+std::uint64_t volume::space_left() {
   const std::uint64_t t = parts_.time.now_ns();
   if (t >= space_until_ns_) {
     const op_result<store_space> s = parts_.objects.space();
-    if (!s) return true;  // the write itself will tell
+    if (!s) return UINT64_MAX;  // the write itself will tell
     space_ = *s;
     space_until_ns_ = t + space_age_ns;
   }
-  // What the store itself needs to go on: its log must never meet a full disk.
   const std::uint64_t total = space_.blocks * space_.block_size;
   const std::uint64_t reserve = std::min(space_reserve_max, total / 16);
-  return space_.blocks_available * space_.block_size >= reserve;
+  const std::uint64_t available = space_.blocks_available * space_.block_size;
+  return available < reserve ? 0 : available - reserve + 1;
+}
+
+bool volume::has_space(const operation& o) {
+  if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir ||
+      o.op == opcode::setattr || o.op == opcode::rename || o.op == opcode::inode_range ||
+      o.op == opcode::fallocate)  // which looks for itself, or gives room back
+    return true;
+  return space_left() != 0;
 }
 
 void volume::add_reply(const operation& o, kv_batch& batch) {
@@ -270,7 +276,7 @@ void volume::write_batch(operation& o, transaction& t) {
   for (const transaction::redo_note& n : t.redo_notes()) redo_.note(n.inode, n.key, n.size);
   if (o.dirties != 0) dirty_.insert(o.dirties);
   const std::uint64_t built_on = hold_answer(o, t);
-  const bool early = o.call != nullptr && o.call->early_answer && o.op != opcode::inode_range;
+  const bool early = o.call != nullptr && o.call->early_answer && may_be_early(o.op);
   if (!early) o.wait_until = o.batch;
   for (const share_key& key : t.changed())
     sharing_.changed(key, o.client, o.batch, built_on);
@@ -303,24 +309,6 @@ void volume::give_answer(operation& o) {
     std::exchange(o.call, nullptr)->complete(r);
   }
   if (o.own_done) o.own_done(o.status);
-}
-
-void volume::act(operation& o) {
-  const auto done = guarded([this, &o](error_code e) {
-    if (e != error_code::ok) {
-      log_error("{}: object {:#x}: {}: {}", options_.where, o.action.inode,
-                o.action.kind == redo_kind::remove ? "remove" : "truncate", row_of(e).text);
-      // A removal can wait for the next start, where its redo record is; an object that was not
-      // cut cannot be used any more.
-      CHECK(o.action.kind == redo_kind::remove);
-      redo_.drop(o.action.inode);
-    }
-    end(o);
-  });
-  if (o.action.kind == redo_kind::remove)
-    parts_.objects.remove(o.action.inode, done);
-  else
-    parts_.objects.truncate(o.action.inode, o.action.size, done);
 }
 
 void volume::end(operation& o) {

@@ -52,12 +52,14 @@
 
 #include "base/clock.h"
 #include "base/problem.h"
-#include "protocol/ops.h"
+#include "protocol/data_ops.h"
 #include "rdma/service.h"
 #include "server/inode_ranges.h"
 #include "server/kv.h"
+#include "server/locks.h"
 #include "server/objects.h"
 #include "server/opens.h"
+#include "server/recent_lookups.h"
 #include "server/operation.h"
 #include "server/redo_log.h"
 #include "server/sharing.h"
@@ -126,6 +128,15 @@ class volume final : public service {
   void set_awaited(const client_key& key, bool awaited,
                    std::function<void(error_code)> done) override;
   bool has_opens(const client_key& key) const override;
+  void watch_locks(std::function<void(const client_key&)> watcher) override {
+    lock_watcher_ = std::move(watcher);
+  }
+  std::vector<lock_notice> notices_of(const client_key& key) const override {
+    return locks_.notices(key);
+  }
+  void noticed(const client_key& key, std::uint64_t lock_id, bool kept) override;
+  lock_counts locks_of(const client_key& key) const override { return locks_.counts(key); }
+  bool is_waited_for(const client_key& key) const override { return locks_.is_waited_for(key); }
   void recovery_ended() override;
 
   // Flushes the objects and removes the redo records; `done` when no work is left. No calls may
@@ -162,8 +173,8 @@ class volume final : public service {
   void add_time(operation& o);
   void proceed(operation& o);
   void give_answer(operation& o);
-  void act(operation& o);
   void end(operation& o);
+  std::uint64_t space_left();
   bool has_space(const operation& o);
 
   // gates
@@ -195,6 +206,8 @@ class volume final : public service {
   // volume_names.cc
   error_code do_lookup(operation& o, transaction& t);
   error_code do_make(operation& o, transaction& t);  // mknod, mkdir, symlink, create
+  error_code do_tmpfile(operation& o, transaction& t);
+  error_code make_inode(operation& o, transaction& t, const make_call& c, inode_record& dir);
   void open_created(operation& o, std::uint64_t handle, std::uint64_t inode);
   error_code create_existing(operation& o, transaction& t, const make_call& c,
                              const dirent_record& found);
@@ -202,7 +215,8 @@ class volume final : public service {
   error_code do_unlink(operation& o, transaction& t);  // and rmdir
   error_code do_readdir(operation& o, transaction& t);
   op_result<inode_record*> directory(transaction& t, std::uint64_t number);
-  error_code drop_link(operation& o, transaction& t, std::uint64_t number, bool directory);
+  error_code drop_link(operation& o, transaction& t, std::uint64_t number, bool directory,
+                       std::uint64_t handle);
   error_code erase_inode(operation& o, transaction& t, std::uint64_t number);
   error_code is_empty(transaction& t, std::uint64_t number);
 
@@ -232,6 +246,12 @@ class volume final : public service {
   error_code do_read(operation& o, transaction& t);
   error_code do_write(operation& o, transaction& t);
   error_code write_inline(operation& o, transaction& t, const write_call& c, inode_record& r);
+  error_code stage_inline(operation& o, transaction& t, std::uint64_t inode,
+                          const inode_record& r);
+  void make_object(operation& o, std::uint64_t inode, std::uint64_t size, bool cuts,
+                   std::function<void(error_code)> then);
+  void add_made_redo(operation& o, transaction& t, std::uint64_t inode, inode_record& r,
+                     bool cuts);
   error_code begin_object_write(operation& o, transaction& t, const write_call& c,
                                 inode_record& r);
   void object_write_bytes(operation& o, std::uint64_t inode, std::uint64_t size_before);
@@ -239,6 +259,31 @@ class volume final : public service {
                               inode_record& r);
   void written(operation& o, transaction& t, const write_call& c, inode_record& r);
   void resume(operation& o, error_code e);
+
+  // volume_space.cc
+  void add_space_redo(transaction& t, redo_kind kind, std::uint64_t inode, std::uint64_t offset,
+                      std::uint64_t size);
+  void act(operation& o);
+  void acted(operation& o, op_result<std::uint64_t> blocks);
+  void correct_blocks(std::uint64_t inode, std::uint64_t blocks);
+  void hide_range(std::uint64_t inode, std::uint64_t offset, std::uint64_t size);
+  error_code measure_rest(operation& o, std::uint64_t inode, std::uint64_t offset,
+                          std::uint64_t size);
+  error_code do_fallocate(operation& o, transaction& t);
+  error_code zero_inline(transaction& t, const space_call& c, const inode_record& r);
+  error_code begin_allocate(operation& o, transaction& t, const space_call& c,
+                            const inode_record& r);
+  void allocate(operation& o, const space_call& c, std::uint64_t size_before, bool cuts);
+  error_code end_fallocate(operation& o, transaction& t, const space_call& c, inode_record& r);
+  error_code do_seek(operation& o, transaction& t);
+
+  // volume_copy.cc
+  error_code do_copy_range(operation& o, transaction& t);
+  error_code begin_copy(operation& o, transaction& t, const copy_call& c,
+                        std::uint64_t from_size, const inode_record& to);
+  void copy_bytes_of(operation& o, const copy_call& c, std::uint64_t size,
+                     std::uint64_t size_before);
+  error_code end_copy(operation& o, transaction& t, const copy_call& c, inode_record& to);
 
   // volume_clients.cc
   error_code do_open(operation& o, transaction& t);  // and reclaim_open
@@ -250,7 +295,15 @@ class volume final : public service {
   op_result<std::optional<saved_client>> saved_of(transaction& t, const id128& client);
   void released(const std::vector<std::uint64_t>& inodes);
   void remove_orphan(std::uint64_t inode);
+  void keep_for_a_moment(std::uint64_t inode);
   void note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode);
+
+  // volume_locks.cc
+  error_code do_get_lock(operation& o, transaction& t);
+  error_code do_set_lock(operation& o, transaction& t);
+  error_code do_cancel_lock(operation& o, transaction& t);
+  error_code do_reclaim_lock(operation& o, transaction& t);
+  void tell_lock_news();
 
   const volume_options options_;
   const volume_parts parts_;
@@ -265,11 +318,21 @@ class volume final : public service {
   std::list<operation> operations_;
   std::unordered_map<std::uint64_t, std::deque<operation*>> gates_;  // front: its holder
   open_table opens_;
+  recent_lookups looked_up_;
+  std::uint64_t last_keeping_ = 0;  // handle of what keep_for_a_moment() keeps
+  lock_table locks_;
+  std::function<void(const client_key&)> lock_watcher_;
+  bool lock_news_posted_ = false;
   inode_ranges ranges_;
   redo_log redo_;
   sharing sharing_;
   std::set<client_key, client_less> known_;
   std::unordered_set<std::uint64_t> orphans_;
+  struct hidden_range {
+    std::uint64_t from = 0, to = 0;
+  };
+  // Bytes that are zero, though their object does not know it yet. The gate is held meanwhile.
+  std::unordered_map<std::uint64_t, hidden_range> hidden_;
   std::function<void()> watcher_;
   bool recovered_ = false;  // no client can re-claim anything any more
 
@@ -306,6 +369,7 @@ class volume final : public service {
 // What stat(2) shows of a record.
 attributes attributes_of(std::uint64_t number, const inode_record& r);
 error_code check_name(std::string_view name);
+std::optional<space_change> space_change_of(redo_kind kind);
 inline std::uint8_t type_of_mode(std::uint32_t mode) {
   return static_cast<std::uint8_t>((mode >> 12) & 15);  // as IFTODT
 }

@@ -26,7 +26,8 @@ attributes attributes_of(std::uint64_t number, const inode_record& r) {
   a.inode = number;
   a.size = r.size;
   a.blocks = r.blocks;
-  if (S_ISREG(r.mode) && (r.flags & inode_flag::object) == 0) a.blocks = r.size == 0 ? 0 : 8;
+  if (S_ISREG(r.mode) && (r.flags & inode_flag::object) == 0)
+    a.blocks = r.size == 0 || (r.flags & inode_flag::hole) != 0 ? 0 : 8;
   a.atime_ns = r.atime_ns;
   a.mtime_ns = r.mtime_ns;
   a.ctime_ns = r.ctime_ns;
@@ -83,6 +84,8 @@ error_code volume::set_size(operation& o, transaction& t, std::uint64_t number,
   t.touch(number, aspect::data);
   const std::uint64_t before = (*r)->size;
   if (((*r)->flags & inode_flag::object) == 0) {
+    if (size == 0) (*r)->flags &= ~inode_flag::hole;
+    if (before == 0 && size != 0) (*r)->flags |= inode_flag::hole;
     if (size < before) {
       const std::string key = key_of(number);
       op_result<std::string> data = t.value(column::inline_data, key);
@@ -93,11 +96,13 @@ error_code volume::set_size(operation& o, transaction& t, std::uint64_t number,
         t.put(column::inline_data, key, data->substr(0, size));
     }
   } else if (size < before) {
-    t.add_redo({record_version, redo_kind::truncate, number, size}, {});
+    if (size != 0 && o.stage == 0) return measure_rest(o, number, size, size_max);
+    if (o.io_error != error_code::ok) return o.io_error;
+    t.add_redo({record_version, redo_kind::trim, number, size}, {});
     if (size == 0) o.supersedes = number;
+    (*r)->blocks = size == 0 ? 0 : o.io_count;
     o.has_action = true;
-    o.action = {redo_kind::truncate, number, size};
-    (*r)->blocks = std::min((*r)->blocks, (size + 4095) / 4096 * 8);
+    o.action = {redo_kind::trim, number, size, 0, (*r)->blocks};
   } else if (size > before) {
     if (o.stage == 0) {
       o.working = true;

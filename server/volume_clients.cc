@@ -12,13 +12,22 @@ namespace {
 constexpr std::uint32_t range_count_max = 1 << 20;
 }
 
-// The handle of a create that was answered from its reply record, after a restart, is open again.
+// The handle of a change that was answered from its reply record, after a restart, is open again.
 void volume::answered_again(const inbound_call& call, byte_span answer) {
-  if (call.op != opcode::create || (call.flags & message_flag::replay) != 0) return;
-  const std::optional<make_call> c = decode<make_call>(call.body);
-  const std::optional<entry_answer> made = decode<entry_answer>(answer);
-  if (!c || !made || c->handle == 0) return;
-  (void)opens_.open(call.client, c->handle, made->attr.inode);  // false: known, and another's
+  if ((call.flags & message_flag::replay) != 0) return;
+  std::uint64_t handle = 0, inode = 0;
+  if (call.op == opcode::create || call.op == opcode::tmpfile) {
+    if (const auto c = decode<make_call>(call.body)) handle = c->handle;
+    if (const auto made = decode<entry_answer>(answer)) inode = made->attr.inode;
+  } else if (call.op == opcode::rmdir) {
+    if (const auto c = decode<remove_call>(call.body)) handle = c->handle;
+    inode = removed_inode(answer);
+  } else if (call.op == opcode::rename) {
+    if (const auto c = decode<replace_call>(call.body)) handle = c->handle;
+    inode = removed_inode(answer);
+  }
+  if (handle == 0 || inode == 0) return;
+  (void)opens_.open(call.client, handle, inode);  // false: known, and another's
 }
 
 // Known handles keep an inode alive; one that the server has forgotten is learnt again from the
@@ -48,6 +57,8 @@ error_code volume::do_release(operation& o, transaction&) {
   const std::optional<open_call> c = decode<open_call>(o.call->body);
   if (!c) return error_code::invalid;
   const std::optional<std::uint64_t> inode = opens_.release(o.client, c->handle);
+  locks_.release_handle(o.client, c->inode, c->handle);
+  tell_lock_news();
   if (inode) released({*inode});
   return error_code::ok;
 }
@@ -56,6 +67,16 @@ void volume::released(const std::vector<std::uint64_t>& inodes) {
   if (!recovered_) return;  // somebody may still re-claim it
   for (const std::uint64_t inode : inodes)
     if (opens_.count(inode) == 0 && orphans_.contains(inode)) remove_orphan(inode);
+}
+
+// Somebody may be about to open it (recent_lookups.h): as if it were open, by nobody.
+void volume::keep_for_a_moment(std::uint64_t inode) {
+  const std::uint64_t handle = ++last_keeping_;
+  (void)opens_.open(client_key{}, handle, inode);  // a new number
+  (void)parts_.time.call_after(recent_lookups::age_max_ns, guarded([this, handle, inode] {
+                                 (void)opens_.release(client_key{}, handle);
+                                 released({inode});
+                               }));
 }
 
 void volume::remove_orphan(std::uint64_t inode) {
@@ -76,6 +97,8 @@ void volume::remove_orphan(std::uint64_t inode) {
 }
 
 void volume::recovery_ended() {
+  locks_.open();
+  tell_lock_news();
   // A batch with nothing in it but the new low-water mark.
   if (!std::exchange(recovered_, true))
     begin_own([](operation&, transaction&) { return error_code::ok; }, nullptr);
@@ -166,6 +189,8 @@ void volume::remember_client(const client_key& key, std::function<void(error_cod
           });
           known_.insert(key);
           released(opens_.forget(key, true));
+          locks_.forget(key, true);
+          tell_lock_news();
         };
         return error_code::ok;
       },
@@ -213,6 +238,8 @@ void volume::forget_client(const client_key& key, bool tombstone,
           ranges_.forget(key, false);
           known_.erase(key);
           released(opens_.forget(key, false));
+          locks_.forget(key, false);
+          tell_lock_news();
         };
         return error_code::ok;
       },
@@ -221,7 +248,10 @@ void volume::forget_client(const client_key& key, bool tombstone,
       });
 }
 
-bool volume::has_opens(const client_key& key) const { return opens_.has(key); }
+bool volume::has_opens(const client_key& key) const {
+  const lock_counts locks = locks_.counts(key);
+  return opens_.has(key) || locks.held + locks.waiting != 0;
+}
 
 std::vector<client_record> volume::load_clients() {
   std::map<id128, client_record> clients;

@@ -14,7 +14,14 @@ namespace tangelo {
 
 namespace {
 constexpr std::uint64_t size_max = INT64_MAX;
+
+// Bytes of a file from `offset` on: those between `from` and `to` are zero.
+void hide(mutable_byte_span bytes, std::uint64_t offset, std::uint64_t from, std::uint64_t to) {
+  for (std::uint64_t at = std::max(from, offset); at < std::min(to, offset + bytes.size()); ++at)
+    bytes[at - offset] = std::byte{0};
 }
+}  // namespace
+
 
 void volume::resume(operation& o, error_code e) {
   o.io_error = e;
@@ -51,17 +58,21 @@ error_code volume::do_read(operation& o, transaction& t) {
     o.payload_size = wanted;
     return error_code::ok;
   }
+  const auto hidden = hidden_.find(c->inode);
+  const hidden_range zeros = hidden == hidden_.end() ? hidden_range{} : hidden->second;
   if (parts_.objects.read_now(c->inode, c->offset, into)) {
+    hide(into, c->offset, zeros.from, zeros.to);
     o.payload_size = wanted;
     return error_code::ok;
   }
   o.working = true;
   parts_.objects.read(c->inode, c->offset, into,
-                      guarded([this, &o, into](op_result<std::uint64_t> n) {
+                      guarded([this, &o, into, zeros, at = c->offset](op_result<std::uint64_t> n) {
                         if (n) {  // behind the object's end is a hole
                           const auto had = static_cast<std::ptrdiff_t>(*n);
                           std::fill(into.begin() + had, into.end(), std::byte{0});
                           o.io_count = into.size();
+                          hide(into, at, zeros.from, zeros.to);
                         }
                         resume(o, n ? error_code::ok : n.error());
                       }));
@@ -120,6 +131,7 @@ error_code volume::write_inline(operation& o, transaction& t, const write_call& 
   if (data.size() < o.offset + c.size) data.resize(o.offset + c.size, '\0');
   data.replace(o.offset, c.size, text_of(o.call->payload_in));
   t.put(column::inline_data, key, std::move(data));
+  r.flags &= ~inode_flag::hole;
   written(o, t, c, r);
   return error_code::ok;
 }
@@ -128,33 +140,49 @@ error_code volume::begin_object_write(operation& o, transaction& t, const write_
                                       inode_record& r) {
   if (!has_space(o)) return error_code::no_space;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
-  o.staging.clear();
-  if (is_inline && r.size != 0) {
-    const op_result<std::string> data = t.value(column::inline_data, key_of(c.inode));
-    if (!data && data.error() != error_code::no_data) return data.error();
-    if (data) {
-      const byte_span bytes = bytes_of(*data);
-      o.staging.assign(bytes.begin(), bytes.end());
-    }
-  }
+  if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   o.working = true;
-  const std::uint64_t inode = c.inode;
   const std::uint64_t size_before = is_inline ? 0 : r.size;
-  if (!is_inline && o.offset <= r.size) {
-    object_write_bytes(o, inode, size_before);
-    return error_code::again_later;
-  }
-  const auto moved = guarded([this, &o, inode, size_before](op_result<std::uint64_t> n) {
-    if (n) return object_write_bytes(o, inode, size_before);
-    resume(o, n.error());
-  });
-  const auto cut = guarded([this, &o, inode, moved](error_code e) {
-    if (e != error_code::ok) return resume(o, e);
-    if (o.staging.empty()) return moved(op_result<std::uint64_t>(0));
-    parts_.objects.write(inode, 0, o.staging, false, moved);
-  });
-  parts_.objects.truncate(inode, size_before, cut);
+  make_object(o, c.inode, size_before, is_inline || o.offset > r.size,
+              [this, &o, inode = c.inode, size_before](error_code e) {
+                if (e != error_code::ok) return resume(o, e);
+                object_write_bytes(o, inode, size_before);
+              });
   return error_code::again_later;
+}
+
+// An inline file's bytes, for its object.
+error_code volume::stage_inline(operation& o, transaction& t, std::uint64_t inode,
+                                const inode_record& r) {
+  o.staging.clear();
+  if ((r.flags & inode_flag::object) != 0 || r.size == 0) return error_code::ok;
+  const op_result<std::string> data = t.value(column::inline_data, key_of(inode));
+  if (!data) return data.error() == error_code::no_data ? error_code::ok : data.error();
+  const byte_span bytes = bytes_of(*data);
+  o.staging.assign(bytes.begin(), bytes.end());
+  return error_code::ok;
+}
+
+// Makes the object what the record says it is: without old bytes behind its end, if something is to
+// come there, and with the bytes of an inline file. `then` is called at once if it is so already.
+void volume::make_object(operation& o, std::uint64_t inode, std::uint64_t size, bool cuts,
+                         std::function<void(error_code)> then) {
+  if (!cuts) return then(error_code::ok);
+  parts_.objects.truncate(inode, size, guarded([this, &o, inode, then](error_code e) {
+    if (e != error_code::ok || o.staging.empty()) return then(e);
+    parts_.objects.write(inode, 0, o.staging, false,
+                         guarded([then](op_result<std::uint64_t> n) {
+                           then(n ? error_code::ok : n.error());
+                         }));
+  }));
+}
+
+// The same in the batch.
+void volume::add_made_redo(operation& o, transaction& t, std::uint64_t inode, inode_record& r,
+                           bool cuts) {
+  const bool was_inline = (r.flags & inode_flag::object) == 0;
+  if (cuts) t.add_redo({record_version, redo_kind::truncate, inode, was_inline ? 0 : r.size}, {});
+  if (!o.staging.empty()) t.add_redo({record_version, redo_kind::write, inode, 0}, o.staging);
 }
 
 void volume::object_write_bytes(operation& o, std::uint64_t inode, std::uint64_t size_before) {
@@ -182,10 +210,7 @@ error_code volume::end_object_write(operation& o, transaction& t, const write_ca
     o.dirties = c.inode;
     o.supersedes = c.inode;  // the flush covers all that was done to the object before
   } else {
-    if (was_inline || o.offset > r.size)
-      t.add_redo({record_version, redo_kind::truncate, c.inode, was_inline ? 0 : r.size}, {});
-    if (!o.staging.empty())
-      t.add_redo({record_version, redo_kind::write, c.inode, 0}, o.staging);
+    add_made_redo(o, t, c.inode, r, was_inline || o.offset > r.size);
     t.add_redo({record_version, redo_kind::write, c.inode, o.offset}, o.call->payload_in);
   }
   if (was_inline) {

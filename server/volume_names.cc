@@ -46,6 +46,7 @@ error_code volume::do_lookup(operation& o, transaction& t) {
     o.subject = found->inode;
   }
   const op_result<inode_record*> r = t.inode(o.subject);
+  if (r && known_.size() > 1) looked_up_.note(o.subject, o.client, parts_.time.now_ns());
   return r ? error_code::ok : r.error();
 }
 
@@ -70,9 +71,13 @@ op_result<inode_record> new_record(const operation& o, const make_call& c,
   } else if (o.op == opcode::symlink) {
     r.mode = S_IFLNK | 0777;
     r.size = o.call->payload_in.size();
-  } else if (o.op == opcode::create) {
+  } else if (o.op == opcode::create || o.op == opcode::tmpfile) {
     if (type != 0 && type != S_IFREG) return failure{error_code::invalid};
     r.mode |= S_IFREG;
+    if (o.op == opcode::tmpfile) {
+      r.link_count = 0;
+      if ((c.open_flags & O_EXCL) == 0) r.flags |= inode_flag::nameless;
+    }
   } else {
     const bool device = type == S_IFCHR || type == S_IFBLK;
     if (type != 0 && type != S_IFREG && type != S_IFIFO && type != S_IFSOCK && !device)
@@ -98,35 +103,55 @@ error_code volume::do_make(operation& o, transaction& t) {
     return create_existing(o, t, *c, *found);
   }
   if (found.error() != error_code::no_entry) return found.error();
-  if ((*dir)->link_count == 0) return error_code::no_entry;  // removed, but open
+  return make_inode(o, t, *c, **dir);
+}
+
+error_code volume::do_tmpfile(operation& o, transaction& t) {
+  const std::optional<make_call> c = decode<make_call>(o.call->body);
+  if (!c) return error_code::invalid;
+  const op_result<inode_record*> dir = directory(t, c->parent);
+  return dir ? make_inode(o, t, *c, **dir) : dir.error();
+}
+
+error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
+                              inode_record& dir) {
+  if (dir.link_count == 0) return error_code::no_entry;  // removed, but open
   if (o.op == opcode::symlink && link_target(*o.call).empty()) return error_code::no_entry;
   if (o.op == opcode::symlink && link_target(*o.call).size() > link_target_size_max)
     return error_code::name_too_long;
   // It may be from before the client was evicted; being told, it asks for others.
-  if (!ranges_.contains(o.client, c->inode)) return error_code::not_reserved;
-  const op_result<inode_record*> used = t.inode(c->inode);
+  if (!ranges_.contains(o.client, c.inode)) return error_code::not_reserved;
+  const op_result<inode_record*> used = t.inode(c.inode);
   if (used) return error_code::invalid;
   if (used.error() != error_code::stale) return used.error();
 
-  const op_result<inode_record> r = new_record(o, *c, **dir);
+  const op_result<inode_record> r = new_record(o, c, dir);
   if (!r) return r.error();
-  t.add_inode(c->inode, *r);
-  t.put_entry(c->parent, c->name, c->inode, type_of_mode(r->mode), 0);
-  stamp(o, **dir);
-  if (o.op == opcode::mkdir) ++(*dir)->link_count;
-  t.touch(c->parent);
-  if (o.op == opcode::symlink)
-    t.put(column::inline_data, key_of(c->inode), std::string(link_target(*o.call)));
-  open_created(o, c->handle, c->inode);
+  t.add_inode(c.inode, *r);
+  open_created(o, c.handle, c.inode);
   o.form = answer_form::entry;
-  o.subject = c->inode;
+  o.subject = c.inode;
+  if (o.op == opcode::tmpfile) {
+    t.put(column::orphans, key_of(c.inode), {});
+    return error_code::ok;
+  }
+  t.put_entry(c.parent, c.name, c.inode, type_of_mode(r->mode), 0);
+  stamp(o, dir);
+  if (o.op == opcode::mkdir) ++dir.link_count;
+  t.touch(c.parent);
+  if (o.op == opcode::symlink)
+    t.put(column::inline_data, key_of(c.inode), std::string(link_target(*o.call)));
   return error_code::ok;
 }
 
 void volume::open_created(operation& o, std::uint64_t handle, std::uint64_t inode) {
-  if (o.op != opcode::create || o.replay) return;
-  o.after_write = [this, client = o.client, handle, inode] {
-    (void)opens_.open(client, handle, inode);  // a handle in use was refused by the client
+  const bool nameless = o.op == opcode::tmpfile;
+  const bool opens = (o.op == opcode::create || nameless) && !o.replay;
+  if (!opens && !nameless) return;
+  o.after_write = [this, client = o.client, handle, inode, opens, nameless] {
+    if (nameless) orphans_.insert(inode);
+    // A handle in use was refused by the client.
+    if (opens) (void)opens_.open(client, handle, inode);
   };
 }
 
@@ -162,7 +187,14 @@ error_code volume::do_link(operation& o, transaction& t) {
   if (found) return error_code::exists;
   if (found.error() != error_code::no_entry) return found.error();
   if (is_directory(**r)) return error_code::not_permitted;
-  if ((*dir)->link_count == 0 || (*r)->link_count == 0) return error_code::no_entry;
+  const bool nameless = ((*r)->flags & inode_flag::nameless) != 0;
+  if ((*dir)->link_count == 0 || ((*r)->link_count == 0 && !nameless)) return error_code::no_entry;
+  if (nameless) {
+    (*r)->flags &= ~inode_flag::nameless;
+    t.remove(column::orphans, key_of(c->inode));
+    t.touch(c->inode, aspect::life);
+    o.after_write = [this, inode = c->inode] { orphans_.erase(inode); };
+  }
   if ((*r)->link_count >= link_count_max) return error_code::too_many_links;
   ++(*r)->link_count;
   stamp_ctime(o, **r);
@@ -188,7 +220,7 @@ error_code volume::is_empty(transaction& t, std::uint64_t number) {
 }
 
 error_code volume::do_unlink(operation& o, transaction& t) {
-  const std::optional<name_call> c = decode<name_call>(o.call->body);
+  const std::optional<remove_call> c = decode<remove_call>(o.call->body);
   if (!c) return error_code::invalid;
   const bool wants_directory = o.op == opcode::rmdir;
   if (const error_code e = check_name(c->name); e != error_code::ok) return e;
@@ -210,12 +242,13 @@ error_code volume::do_unlink(operation& o, transaction& t) {
   t.remove_entry(c->parent, c->name, found->cookie);
   stamp(o, **dir);
   t.touch(c->parent);
-  return drop_link(o, t, found->inode, wants_directory);
+  return drop_link(o, t, found->inode, wants_directory, c->handle);
 }
 
-// One name of the inode is gone (of a directory: the name).
-error_code volume::drop_link(operation& o, transaction& t, std::uint64_t number,
-                             bool directory) {
+// One name of the inode is gone (of a directory: the name, and it is kept under `handle`, if there
+// is one).
+error_code volume::drop_link(operation& o, transaction& t, std::uint64_t number, bool directory,
+                             std::uint64_t handle) {
   const op_result<inode_record*> r = t.inode(number);
   if (!r) return r.error();
   stamp_ctime(o, **r);
@@ -226,9 +259,18 @@ error_code volume::drop_link(operation& o, transaction& t, std::uint64_t number,
     --(*r)->link_count;
   if ((*r)->link_count > 0) return error_code::ok;
   t.touch(number, aspect::life);
-  if (opens_.count(number) == 0 && recovered_) return erase_inode(o, t, number);
+  const bool is_kept = directory && handle != 0 && (o.replay || known_.contains(o.client));
+  if (is_kept) put_answer(o, removed_answer{number});
+  const bool lingers = looked_up_.by_another(number, o.client, parts_.time.now_ns());
+  if (opens_.count(number) == 0 && recovered_ && !is_kept && !lingers)
+    return erase_inode(o, t, number);
   t.put(column::orphans, key_of(number), {});
-  o.after_write = [this, number] { orphans_.insert(number); };
+  o.after_write = [this, number, lingers, client = o.client, handle,
+                   opens = is_kept && !o.replay] {
+    orphans_.insert(number);
+    if (lingers) keep_for_a_moment(number);
+    if (opens) (void)opens_.open(client, handle, number);  // the client has chosen a new one
+  };
   return error_code::ok;
 }
 
@@ -252,7 +294,7 @@ error_code volume::erase_inode(operation& o, transaction& t, std::uint64_t numbe
     t.add_redo({record_version, redo_kind::remove, number, 0}, {});
     o.supersedes = number;
     o.has_action = true;
-    o.action = {redo_kind::remove, number, 0};
+    o.action = {redo_kind::remove, number, 0, 0, 0};
   } else if (!is_directory(**r)) {
     t.remove(column::inline_data, key_of(number));
   }

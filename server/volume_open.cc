@@ -81,6 +81,7 @@ outcome<bool> volume::load() {
     s = kv.scan(column::clients, {}, {}, read_mode::blocking, client);
   if (s != kv_status::found) return failure{damaged("metadata cannot be read")};
 
+  if (recovered_) locks_.open();
   // Without a client to wait for nothing of an earlier boot will be made again.
   last_committed_ = low_water_ = recovered_ ? last_transno_ : number_at(transno, 0);
   kv_batch batch;
@@ -98,8 +99,19 @@ error_code volume::redo_one(const redo_record& record, byte_span bytes) {
     case redo_kind::write: return parts_.objects.write_now(record.inode, record.offset, bytes);
     case redo_kind::truncate: return parts_.objects.truncate_now(record.inode, record.offset);
     case redo_kind::remove: return parts_.objects.remove_now(record.inode);
+    case redo_kind::punch:
+    case redo_kind::zero:
+    case redo_kind::allocate:
+    case redo_kind::trim: break;
   }
-  return error_code::io;
+  const std::optional<space_change> what = space_change_of(record.kind);
+  if (!what) return error_code::io;
+  const error_code e = parts_.objects.change_space_now(*what, record.inode, record.offset,
+                                                       number_at(text_of(bytes), 0));
+  // What was promised and cannot be kept; the bytes of the file are right all the same.
+  const bool only_room = record.kind == redo_kind::allocate && e == error_code::no_space;
+  if (only_room) log_error("{}: object {:#x}: its room is lost", options_.where, record.inode);
+  return only_room ? error_code::ok : e;
 }
 
 outcome<bool> volume::redo_all() {

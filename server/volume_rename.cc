@@ -63,8 +63,9 @@ error_code volume::exchange(operation& o, transaction& t, const rename_call& c,
 }
 
 error_code volume::do_rename(operation& o, transaction& t) {
-  const std::optional<rename_call> c = decode<rename_call>(o.call->body);
-  if (!c) return error_code::invalid;
+  const std::optional<replace_call> call = decode<replace_call>(o.call->body);
+  if (!call) return error_code::invalid;
+  const rename_call* const c = &call->names;
   if ((c->flags & ~(no_replace | exchange_both)) != 0 ||
       c->flags == (no_replace | exchange_both))
     return error_code::invalid;
@@ -106,7 +107,7 @@ error_code volume::do_rename(operation& o, transaction& t) {
         if (e != error_code::ok) return e;
         --(*new_dir)->link_count;
       }
-      const error_code e = drop_link(o, t, to->inode, is_directory);
+      const error_code e = drop_link(o, t, to->inode, is_directory, call->handle);
       if (e != error_code::ok) return e == error_code::stale ? error_code::io : e;
     }
     const error_code e = moved(o, t, from->inode, c->parent, c->new_parent);

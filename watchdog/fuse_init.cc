@@ -11,16 +11,17 @@ constexpr std::uint64_t bit(long long value) noexcept {
   return static_cast<std::uint64_t>(value) & 0xffffffffffffffffu;
 }
 
-// What we accept of what the kernel offers. Left out on purpose: POSIX_LOCKS and FLOCK_LOCKS
-// (locks are the kernel's own in this version), DONT_MASK (the kernel applies the umask),
-// ATOMIC_O_TRUNC (a truncation is an op of its own), EXPORT_SUPPORT, NO_OPENDIR_SUPPORT,
-// splice, passthrough. WRITEBACK_CACHE only where the mount asks for it: with it, acknowledged does
-// not mean executed by the server.
+// What we accept of what the kernel offers; POSIX_LOCKS and FLOCK_LOCKS only without -o nolock:
+// with it locks are the kernel's own, of this machine. Left out on purpose: DONT_MASK (the kernel
+// applies the umask), ATOMIC_O_TRUNC (a truncation is an op of its own), EXPORT_SUPPORT,
+// NO_OPENDIR_SUPPORT, splice, passthrough. WRITEBACK_CACHE only where the mount asks for it: with
+// it, acknowledged does not mean executed by the server.
 constexpr std::uint64_t wanted_flags =
     bit(FUSE_ASYNC_READ) | bit(FUSE_BIG_WRITES) | bit(FUSE_PARALLEL_DIROPS) |
     bit(FUSE_DO_READDIRPLUS) | bit(FUSE_READDIRPLUS_AUTO) | bit(FUSE_AUTO_INVAL_DATA) |
     bit(FUSE_ASYNC_DIO) | bit(FUSE_MAX_PAGES) | bit(FUSE_HANDLE_KILLPRIV_V2) |
     bit(FUSE_CACHE_SYMLINKS) | bit(FUSE_INIT_EXT) | fuse_direct_io_allow_mmap | fuse_has_resend;
+constexpr std::uint64_t lock_flags = bit(FUSE_POSIX_LOCKS) | bit(FUSE_FLOCK_LOCKS);
 
 problem bad_init(const char* why) {
   return {exit_code::version, std::string("/dev/fuse: INIT: ") + why,
@@ -29,7 +30,7 @@ problem bad_init(const char* why) {
 
 }  // namespace
 
-outcome<init_reply> answer_init(byte_span request, const cache_policy& caching) {
+outcome<init_reply> answer_init(byte_span request, const cache_policy& caching, bool locks) {
   constexpr std::size_t size_min = sizeof(fuse_in_header) + 16;
   if (request.size() < size_min) return failure{bad_init("the request is too short")};
   fuse_in_header head{};
@@ -42,7 +43,9 @@ outcome<init_reply> answer_init(byte_span request, const cache_policy& caching) 
     return failure{bad_init("the kernel's version is not ours")};
 
   const bool extended = (in.flags & bit(FUSE_INIT_EXT)) != 0;
-  const std::uint64_t wanted = wanted_flags | (caching.writeback ? bit(FUSE_WRITEBACK_CACHE) : 0);
+  const std::uint64_t wanted = wanted_flags |
+                               (caching.writeback ? bit(FUSE_WRITEBACK_CACHE) : 0) |
+                               (locks ? lock_flags : 0);
   const std::uint64_t agreed = init_flags(in.flags, extended ? in.flags2 : 0) & wanted;
   init_reply reply{};
   reply.header.len = sizeof reply;

@@ -56,7 +56,7 @@ outcome<unique_fd> make_fuse_mount(const std::string& source, const std::string&
   return fd;
 }
 
-outcome<void> agree_on_init(int fuse_fd, watchdog_page& page) {
+outcome<void> agree_on_init(int fuse_fd, watchdog_page& page, const mount_options& options) {
   constexpr int init_wait_ms = 5000;
   pollfd p{fuse_fd, POLLIN, 0};
   if (::poll(&p, 1, init_wait_ms) != 1)
@@ -67,7 +67,8 @@ outcome<void> agree_on_init(int fuse_fd, watchdog_page& page) {
   if (got <= 0)
     return failure{problem{exit_code::failed, "/dev/fuse: INIT: " + error_text(), {}}};
   const byte_span request(buffer.data(), static_cast<std::size_t>(got));
-  outcome<init_reply> reply = answer_init(request, read_cache_policy(page.policy));
+  outcome<init_reply> reply =
+      answer_init(request, read_cache_policy(page.policy), options.locks);
   if (!reply) return failure{reply.error()};
   if (request.size() > page.init_request.size())
     return failure{problem{exit_code::version, "/dev/fuse: INIT is larger than we can keep", {}}};

@@ -19,6 +19,6 @@ outcome<unique_fd> make_fuse_mount(const std::string& source, const std::string&
                                    const mount_options& options);
 
 // Reads INIT, answers it, and saves both in `page`.
-outcome<void> agree_on_init(int fuse_fd, watchdog_page& page);
+outcome<void> agree_on_init(int fuse_fd, watchdog_page& page, const mount_options& options);
 
 }  // namespace tangelo

@@ -121,6 +121,10 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     if (word.empty()) continue;
     options.words.push_back(word);
     if (belongs_to_mount8(word)) continue;
+    if (word == "lock" || word == "nolock") {
+      options.locks = word == "lock";
+      continue;
+    }
     if (std::optional<outcome<void>> taken = parse_policy_word(word, change)) {
       if (!*taken) return failure{taken->error()};
       continue;
@@ -132,9 +136,9 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     const option_row* row = find_row(word);
     if (row == nullptr)
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
-                             "known are ro, suid, dev, noexec, noatime, sync and their opposites, "
-                             "ac=, direct_io, writeback_cache, commit=, reconnect_delay=, "
-                             "fast_io_fail_tmo=, dev_loss_tmo="}};
+                             "known are ro, suid, dev, noexec, noatime, sync, lock and their "
+                             "opposites, ac=, direct_io, writeback_cache, commit=, "
+                             "reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
   }
   if (change.commit == policy_unchanged)

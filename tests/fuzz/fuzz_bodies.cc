@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "protocol/data_ops.h"
 #include "protocol/ops.h"
 #include "protocol/session.h"
 
@@ -41,7 +42,10 @@ constexpr std::array decoders = {
     &body<inode_range_call>, &body<inode_range_answer>, &body<directory_entry>,
     &body<hello_body>,     &body<hello_ack_body>,   &body<connect_body>,
     &body<connect_ack_body>, &body<close_body>,     &body<call_extension>,
-    &body<reply_extension>, &entries,
+    &body<reply_extension>, &entries,             &body<space_call>,
+    &body<seek_call>,      &body<seek_answer>,      &body<copy_call>,
+    &body<copy_answer>,    &body<remove_call>,      &body<replace_call>,
+    &body<removed_answer>,
 };
 
 }  // namespace

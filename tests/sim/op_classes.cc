@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "tests/sim/space_ops.h"
+
 namespace tangelo::sim {
 
 namespace {
@@ -43,6 +45,40 @@ void add_data(std::vector<op_class>& all) {
                  {same_times("f"), read("F", 0, 131072), release("F")}});
   all.push_back({"read", opcode::read, made_file(100'000), read("F", 0, 100'000), look_at_file()});
   all.push_back({"fsync", opcode::fsync, made_file(100'000), fsync("F"), look_at_file()});
+}
+
+void add_space(std::vector<op_class>& all) {
+  constexpr std::uint32_t keep = 1, punch = 2, zero = 16;
+  all.push_back({"allocate", opcode::fallocate, made_file(10), fallocate("F", 0, 5, 50'000),
+                 {same_times("f"), read("F", 0, 65536), release("F")}});
+  all.push_back({"punch", opcode::fallocate, made_file(100'000),
+                 fallocate("F", keep | punch, 5000, 50'000), look_at_file()});
+  all.push_back({"zero", opcode::fallocate, made_file(100'000),
+                 fallocate("F", keep | zero, 5000, 50'000), look_at_file()});
+  all.push_back({"zero_grows", opcode::fallocate, made_file(3000),
+                 fallocate("F", zero, 1000, 20'000), look_at_file()});
+  list punched = made_file(100'000);
+  punched.push_back(fallocate("F", keep | punch, 8192, 65'536));
+  all.push_back({"seek", opcode::seek, punched, seek("F", 8192, false),
+                 {seek("F", 0, true), seek("F", 100'000, true), release("F")}});
+  list two = made_file(200'000);
+  two.push_back(create("/", "g", "G"));
+  two.push_back(write("G", 0, bytes(1000, 'G')));
+  all.push_back({"copy", opcode::copy_range, two, copy("F", 1000, "G", 500, 150'000),
+                 {write("F", 0, bytes(200'000, 'z')), read("G", 0, 200'000), same_times("g"),
+                  read("F", 0, 300'000), release("F"), release("G")}});
+  all.push_back({"tmpfile", opcode::tmpfile, {}, tmpfile("/", "T"),
+                 {write("T", 0, bytes(5000, 't')), getattr("T"), link("T", "/", "n"),
+                  read("T", 0, 10'000), release("T"), lookup("/", "n")}});
+  all.push_back({"link_tmpfile", opcode::link, {tmpfile("/", "T"), write("T", 0, "nameless")},
+                 link("T", "/", "n"),
+                 {link("T", "/", "m"), getattr("T"), release("T"), lookup("/", "n")}});
+  list appended = made_file(5000);
+  appended.push_back(open_append("f", "A"));
+  all.push_back({"append_elsewhere", opcode::write, appended,
+                 append("A", 100, bytes(4000, 'p')),
+                 {append("A", 0, "end"), release("A"), read("F", 0, 20'000), getattr("f"),
+                  release("F")}});
 }
 
 void add_names(std::vector<op_class>& all) {
@@ -103,6 +139,7 @@ void add_others(std::vector<op_class>& all) {
 std::vector<op_class> op_classes() {
   std::vector<op_class> all;
   add_data(all);
+  add_space(all);
   add_names(all);
   add_others(all);
   return all;

@@ -164,6 +164,23 @@ class tapped_objects final : public object_store {
   void truncate(std::uint64_t inode, std::uint64_t size, done f) override {
     change([&] { objects_.truncate(inode, size, while_alive(std::move(f))); });
   }
+  void change_space(space_change what, std::uint64_t inode, std::uint64_t offset,
+                    std::uint64_t size, count_done f) override {
+    change([&] { objects_.change_space(what, inode, offset, size, while_alive(std::move(f))); });
+  }
+  void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                      count_done f) override {
+    objects_.blocks_outside(inode, offset, size, while_alive(std::move(f)));
+  }
+  void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override {
+    objects_.seek(inode, offset, hole, while_alive(std::move(f)));
+  }
+  void copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
+            std::uint64_t to_offset, std::uint64_t size, count_done f) override {
+    change([&] {
+      objects_.copy(from, from_offset, to, to_offset, size, while_alive(std::move(f)));
+    });
+  }
   void remove(std::uint64_t inode, done f) override {
     change([&] { objects_.remove(inode, while_alive(std::move(f))); });
   }
@@ -176,6 +193,10 @@ class tapped_objects final : public object_store {
   }
   error_code truncate_now(std::uint64_t inode, std::uint64_t size) override {
     return change_now([&] { return objects_.truncate_now(inode, size); });
+  }
+  error_code change_space_now(space_change what, std::uint64_t inode, std::uint64_t offset,
+                              std::uint64_t size) override {
+    return change_now([&] { return objects_.change_space_now(what, inode, offset, size); });
   }
   error_code remove_now(std::uint64_t inode) override {
     return change_now([&] { return objects_.remove_now(inode); });

@@ -244,6 +244,8 @@ class fake_kernel final : public kernel_port {
   std::size_t counted_ = 0;
   const std::byte* last_tail_ = nullptr;
   std::vector<std::uint64_t> dropped_;
+  std::uint64_t forgotten_ = 0;
+  std::size_t forgotten_count_ = 0;
   std::array<std::uint64_t, drop_batch_max> batch_{};  // 0: taken back
   std::size_t batch_size_ = 0;
   std::size_t stuck_ = 0;

@@ -97,6 +97,18 @@ class recorder {
     if (const auto at = open_.find(fd); at != open_.end() && at->second.file >= 0)
       truncated(at->second.file, size);
   }
+  // Zeros as far as the file has bytes; what becomes of its room is nobody's concern.
+  void zeroes(int fd, std::uint64_t offset, std::uint64_t size) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    const auto at = open_.find(fd);
+    if (at == open_.end() || at->second.file < 0) return;
+    const std::uint64_t end = sizes_[static_cast<std::size_t>(at->second.file)];
+    if (offset < end)
+      add({.what = event_kind::write,
+           .file = at->second.file,
+           .offset = offset,
+           .size = std::min(size, end - offset)});
+  }
   void synced(int fd) {
     const std::lock_guard<std::mutex> guard(mutex_);
     if (const auto at = open_.find(fd); at != open_.end()) synced(at->second, events_.size());
@@ -257,6 +269,9 @@ ssize_t hook_pwrite(int fd, const void* from, size_t size, off_t at) __asm__("pw
 ssize_t hook_pwritev2(int fd, const iovec* parts, int count, off_t at,
                       int flags) __asm__("pwritev2");
 int hook_ftruncate(int fd, off_t size) __asm__("ftruncate");
+int hook_fallocate(int fd, int mode, off_t offset, off_t size) __asm__("fallocate");
+ssize_t hook_copy(int from, off64_t* from_at, int to, off64_t* to_at, size_t size,
+                  unsigned flags) __asm__("copy_file_range");
 int hook_fsync(int fd) __asm__("fsync");
 int hook_fdatasync(int fd) __asm__("fdatasync");
 int hook_syncfs(int fd) __asm__("syncfs");
@@ -278,6 +293,7 @@ ssize_t hook_pwrite64(int fd, const void* from, size_t size, off_t at) __asm__("
 ssize_t hook_pwritev64v2(int fd, const iovec* parts, int count, off_t at,
                          int flags) __asm__("pwritev64v2");
 int hook_ftruncate64(int fd, off_t size) __asm__("ftruncate64");
+int hook_fallocate64(int fd, int mode, off_t offset, off_t size) __asm__("fallocate64");
 
 int hook_open(const char* path, int flags, mode_t mode) {
   REAL("open", const char*, int, ...);
@@ -319,6 +335,22 @@ int hook_ftruncate(int fd, off_t size) {
   REAL("ftruncate", int, off_t);
   if (the().on()) the().truncates(fd, static_cast<std::uint64_t>(size));
   return next(fd, size);
+}
+int hook_fallocate(int fd, int mode, off_t offset, off_t size) {
+  REAL("fallocate", int, int, off_t, off_t);
+  const bool zeroes = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
+  if (the().on() && zeroes)
+    the().zeroes(fd, static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(size));
+  return next(fd, mode, offset, size);
+}
+ssize_t hook_copy(int from, off64_t* from_at, int to, off64_t* to_at, size_t size,
+                  unsigned flags) {
+  REAL_SIZE("copy_file_range", int, off64_t*, int, off64_t*, size_t, unsigned);
+  std::string bytes(size, '\0');
+  const ssize_t n = ::pread(from, bytes.data(), size, *from_at);
+  const iovec part{bytes.data(), n > 0 ? static_cast<std::size_t>(n) : 0};
+  if (the().on() && n > 0) (void)the().writes(to, &part, 1, *to_at);
+  return next(from, from_at, to, to_at, size, flags);
 }
 int hook_fsync(int fd) {
   if (the().on()) the().synced(fd);
@@ -373,6 +405,9 @@ ssize_t hook_pwritev64v2(int fd, const iovec* parts, int count, off_t at, int fl
   return hook_pwritev2(fd, parts, count, at, flags);
 }
 int hook_ftruncate64(int fd, off_t size) { return hook_ftruncate(fd, size); }
+int hook_fallocate64(int fd, int mode, off_t offset, off_t size) {
+  return hook_fallocate(fd, mode, offset, size);
+}
 int hook_submit(io_uring* ring) {
   REAL("io_uring_submit", io_uring*);
   the().submits(ring);

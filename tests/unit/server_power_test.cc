@@ -9,6 +9,7 @@
 #include <map>
 
 #include "base/loop.h"
+#include "protocol/data_ops.h"
 #include "server/rocks_kv.h"
 #include "server/thread_workers.h"
 #include "server/uring_objects.h"
@@ -185,6 +186,7 @@ class Power : public ::testing::Test {
     s.sequence = 10'000;
     life_ = &s;
     overwrites();
+    room_and_copies();
     s.stop();
     power::stop_recording();
   }
@@ -306,6 +308,27 @@ class Power : public ::testing::Test {
       if (i == '3') resize(f, 250'000);
       if (i == '5') fsync(f);
     }
+  }
+
+  void room_and_copies() {
+    const std::uint64_t f = make(opcode::mknod, root_inode, "r");
+    const auto space = [this, f](std::uint64_t offset, std::uint64_t size, std::uint32_t mode) {
+      change(opcode::fallocate, space_call{{}, f, 0, offset, size, mode});
+    };
+    write(f, 0, 3000, 'r');
+    space(0, 100'000, space_mode::keep_size);
+    write(f, 2000, 80'000, 's');
+    fsync(f);
+    space(1000, 50'000, space_mode::keep_size | space_mode::punch_hole);
+    write(f, 20'000, 10'000, 't');
+    space(25'000, 200'000, space_mode::zero_range);
+    const std::uint64_t g = make(opcode::mknod, root_inode, "copy");
+    write(g, 0, 2000, 'g');
+    change(opcode::copy_range, copy_call{{}, f, 0, 15'000, g, 0, 1000, 100'000});
+    write(f, 0, 90'000, 'u');
+    resize(f, 30'000);
+    space(0, 60'000, 0);
+    fsync(g);
   }
 
   // Is it the tree after one of the steps that may have survived?

@@ -184,11 +184,20 @@ TEST(FuseInit, AgreesToNothingThatWasNotOffered) {
   }
 }
 
-TEST(FuseInit, LeavesLocksAndUmaskToTheKernel) {
+TEST(FuseInit, LeavesLocksToTheKernelIfToldSo) {
+  constexpr std::uint64_t both = FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
+  for (const bool locks : {true, false}) {
+    const auto reply = answer_init(init_request(45, ~std::uint64_t{0}), {}, locks);
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->body.flags & both, locks ? both : 0u);
+  }
+}
+
+TEST(FuseInit, LeavesTheUmaskToTheKernel) {
   const auto reply = answer_init(init_request(45, ~std::uint64_t{0}), {});
   ASSERT_TRUE(reply);
   const std::uint64_t agreed = init_flags(reply->body.flags, reply->body.flags2);
-  for (const int bit : {FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS, FUSE_DONT_MASK, FUSE_ATOMIC_O_TRUNC,
+  for (const int bit : {FUSE_DONT_MASK, FUSE_ATOMIC_O_TRUNC,
                         FUSE_EXPORT_SUPPORT, FUSE_WRITEBACK_CACHE, FUSE_HANDLE_KILLPRIV,
                         FUSE_NO_OPENDIR_SUPPORT, FUSE_NO_OPEN_SUPPORT})
     EXPECT_EQ(agreed & static_cast<std::uint64_t>(bit), 0u) << bit;
