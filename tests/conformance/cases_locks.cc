@@ -23,13 +23,16 @@ int set(int fd, int command, short type, off_t start, off_t length, short whence
   return ::fcntl(fd, command, &l);
 }
 
-std::string who_blocks(int fd, int command, short type, off_t start, off_t length) {
+// Whose lock it is, is a note of its own.
+void note_who_blocks(const std::string& label, int fd, int command, short type, off_t start,
+                     off_t length) {
   struct flock l = range(type, start, length);
-  if (::fcntl(fd, command, &l) != 0) return errno_name(errno);
-  if (l.l_type == F_UNLCK) return "nobody";
-  const std::string whose = l.l_pid == ::getppid() ? "parent" : l.l_pid == -1 ? "-1" : "somebody";
-  return std::string(l.l_type == F_RDLCK ? "read" : "write") + " " + std::to_string(l.l_start) +
-         "+" + std::to_string(l.l_len) + " whence " + std::to_string(l.l_whence) + " of " + whose;
+  if (::fcntl(fd, command, &l) != 0) return note(label, errno_name(errno));
+  if (l.l_type == F_UNLCK) return note(label, "nobody");
+  note(label, std::string(l.l_type == F_RDLCK ? "read" : "write") + " " +
+                  std::to_string(l.l_start) + "+" + std::to_string(l.l_len) + " whence " +
+                  std::to_string(l.l_whence));
+  note(label + " pid", l.l_pid == ::getppid() ? "parent" : l.l_pid == -1 ? "-1" : "somebody");
 }
 
 // What another process may lock.
@@ -40,8 +43,8 @@ void look_from_outside() {
       const context c("at " + std::to_string(at));
       OK(set(fd, F_SETLK, F_RDLCK, at, 1));
       OK(set(fd, F_SETLK, F_WRLCK, at, 1));
-      note("getlk", who_blocks(fd, F_GETLK, F_WRLCK, at, 1));
-      note("ofd getlk", who_blocks(fd, F_OFD_GETLK, F_RDLCK, at, 1));
+      note_who_blocks("getlk", fd, F_GETLK, F_WRLCK, at, 1);
+      note_who_blocks("ofd getlk", fd, F_OFD_GETLK, F_RDLCK, at, 1);
     }
     ::close(fd);
   });
@@ -97,8 +100,8 @@ void open_file_locks() {
   OK(set(b, F_OFD_SETLK, F_WRLCK, 15, 10));
   OK(set(c, F_OFD_SETLK, F_RDLCK, 15, 10));
   OK(set(b, F_OFD_SETLK, F_RDLCK, 15, 10));
-  note("b", who_blocks(b, F_OFD_GETLK, F_WRLCK, 0, 100));
-  note("posix", who_blocks(b, F_GETLK, F_WRLCK, 0, 100));
+  note_who_blocks("b getlk", b, F_OFD_GETLK, F_WRLCK, 0, 100);
+  note_who_blocks("posix getlk", b, F_GETLK, F_WRLCK, 0, 100);
   look_from_outside();
   OK(set(b, F_SETLK, F_WRLCK, 10, 2));
   ::close(a);

@@ -310,6 +310,10 @@ class worker {
     const std::size_t j = random_.below(pair_.mounted().files.size());
     const std::uint64_t to = random_.below(file_size_max - n);
     if (pair_.mounted().files[j] < 0) return;
+    // The model's direct I/O wants what it copies aligned.
+    const int both = ::fcntl(pair_.local().files[i], F_GETFL) |
+                     ::fcntl(pair_.local().files[j], F_GETFL);
+    if ((both & O_DIRECT) != 0) return;
     call("copy " + where + " to " + std::to_string(j) + " " + std::to_string(to), [&](side& x) {
       loff_t from = static_cast<loff_t>(at), into = static_cast<loff_t>(to);
       long sum = 0;

@@ -233,7 +233,7 @@ TEST_F(Answer, FollowsWhatTheMountSaysOfCaches) {
   attr.attr_valid = 7;
   attr.attr = expected_attr();
   EXPECT_EQ(out_, expected(attr));
-  builder_.limit_validity(2 * ns_per_s);
+  builder_.limit_validity(std::uint64_t{2'000'000'000});
   (void)build();
   attr.attr_valid = 2;
   EXPECT_EQ(out_, expected(attr)) << "the lease is shorter";
