@@ -85,14 +85,20 @@ void in_child(const std::function<void()>& work) {
     note("child", "exit " + std::to_string(WEXITSTATUS(status)));
 }
 
+// The process stays root by its saved ids, and comes back.
 void as(const user& u, const std::function<void()>& work) {
   const context c(std::string("as ") + u.name);
-  in_child([&] {
-    if (::setgroups(u.groups.size(), u.groups.data()) != 0) give_up("setgroups");
-    if (::setresgid(u.gid, u.gid, u.gid) != 0) give_up("setresgid");
-    if (::setresuid(u.uid, u.uid, u.uid) != 0) give_up("setresuid");
-    work();
-  });
+  const int here = ::open(".", O_PATH);
+  const mode_t mask = ::umask(022);
+  ::umask(mask);
+  if (::setgroups(u.groups.size(), u.groups.data()) != 0) give_up("setgroups");
+  if (::setresgid(u.gid, u.gid, 0) != 0 || ::setresuid(u.uid, u.uid, 0) != 0) give_up("setresuid");
+  work();
+  if (::setresuid(0, 0, 0) != 0 || ::setresgid(0, 0, 0) != 0) give_up("setresuid back");
+  if (::setgroups(0, nullptr) != 0) give_up("setgroups back");
+  ::umask(mask);
+  if (::fchdir(here) != 0) give_up("fchdir back");
+  ::close(here);
 }
 
 void make_file(const std::string& path, const std::string& bytes, mode_t mode) {

@@ -6,7 +6,7 @@
 // What may differ for good reason (numbers of inodes and descriptors, sizes of directories, times)
 // is noted as a relation ("grew", "the same inode"), not as a value.
 //
-// Notes go to memory that the children of a case share, so a case may fork and change its user.
+// Notes go to memory that the children of a case share, so a case may fork.
 #pragma once
 
 #include <dirent.h>
@@ -54,10 +54,9 @@ class context {
   std::size_t size_before_;
 };
 
-// Runs `work` in a child with the ids of `u`, and waits for its end. A signal that ends it is
-// noted.
+// Runs `work` with the ids of `u`; working directory and umask are restored after it.
 void as(const user& u, const std::function<void()>& work);
-// The same, under the ids of the caller: another process.
+// Runs `work` in a child and waits for its end. A signal that ends it is noted.
 void in_child(const std::function<void()>& work);
 
 // ---- what cases make ----------------------------------------------------------------------------
