@@ -83,6 +83,7 @@ void front_end::start() noexcept {
     revive_all();
   close_unused_handles();
   look_at_core();
+  forget_unknown();
   relist_by_arrival();
   log_notice("took over {} ops and {} open files", ops_.live_count(), handles_.open_count());
 }
