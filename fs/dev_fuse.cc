@@ -39,7 +39,7 @@ int dev_fuse::resend() noexcept {
   return ::write(fd_, &notice, sizeof notice) < 0 ? -errno : 0;
 }
 
-void dev_fuse::forget_attributes(std::uint64_t inode) noexcept {
+bool dev_fuse::forget_attributes(std::uint64_t inode) noexcept {
   struct {
     fuse_out_header header{};
     fuse_notify_inval_inode_out body{};
@@ -48,9 +48,10 @@ void dev_fuse::forget_attributes(std::uint64_t inode) noexcept {
   notice.header.error = FUSE_NOTIFY_INVAL_INODE;
   notice.body.ino = inode;
   notice.body.off = -1;  // attributes alone, no pages
-  // ENOENT: the kernel has none.
-  if (::write(fd_, &notice, sizeof notice) < 0 && errno != ENOENT && errno != ENODEV)
+  if (::write(fd_, &notice, sizeof notice) >= 0) return true;
+  if (errno != ENOENT && errno != ENODEV)
     log_debug("FUSE_NOTIFY_INVAL_INODE: {}", std::strerror(errno));
+  return errno != ENOENT;
 }
 
 void dev_fuse::populate(mutable_byte_span bytes) noexcept {

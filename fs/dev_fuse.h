@@ -16,7 +16,7 @@ class dev_fuse final : public kernel_port {
   int write_reply(const iovec* parts, int count) noexcept override;
   int resend() noexcept override;
   void populate(mutable_byte_span bytes) noexcept override;
-  void forget_attributes(std::uint64_t inode) noexcept override;
+  bool forget_attributes(std::uint64_t inode) noexcept override;
   void drop_caches(std::span<const std::uint64_t> inodes) noexcept override;
   bool take_back(std::size_t place) noexcept override { return invalidator_.take_back(place); }
   bool is_dropping() const noexcept override { return invalidator_.is_busy(); }

@@ -249,7 +249,8 @@ void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d) noe
   answer_.address_to(id);
   const bool lost_directory = tell_loss(op, id);
   // Close-to-open: who opens a file sees the attributes of then, however long others are valid.
-  if (id != 0 && facts.stale_attributes != 0) w_.kernel.forget_attributes(facts.stale_attributes);
+  if (id != 0 && facts.stale_attributes != 0)
+    (void)w_.kernel.forget_attributes(facts.stale_attributes);
   if (id != 0) send_answer();
   if (lost_directory) losses_.directory_told(op.inode);
   end_op(index);
@@ -261,6 +262,7 @@ void front_end::finish_abandoned(std::uint32_t index, const downcall_cell& d) no
   const answer_facts facts = build_answer(index, d);
   const op_cell& op = ops_.cell(index);
   note_result(op, facts);
+  if (op.op == opcode::rmdir || op.op == opcode::rename) forget_directory(facts.inode);
   if (opens_handle(op.op) && facts.status == error_code::ok) {
     const std::uint64_t file = op.op == opcode::open ? op.inode : facts.inode;
     std::byte body[op_body_size_max];

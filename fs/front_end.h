@@ -215,6 +215,7 @@ class front_end {
   // removed directories
   void note_removed(const op_cell& op, const answer_facts& facts) noexcept;
   void take_over_removed() noexcept;
+  void forget_unknown() noexcept;
   void forget_directory(std::uint64_t inode) noexcept;
   void take_forget(const fuse_in_header& header, std::size_t size) noexcept;
 

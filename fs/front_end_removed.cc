@@ -26,6 +26,13 @@ void front_end::take_over_removed() noexcept {
   });
 }
 
+// The predecessor may have died with a FORGET that it had read. (Of a directory the kernel has
+// nothing to write back: it does not wait for us when it is about to forget one.)
+void front_end::forget_unknown() noexcept {
+  for (const std::uint64_t inode : removed_.inodes())
+    if (!w_.kernel.forget_attributes(inode)) forget_directory(inode);
+}
+
 void front_end::forget_directory(std::uint64_t inode) noexcept {
   const std::optional<std::uint64_t> handle = removed_.take(inode);
   if (!handle) return;

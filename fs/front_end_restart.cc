@@ -86,6 +86,7 @@ void front_end::start() noexcept {
   close_unused_handles();
   drop_unused_asking();
   look_at_core();
+  forget_unknown();
   relist_by_arrival();
   log_notice("took over {} ops and {} open files", ops_.live_count(), handles_.open_count());
 }

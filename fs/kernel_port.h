@@ -33,7 +33,8 @@ class kernel_port {
   // What the kernel has of the attributes of a file is stale: it asks for them when it needs them
   // next. Never waits, if there is a request for the file that we have not answered (so that the
   // kernel is not about to forget it).
-  virtual void forget_attributes(std::uint64_t inode) noexcept = 0;
+  // False: the kernel knows no such inode.
+  virtual bool forget_attributes(std::uint64_t inode) noexcept = 0;
   // Makes sure that `bytes` are in memory and in our page table. Without that a SIGKILL can cut the
   // kernel's copy from or to them in the middle, and the kernel then fails the request with EIO.
   virtual void populate(mutable_byte_span bytes) noexcept = 0;

@@ -23,6 +23,12 @@ class removed_directories {
   removed_directories() { all_.reserve(count_max); }
   bool has_room() const noexcept { return all_.size() < count_max; }
   bool empty() const noexcept { return all_.empty(); }
+  // A copy; for the start of a front end.
+  std::vector<std::uint64_t> inodes() const {
+    std::vector<std::uint64_t> out;
+    for (const auto& entry : all_) out.push_back(entry.first);
+    return out;
+  }
   void add(std::uint64_t inode, std::uint64_t handle) noexcept {
     if (has_room()) all_.emplace_back(inode, handle);
   }

@@ -62,7 +62,7 @@ class any_kernel final : public kernel_port {
   int write_reply(const iovec*, int) noexcept override { return 0; }
   int resend() noexcept override { return 0; }
   void populate(mutable_byte_span) noexcept override {}
-  void forget_attributes(std::uint64_t) noexcept override {}
+  bool forget_attributes(std::uint64_t) noexcept override { return true; }
   void drop_caches(std::span<const std::uint64_t>) noexcept override {}
   bool take_back(std::size_t) noexcept override { return false; }
   bool is_dropping() const noexcept override { return false; }

@@ -66,6 +66,11 @@ void app::close_one() {
   m_.kernel.submit(fuse_request(op, f.node, *unique_, 0).add(in));  // without a caller
 }
 
+void app::forget(const std::string& name) {
+  const std::uint64_t unique = m_.next_unique();
+  m_.kernel.submit(fuse_request(FUSE_FORGET, node(name), unique).add(fuse_forget_in{1}));
+}
+
 void app::kill() {
   if (done_ || killed_) return;
   killed_ = true;
@@ -235,7 +240,10 @@ app_op rmdir(std::string at, std::string name) {
           [at, name](app& a, std::uint64_t u) {
             return fuse_request::named(FUSE_RMDIR, a.node(at), u, name);
           },
-          nullptr};
+          [name](app& a, const fake_kernel::answer&) {
+            a.forget(name);
+            return std::string("ok");
+          }};
 }
 app_op rename(std::string at, std::string name, std::string to, std::string new_name,
               std::uint32_t flags) {

@@ -53,6 +53,8 @@ class app {
     const auto it = nodes.find(name);
     return it == nodes.end() ? 0 : it->second;
   }
+  // The kernel forgets it.
+  void forget(const std::string& name);
   std::map<std::string, std::uint64_t> nodes{{"/", 1}};
   struct open_file {
     std::uint64_t node = 0;

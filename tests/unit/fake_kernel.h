@@ -25,6 +25,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -144,10 +145,11 @@ class fake_kernel final : public kernel_port {
     return rc;
   }
   void populate(mutable_byte_span) noexcept override {}
-  void forget_attributes(std::uint64_t inode) noexcept override {
-    if (frozen_) return;
+  bool forget_attributes(std::uint64_t inode) noexcept override {
+    if (frozen_) return true;
     forgotten_ = inode;
     ++forgotten_count_;
+    return !unknown_.contains(inode);
   }
   // Of which file attributes were called stale last, and how often that was.
   std::uint64_t forgotten() const { return forgotten_; }
@@ -232,6 +234,7 @@ class fake_kernel final : public kernel_port {
   std::deque<std::uint64_t> queue_;                      // first ids
   std::vector<std::uint64_t> interrupts_;                // first ids of what they interrupt
   std::deque<std::vector<std::byte>> forgets_;
+  std::set<std::uint64_t> unknown_;  // inodes that it has forgotten
   int forget_batch_ = 0;
   std::map<std::uint64_t, answer> answers_;
   std::function<void(call, moment)> observer_;
@@ -266,6 +269,7 @@ inline void fake_kernel::submit(std::vector<std::byte> bytes) {
     return;
   }
   if (h.opcode == FUSE_FORGET || h.opcode == FUSE_BATCH_FORGET) {
+    if (h.opcode == FUSE_FORGET) unknown_.insert(h.nodeid);
     forgets_.push_back(std::move(bytes));
     return;
   }

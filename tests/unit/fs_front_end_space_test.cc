@@ -237,7 +237,20 @@ TEST_F(Removed, TheNextFrontEndKnowsThem) {
   const std::uint64_t h = handle_of(fuse_request::named(FUSE_RMDIR, 1, next(), "d"), 300);
   restart();
   attach();
+  run();
+  EXPECT_FALSE(core->take_kernel_op().has_value());
   forget(300);
+  expect_release(300, h);
+}
+
+TEST_F(Removed, AForgetThatDiedWithAFrontEndIsMadeUpFor) {
+  const std::uint64_t h = handle_of(fuse_request::named(FUSE_RMDIR, 1, next(), "d"), 300);
+  kernel.submit(fuse_request(FUSE_FORGET, 300, next()).add(fuse_forget_in{1}));
+  std::vector<std::byte> head(receive_head_size), tail(1 << 20);
+  EXPECT_GT(kernel.read_request(head, tail), 0);
+  restart();
+  attach();
+  run();
   expect_release(300, h);
 }
 

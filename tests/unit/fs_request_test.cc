@@ -72,7 +72,7 @@ TEST(Request, NamesGoUpWithTheirParentAndClaimThemselvesIfTheyChange) {
               {FUSE_RMDIR, opcode::rmdir, 1}};
   for (const auto& row : rows) {
     const decoded d = decode_it(fuse_request::named(row.kernel, node, unique, "file"));
-    EXPECT_EQ(d.kind, request_kind::op);
+    EXPECT_EQ(d.kind, row.op == opcode::rmdir ? request_kind::removing : request_kind::op);
     EXPECT_EQ(d.cell().op, row.op);
     const op_cell& c = d.cell();
     const auto body = decode<name_call>({c.body, c.body_size});
@@ -84,8 +84,8 @@ TEST(Request, NamesGoUpWithTheirParentAndClaimThemselvesIfTheyChange) {
 
 TEST(Request, ANameOf255BytesGoesAndOneOf256IsTooLong) {
   for (const std::uint32_t op : {FUSE_LOOKUP, FUSE_UNLINK, FUSE_RMDIR}) {
-    EXPECT_EQ(decode_it(fuse_request::named(op, 1, 2, std::string(255, 'x'))).kind,
-              request_kind::op);
+    EXPECT_NE(decode_it(fuse_request::named(op, 1, 2, std::string(255, 'x'))).kind,
+              request_kind::answer);
     const decoded d = decode_it(fuse_request::named(op, 1, 2, std::string(256, 'x')));
     EXPECT_EQ(d.kind, request_kind::answer);
     EXPECT_EQ(d.draft->error, error_code::name_too_long);

@@ -67,8 +67,8 @@ TEST_F(RemovedVolume, ItLivesThroughARestartWhenItsHandleIsClaimed) {
   ASSERT_TRUE(c->completed);
   power_cut();
   replay(*c);
-  EXPECT_EQ(open(alice_, d, 77, opcode::reclaim_open), error_code::ok);
-  EXPECT_EQ(open(alice_, e, 78, opcode::reclaim_open), error_code::ok);
+  EXPECT_EQ(call(opcode::reclaim_open, open_call{{}, d, 77, 0})->status, error_code::ok);
+  EXPECT_EQ(call(opcode::reclaim_open, open_call{{}, e, 78, 0})->status, error_code::ok);
   volume_->recovery_ended();
   settle();
   EXPECT_EQ(stat(d).link_count, 0u);
