@@ -108,7 +108,8 @@ void answer_builder::limit_validity(std::uint64_t ns) noexcept {
 }
 
 std::uint32_t answer_builder::valid_ms(std::uint32_t by_server) const noexcept {
-  return std::min(by_server, valid_ms_max_);
+  const bool is_set = caching_.ac != policy_off;
+  return std::min(is_set ? caching_.ac * 1000 : by_server, valid_ms_max_);
 }
 
 template <class T>
@@ -164,19 +165,19 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
   const byte_span body{downcall.body, downcall.body_size};
   switch (op.op) {
     case opcode::getattr:
-    case opcode::setattr: return fill_attributes(op, body);
+    case opcode::setattr: return fill_attributes(op, body, hints);
     case opcode::lookup:
     case opcode::symlink:
     case opcode::mknod:
     case opcode::mkdir:
     case opcode::link:
     case opcode::create: return fill_entry(op, body, hints, facts);
-    case opcode::open: return fill_open(op, body, hints);
+    case opcode::open: return fill_open(op, body, hints, facts);
     case opcode::write: return fill_written(op, body, hints);
     case opcode::statfs: return fill_statfs(body);
     case opcode::read:
     case opcode::readlink: bulk_ = payload; return error_code::ok;
-    case opcode::readdir: return fill_directory(op, payload);
+    case opcode::readdir: return fill_directory(op, payload, hints);
     case opcode::getxattr:
     case opcode::listxattr: return fill_xattr(op, body, payload);
     case opcode::inode_range: {
@@ -209,9 +210,11 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
   return error_code::io;
 }
 
-error_code answer_builder::fill_attributes(const op_cell& op, byte_span body) noexcept {
+error_code answer_builder::fill_attributes(const op_cell& op, byte_span body,
+                                           cache_hints& hints) noexcept {
   const std::optional<attr_answer> in = decode<attr_answer>(body);
   if (!in || in->attr.inode != op.inode) return error_code::io;
+  hints.told(op.inode, in->attr.change);
   if (op.kernel_opcode == fuse_opcode_statx) {
     append(kernel_statx(in->attr, valid_ms(in->attr_valid_ms)));
     return error_code::ok;
@@ -231,22 +234,31 @@ error_code answer_builder::fill_entry(const op_cell& op, byte_span body, cache_h
   if (!in || in->attr.inode == 0) return error_code::io;
   append(kernel_entry(in->attr, valid_ms(in->entry_valid_ms), valid_ms(in->attr_valid_ms)));
   facts.inode = in->attr.inode;
+  hints.told(in->attr.inode, in->attr.change);
   if (op.op == opcode::create) {
     fuse_open_out out{};
     out.fh = op.handle;
-    if (hints.opened(in->attr.inode, in->attr.change)) out.open_flags = FOPEN_KEEP_CACHE;
+    out.open_flags = open_flags(in->attr.inode, in->attr.change, hints);
     append(out);
   }
   return error_code::ok;
 }
 
-error_code answer_builder::fill_open(const op_cell& op, byte_span body,
-                                     cache_hints& hints) noexcept {
+std::uint32_t answer_builder::open_flags(std::uint64_t inode, std::uint64_t change,
+                                         cache_hints& hints) const noexcept {
+  const std::uint32_t keep = hints.opened(inode, change) ? FOPEN_KEEP_CACHE : 0;
+  return caching_.direct_io ? FOPEN_DIRECT_IO : keep;
+}
+
+// An answer to OPEN has no attributes: the kernel asks for those that it has to forget.
+error_code answer_builder::fill_open(const op_cell& op, byte_span body, cache_hints& hints,
+                                     answer_facts& facts) noexcept {
   const std::optional<attr_answer> in = decode<attr_answer>(body);
   if (!in) return error_code::io;
   fuse_open_out out{};
   out.fh = op.handle;
-  if (hints.opened(op.inode, in->attr.change)) out.open_flags = FOPEN_KEEP_CACHE;
+  out.open_flags = open_flags(op.inode, in->attr.change, hints);
+  if (!hints.knows(op.inode, in->attr.change)) facts.stale_attributes = op.inode;
   append(out);
   return error_code::ok;
 }
@@ -310,7 +322,8 @@ error_code answer_builder::fill_xattr(const op_cell& op, byte_span body,
   return error_code::ok;
 }
 
-error_code answer_builder::fill_directory(const op_cell& op, byte_span payload) noexcept {
+error_code answer_builder::fill_directory(const op_cell& op, byte_span payload,
+                                          cache_hints& hints) noexcept {
   const bool plus = op.kernel_opcode == FUSE_READDIRPLUS;
   const std::size_t room = op.room < entries_out_.size() ? op.room : entries_out_.size();
   byte_span in{entries_in_.data(), copy_bytes(entries_in_, payload)};
@@ -326,9 +339,11 @@ error_code answer_builder::fill_directory(const op_cell& op, byte_span payload) 
     fuse_direntplus out{};
     // "." and ".." are not looked up by this: their node id stays 0.
     const bool is_dot = e->name == "." || e->name == "..";
-    if (plus && !is_dot && e->has_attributes != 0)
+    if (plus && !is_dot && e->has_attributes != 0) {
       out.entry_out =
           kernel_entry(e->attr, valid_ms(e->entry_valid_ms), valid_ms(e->attr_valid_ms));
+      hints.told(e->attr.inode, e->attr.change);
+    }
     out.dirent.ino = e->inode;
     out.dirent.off = e->cookie;
     out.dirent.namelen = static_cast<std::uint32_t>(e->name.size());

@@ -14,6 +14,7 @@
 #include "fs/fuse_abi.h"
 #include "protocol/device.h"
 #include "protocol/errors.h"
+#include "protocol/policy.h"
 
 namespace tangelo {
 
@@ -21,6 +22,8 @@ namespace tangelo {
 struct answer_facts {
   error_code status = error_code::ok;
   std::uint64_t inode = 0;  // of create: the file that was opened
+  // Not 0: a file that was opened, and of which the kernel may have older attributes than this.
+  std::uint64_t stale_attributes = 0;
   std::uint64_t range_first = 0;
   std::uint32_t range_count = 0;
 };
@@ -38,6 +41,8 @@ class answer_builder {
 
   // Entries and attributes of the answers from here on are valid for so long at most.
   void limit_validity(std::uint64_t ns) noexcept;
+  // What the mount's options say of caches.
+  void set_caching(const cache_policy& policy) noexcept { caching_ = policy; }
   // Makes the answer that was built one to request `kernel_id`.
   void address_to(std::uint64_t kernel_id) noexcept { header_.unique = kernel_id; }
 
@@ -49,21 +54,25 @@ class answer_builder {
   std::uint32_t valid_ms(std::uint32_t by_server) const noexcept;
   error_code fill(const op_cell& op, const downcall_cell& downcall, byte_span payload,
                   cache_hints& hints, answer_facts& facts) noexcept;
-  error_code fill_attributes(const op_cell& op, byte_span body) noexcept;
+  error_code fill_attributes(const op_cell& op, byte_span body, cache_hints& hints) noexcept;
   error_code fill_entry(const op_cell& op, byte_span body, cache_hints& hints,
                         answer_facts& facts) noexcept;
-  error_code fill_open(const op_cell& op, byte_span body, cache_hints& hints) noexcept;
+  error_code fill_open(const op_cell& op, byte_span body, cache_hints& hints,
+                       answer_facts& facts) noexcept;
+  std::uint32_t open_flags(std::uint64_t inode, std::uint64_t change,
+                           cache_hints& hints) const noexcept;
   error_code fill_written(const op_cell& op, byte_span body, cache_hints& hints) noexcept;
   error_code fill_statfs(byte_span body) noexcept;
   error_code fill_lock(byte_span body) noexcept;
   error_code fill_xattr(const op_cell& op, byte_span body, byte_span payload) noexcept;
-  error_code fill_directory(const op_cell& op, byte_span payload) noexcept;
+  error_code fill_directory(const op_cell& op, byte_span payload, cache_hints& hints) noexcept;
   template <class T>
   void append(const T& value) noexcept;
   void finish(std::uint64_t kernel_id, error_code error) noexcept;
 
   fuse_out_header header_{};
   std::uint32_t valid_ms_max_ = valid_ms_max;
+  cache_policy caching_;
   std::byte body_[512];
   std::size_t body_size_ = 0;
   byte_span bulk_;

@@ -1,8 +1,9 @@
-// cache_hints: may the kernel keep its cached pages of a file when it is opened again?
+// cache_hints: what may the kernel keep of a file when it is opened again?
 //
-// Yes, if the server's change number is the one we saw last and every change since was our own
-// (the idea of NFSv4's change_info). Forgetting costs a read, never correctness: a small
-// direct-mapped table. Front end's loop thread only.
+// Its cached pages, if the server's change number is the one we saw last and every change since was
+// our own (the idea of NFSv4's change_info). Its cached attributes, if those that it was given last
+// are of that number. Forgetting costs a read, never correctness: small direct-mapped tables. Front
+// end's loop thread only.
 #pragma once
 
 #include <array>
@@ -25,12 +26,23 @@ class cache_hints {
     if (e.inode == inode && e.change == before) e.change = after;
   }
 
+  // The kernel is given attributes of the file as they were at `change`.
+  void told(std::uint64_t inode, std::uint64_t change) noexcept {
+    told_[inode % told_.size()] = {inode, change};
+  }
+  // What the kernel has of the file's attributes is of `change`, for certain.
+  bool knows(std::uint64_t inode, std::uint64_t change) const noexcept {
+    const entry& e = told_[inode % told_.size()];
+    return e.inode == inode && e.change == change;
+  }
+
  private:
   struct entry {
     std::uint64_t inode = 0;
     std::uint64_t change = 0;
   };
   std::array<entry, 8192> entries_{};
+  std::array<entry, 8192> told_{};
 };
 
 }  // namespace tangelo

@@ -39,15 +39,6 @@ int dev_fuse::resend() noexcept {
   return ::write(fd_, &notice, sizeof notice) < 0 ? -errno : 0;
 }
 
-void dev_fuse::populate(mutable_byte_span bytes) noexcept {
-  constexpr std::uintptr_t page = 4096;
-  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data()) & ~(page - 1);
-  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size();
-  // Linux 5.14; on older ones the pages come when they are first used.
-  if (::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE) != 0)
-    log_debug("MADV_POPULATE_WRITE: {}", std::strerror(errno));
-}
-
 void dev_fuse::forget_attributes(std::uint64_t inode) noexcept {
   struct {
     fuse_out_header header{};
@@ -56,9 +47,19 @@ void dev_fuse::forget_attributes(std::uint64_t inode) noexcept {
   notice.header.len = sizeof notice;
   notice.header.error = FUSE_NOTIFY_INVAL_INODE;
   notice.body.ino = inode;
-  notice.body.off = -1;  // no pages
-  if (::write(fd_, &notice, sizeof notice) < 0 && errno != ENOENT)
-    log_debug("inode {}: attributes: {}", inode, std::strerror(errno));
+  notice.body.off = -1;  // attributes alone, no pages
+  // ENOENT: the kernel has none.
+  if (::write(fd_, &notice, sizeof notice) < 0 && errno != ENOENT && errno != ENODEV)
+    log_debug("FUSE_NOTIFY_INVAL_INODE: {}", std::strerror(errno));
+}
+
+void dev_fuse::populate(mutable_byte_span bytes) noexcept {
+  constexpr std::uintptr_t page = 4096;
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data()) & ~(page - 1);
+  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size();
+  // Linux 5.14; on older ones the pages come when they are first used.
+  if (::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE) != 0)
+    log_debug("MADV_POPULATE_WRITE: {}", std::strerror(errno));
 }
 
 void dev_fuse::drop_caches(std::span<const std::uint64_t> inodes) noexcept {

@@ -42,6 +42,7 @@ front_end::front_end(const wiring& w)
   order_.reserve(op_slot_count);
   inodes_.reserve(handle_count);
   for (std::size_t k = 0; k < slot_class_count; ++k) populated_[k].assign(slot_shapes[k].count, 0);
+  answer_.set_caching(read_cache_policy(w_.arena.watchdog.policy));
   take_over_log();
   take_over_ops();
 }
@@ -244,6 +245,8 @@ void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d) noe
   const std::uint64_t id = ops_.reply_id(index);
   answer_.address_to(id);
   const bool lost_directory = tell_loss(op, id);
+  // Close-to-open: who opens a file sees the attributes of then, however long others are valid.
+  if (id != 0 && facts.stale_attributes != 0) w_.kernel.forget_attributes(facts.stale_attributes);
   if (id != 0) send_answer();
   if (lost_directory) losses_.directory_told(op.inode);
   end_op(index);

@@ -29,12 +29,13 @@ class kernel_port {
   // FUSE_NOTIFY_RESEND: all requests that were read and not answered come again, before any new
   // one, under new ids (protocol/device.h, resent_id); the old ids are dead. 0 or a negative errno.
   virtual int resend() noexcept = 0;
+  // What the kernel has of the attributes of a file is stale: it asks for them when it needs them
+  // next. Never waits, if there is a request for the file that we have not answered (so that the
+  // kernel is not about to forget it).
+  virtual void forget_attributes(std::uint64_t inode) noexcept = 0;
   // Makes sure that `bytes` are in memory and in our page table. Without that a SIGKILL can cut the
   // kernel's copy from or to them in the middle, and the kernel then fails the request with EIO.
   virtual void populate(mutable_byte_span bytes) noexcept = 0;
-  // Makes the kernel ask for the attributes of a file before it uses them, or pages of it, again.
-  // Only for a file with a request that is not answered yet: then it waits for nothing.
-  virtual void forget_attributes(std::uint64_t inode) noexcept = 0;
   // Makes the kernel drop what it has cached of these files' data and attributes
   // (FUSE_NOTIFY_INVAL_INODE), drop_batch_max at most. That may wait for pages which wait for us,
   // so another thread does it, until is_dropping() says false. Not to be called while it does.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "protocol/policy.h"
+
 namespace tangelo {
 
 namespace {
@@ -49,12 +51,15 @@ bool stale_caches::may_drop(const stale_file& f) const noexcept {
   return busy_[place_of(f.inode)] == 0 && (server_there_ || !f.may_be_dirty);
 }
 
-// Each inode once; it may be dirty if any of its handles can be mapped for writing.
+// Each inode once; it may be dirty if any of its handles can be mapped for writing, or just be
+// written to where the kernel keeps that for a while.
 void stale_caches::list_all() noexcept {
   list_.clear();
-  handles_.for_each_in_use([this](const handle_cell& h) noexcept {
-    const bool is_mappable = (h.open_flags & O_ACCMODE) == O_RDWR;
-    if (h.inode != 0) list_.push_back({h.inode, is_mappable});
+  const bool writeback = read_cache_policy(arena_.watchdog.policy).writeback;
+  handles_.for_each_in_use([this, writeback](const handle_cell& h) noexcept {
+    const std::uint32_t how = h.open_flags & O_ACCMODE;
+    const bool may_be_dirty = how == O_RDWR || (writeback && how == O_WRONLY);
+    if (h.inode != 0) list_.push_back({h.inode, may_be_dirty});
   });
   std::sort(list_.begin(), list_.end(), [](const stale_file& a, const stale_file& b) noexcept {
     return a.inode != b.inode ? a.inode < b.inode : a.may_be_dirty > b.may_be_dirty;

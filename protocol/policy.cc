@@ -120,6 +120,54 @@ void write_policy(policy_record& r, const mount_policy& p) noexcept {
   r.commit.store(static_cast<std::uint32_t>(p.commit), std::memory_order_relaxed);
 }
 
+std::optional<outcome<void>> parse_cache_word(std::string_view word, cache_policy& policy) {
+  if (word == "direct_io" || word == "nodirect_io") {
+    policy.direct_io = word == "direct_io";
+  } else if (word == "writeback_cache" || word == "nowriteback_cache") {
+    policy.writeback = word == "writeback_cache";
+  } else if (word == "noac") {
+    policy.ac = 0;
+  } else if (word.starts_with("ac=")) {
+    const std::string_view value = word.substr(3);
+    const char* end = value.data() + value.size();
+    std::uint32_t seconds = 0;
+    const auto [at, error] = std::from_chars(value.data(), end, seconds);
+    if (value.empty() || error != std::errc{} || at != end || seconds > cache_seconds_max)
+      return outcome<void>(
+          failure{problem{exit_code::usage,
+                          std::string(word) + ": not a number of seconds (at most " +
+                              std::to_string(cache_seconds_max) + ")",
+                          {}}});
+    policy.ac = seconds;
+  } else {
+    return std::nullopt;
+  }
+  return outcome<void>{};
+}
+
+outcome<void> check_cache_policy(const cache_policy& p) {
+  if (p.direct_io && p.writeback)
+    return failure{problem{exit_code::usage, "direct_io and writeback_cache exclude each other",
+                           "without pages in the kernel there is nothing to write back"}};
+  return {};
+}
+
+namespace {
+constexpr std::uint32_t direct_io_bit = 1;
+constexpr std::uint32_t writeback_bit = 2;
+}  // namespace
+
+cache_policy read_cache_policy(const policy_record& r) noexcept {
+  const std::uint32_t bits = r.caching.load(std::memory_order_relaxed);
+  return {from_record(r.ac), (bits & direct_io_bit) != 0, (bits & writeback_bit) != 0};
+}
+
+void write_cache_policy(policy_record& r, const cache_policy& p) noexcept {
+  r.ac.store(to_record(p.ac), std::memory_order_relaxed);
+  r.caching.store((p.direct_io ? direct_io_bit : 0) | (p.writeback ? writeback_bit : 0),
+                  std::memory_order_relaxed);
+}
+
 std::string policy_text(std::uint32_t value) {
   return value == policy_off ? "off" : std::to_string(value);
 }

@@ -43,18 +43,33 @@ struct mount_policy {
   bool operator==(const mount_policy&) const = default;
 };
 
+// What the kernel may cache; chosen when the mount is made.
+struct cache_policy {
+  std::uint32_t ac = policy_off;  // seconds that names and attributes are valid; off: as the server
+                                  // says
+  bool direct_io = false;         // no pages of files are cached
+  bool writeback = false;         // what is written stays in the kernel for a while
+  bool operator==(const cache_policy&) const = default;
+};
+inline constexpr std::uint32_t cache_seconds_max = 30;
+
 inline constexpr std::uint32_t policy_seconds_max = 600;  // of fast_io_fail_tmo, as in SRP
 inline constexpr std::uint32_t policy_dev_loss_max = 30 * 24 * 3600;
 
 // Sets the value named by `word` ("dev_loss_tmo=60", "fast_io_fail_tmo=off"). Nothing: the word is
 // none of the three; a problem: its value is no number of seconds.
 std::optional<outcome<void>> parse_policy_word(std::string_view word, policy_change& change);
+// The same for "ac=3", "direct_io", "writeback_cache" and their opposites.
+std::optional<outcome<void>> parse_cache_word(std::string_view word, cache_policy& policy);
 mount_policy changed(mount_policy policy, const policy_change& change) noexcept;
 // A problem that names the rule which the values break.
 outcome<void> check_policy(const mount_policy& policy);
+outcome<void> check_cache_policy(const cache_policy& policy);
 
 mount_policy read_policy(const policy_record& record) noexcept;
 void write_policy(policy_record& record, const mount_policy& policy) noexcept;
+cache_policy read_cache_policy(const policy_record& record) noexcept;
+void write_cache_policy(policy_record& record, const cache_policy& policy) noexcept;
 // "off" or "15".
 std::string policy_text(std::uint32_t value);
 

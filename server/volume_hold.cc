@@ -10,13 +10,19 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/clock.h"
 
 namespace tangelo {
 
 namespace {
+
+// How long a holder that has been killed is given to end, and how often it is looked at.
+constexpr int ending_wait_ms = 5000;
+constexpr int ending_look_ms = 10;
 
 problem trouble(const std::string& path, std::string_view what, std::string hint) {
   return problem{exit_code::store, fmt::format("{}: {}", path, what), std::move(hint)};
@@ -37,6 +43,14 @@ outcome<bool> write_holder(const volume_hold& hold, const std::string& path) {
           static_cast<ssize_t>(record.size()))
     return failure{trouble(path, std::strerror(errno), "is the disk full?")};
   return true;
+}
+
+// Its memory is gone, its files are about to be closed: killed a moment ago.
+bool is_ending(const std::optional<volume_holder>& holder) {
+  if (!holder || holder->host != this_host()) return false;
+  char target[8];
+  return ::readlink(fmt::format("/proc/{}/exe", holder->pid).c_str(), target, sizeof target) < 0 &&
+         errno == ENOENT;
 }
 
 }  // namespace
@@ -83,7 +97,7 @@ outcome<std::optional<volume_hold>> try_hold_volume(const std::string& directory
   if (::stat(directory.c_str(), &st) != 0 || !S_ISDIR(st.st_mode))
     return failure{trouble(directory, "no such directory",
                            "make a volume with: tangelo-server init " + directory)};
-  for (;;) {
+  for (int patience = ending_wait_ms / ending_look_ms;;) {
     volume_hold hold;
     hold.directory = directory;
     const outcome<superblock> before = read_superblock(directory);
@@ -95,6 +109,11 @@ outcome<std::optional<volume_hold>> try_hold_volume(const std::string& directory
       return failure{trouble(path, std::strerror(errno),
                              "run the server as the user who owns the volume")};
     if (::flock(hold.lock.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK && patience-- > 0 &&
+          is_ending(read_holder(directory, before->lock_generation))) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(ending_look_ms));
+        continue;
+      }
       if (errno == EWOULDBLOCK || errno == EINTR) return std::optional<volume_hold>();
       return failure{trouble(path, std::strerror(errno),
                              "the volume's filesystem must support flock(2)")};

@@ -4,8 +4,9 @@
 // lock stayed "lock.1", and so on. A holder of an older lock finds its generation gone and stops
 // (still_held(), before each flush of the log: held_kv.h).
 //
-// hold_volume() blocks for as long as the filesystem does. still_held() may be called on any
-// thread, one at a time.
+// Taking it blocks for as long as the filesystem does, and up to 5 s for a holder on this machine
+// that has been killed and still has its files open: so a restart is not refused.
+// still_held() may be called on any thread, one at a time.
 //
 // Invariants:
 //   1. At most one process holds the lock of the superblock's generation.

@@ -14,8 +14,8 @@ constexpr std::uint64_t bit(long long value) noexcept {
 // What we accept of what the kernel offers; POSIX_LOCKS and FLOCK_LOCKS only without -o nolock:
 // else locks are the kernel's own, of this machine. Left out on purpose: DONT_MASK (the kernel
 // applies the umask), ATOMIC_O_TRUNC (a truncation is an op of its own), EXPORT_SUPPORT,
-// NO_OPENDIR_SUPPORT, WRITEBACK_CACHE (acknowledged means executed by the server), splice,
-// passthrough.
+// NO_OPENDIR_SUPPORT, splice, passthrough. WRITEBACK_CACHE only where the mount asks for it: with
+// it, acknowledged does not mean executed by the server.
 constexpr std::uint64_t wanted_flags =
     bit(FUSE_ASYNC_READ) | bit(FUSE_BIG_WRITES) | bit(FUSE_PARALLEL_DIROPS) |
     bit(FUSE_DO_READDIRPLUS) | bit(FUSE_READDIRPLUS_AUTO) | bit(FUSE_AUTO_INVAL_DATA) |
@@ -30,7 +30,7 @@ problem bad_init(const char* why) {
 
 }  // namespace
 
-outcome<init_reply> answer_init(byte_span request, bool locks) {
+outcome<init_reply> answer_init(byte_span request, const cache_policy& caching, bool locks) {
   constexpr std::size_t size_min = sizeof(fuse_in_header) + 16;
   if (request.size() < size_min) return failure{bad_init("the request is too short")};
   fuse_in_header head{};
@@ -43,7 +43,8 @@ outcome<init_reply> answer_init(byte_span request, bool locks) {
     return failure{bad_init("the kernel's version is not ours")};
 
   const bool extended = (in.flags & bit(FUSE_INIT_EXT)) != 0;
-  const std::uint64_t wanted = wanted_flags | (locks ? lock_flags : 0);
+  const std::uint64_t wanted = wanted_flags | (locks ? lock_flags : 0) |
+                               (caching.writeback ? bit(FUSE_WRITEBACK_CACHE) : 0);
   const std::uint64_t agreed = init_flags(in.flags, extended ? in.flags2 : 0) & wanted;
   init_reply reply{};
   reply.header.len = sizeof reply;

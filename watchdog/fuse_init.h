@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/problem.h"
+#include "protocol/policy.h"
 
 namespace tangelo {
 
@@ -34,7 +35,7 @@ static_assert(sizeof(init_reply) == 16 + 64);
 
 // `request` is what was read from /dev/fuse: fuse_in_header and fuse_init_in, which older kernels
 // send shorter. `locks` false: they are the kernel's own.
-outcome<init_reply> answer_init(byte_span request, bool locks = true);
+outcome<init_reply> answer_init(byte_span request, const cache_policy& caching, bool locks = true);
 
 // All flags of an INIT request or reply, both halves.
 constexpr std::uint64_t init_flags(std::uint32_t flags, std::uint32_t flags2) noexcept {

@@ -67,7 +67,8 @@ outcome<void> agree_on_init(int fuse_fd, watchdog_page& page, const mount_option
   if (got <= 0)
     return failure{problem{exit_code::failed, "/dev/fuse: INIT: " + error_text(), {}}};
   const byte_span request(buffer.data(), static_cast<std::size_t>(got));
-  outcome<init_reply> reply = answer_init(request, options.locks);
+  outcome<init_reply> reply =
+      answer_init(request, read_cache_policy(page.policy), options.locks);
   if (!reply) return failure{reply.error()};
   if (request.size() > page.init_request.size())
     return failure{problem{exit_code::version, "/dev/fuse: INIT is larger than we can keep", {}}};

@@ -43,6 +43,7 @@ outcome<void> fill_page(const watchdog_settings& s, const clock& time, int fuse_
   put_text(page.mount_point, s.mount_point);
   put_text(page.source, s.source);
   write_policy(page.policy, s.options.policy);
+  write_cache_policy(page.policy, s.options.caching);
   write_own_record(page, time);
   return agree_on_init(fuse_fd, page, s.options);
 }

@@ -129,18 +129,24 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
       if (!*taken) return failure{taken->error()};
       continue;
     }
+    if (std::optional<outcome<void>> taken = parse_cache_word(word, options.caching)) {
+      if (!*taken) return failure{taken->error()};
+      continue;
+    }
     const option_row* row = find_row(word);
     if (row == nullptr)
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
                              "known are ro, suid, dev, noexec, noatime, sync, lock and their "
-                             "opposites, commit=, reconnect_delay=, fast_io_fail_tmo=, "
-                             "dev_loss_tmo="}};
+                             "opposites, ac=, direct_io, writeback_cache, commit=, "
+                             "reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
   }
   if (change.commit == policy_unchanged)
     change.commit = static_cast<std::uint32_t>(commit_by_flags(options.flags));
   options.policy = changed({}, change);
   if (outcome<void> sound = check_policy(options.policy); !sound) return failure{sound.error()};
+  if (outcome<void> sound = check_cache_policy(options.caching); !sound)
+    return failure{sound.error()};
   return options;
 }
 

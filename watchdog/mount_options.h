@@ -18,6 +18,7 @@ struct mount_options {
   std::vector<std::string> words;     // as given, for mount.toml
   mount_policy policy;                // sound
   bool locks = true;                  // false (nolock): locks are those of this machine's kernel
+  cache_policy caching;               // sound
 };
 
 // `words` are single options, "ro" or "key=value".

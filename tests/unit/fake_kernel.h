@@ -145,9 +145,13 @@ class fake_kernel final : public kernel_port {
   }
   void populate(mutable_byte_span) noexcept override {}
   void forget_attributes(std::uint64_t inode) noexcept override {
-    if (!frozen_ && keep_) attributes_forgotten_.push_back(inode);
+    if (frozen_) return;
+    forgotten_ = inode;
+    ++forgotten_count_;
   }
-  const std::vector<std::uint64_t>& attributes_forgotten() const { return attributes_forgotten_; }
+  // Of which file attributes were called stale last, and how often that was.
+  std::uint64_t forgotten() const { return forgotten_; }
+  std::size_t forgotten_count() const { return forgotten_count_; }
   void drop_caches(std::span<const std::uint64_t> inodes) noexcept override {
     if (frozen_) return;
     batch_size_ = inodes.size();
@@ -240,7 +244,8 @@ class fake_kernel final : public kernel_port {
   std::size_t counted_ = 0;
   const std::byte* last_tail_ = nullptr;
   std::vector<std::uint64_t> dropped_;
-  std::vector<std::uint64_t> attributes_forgotten_;
+  std::uint64_t forgotten_ = 0;
+  std::size_t forgotten_count_ = 0;
   std::array<std::uint64_t, drop_batch_max> batch_{};  // 0: taken back
   std::size_t batch_size_ = 0;
   std::size_t stuck_ = 0;

@@ -206,6 +206,51 @@ TEST_F(Answer, OfOpenKeepsTheCacheOnlyWhenNothingChanged) {
   EXPECT_EQ(out_, expected(want));
 }
 
+TEST_F(Answer, OfOpenSaysWhenTheKernelMayHaveOlderAttributes) {
+  const auto open = [this](std::uint64_t change) {
+    op_->op = opcode::open;
+    attributes a = some_attributes();
+    a.change = change;
+    answer_with(attr_answer{a, 0});
+    return build().stale_attributes;
+  };
+  EXPECT_EQ(open(100), 77u) << "it may have any";
+  op_->op = opcode::getattr;
+  answer_with(attr_answer{some_attributes(), 0});
+  EXPECT_EQ(build().stale_attributes, 0u);
+  EXPECT_EQ(open(100), 0u) << "it has just been told";
+  EXPECT_EQ(open(101), 77u) << "another has changed it";
+}
+
+TEST_F(Answer, FollowsWhatTheMountSaysOfCaches) {
+  cache_policy caching;
+  caching.ac = 7;
+  builder_.set_caching(caching);
+  op_->op = opcode::getattr;
+  answer_with(attr_answer{some_attributes(), 1000});
+  (void)build();
+  fuse_attr_out attr{};
+  attr.attr_valid = 7;
+  attr.attr = expected_attr();
+  EXPECT_EQ(out_, expected(attr));
+  builder_.limit_validity(2 * ns_per_s);
+  (void)build();
+  attr.attr_valid = 2;
+  EXPECT_EQ(out_, expected(attr)) << "the lease is shorter";
+  caching = {};
+  caching.direct_io = true;
+  builder_.set_caching(caching);
+  op_->op = opcode::open;
+  answer_with(attr_answer{some_attributes(), 0});
+  for (int i = 0; i < 2; ++i) {
+    (void)build();
+    fuse_open_out open{};
+    open.fh = 31;
+    open.open_flags = FOPEN_DIRECT_IO;
+    EXPECT_EQ(out_, expected(open));
+  }
+}
+
 TEST_F(Answer, OfWriteNeverClaimsMoreThanWasWritten) {
   op_->op = opcode::write;
   op_->payload_in = {slot_class::write_small, 0, 0, 1000};

@@ -11,16 +11,16 @@ std::size_t allocations = 0;
 }
 
 // GoogleTest, the fakes and everything else of this program come through here.
-void* operator new(std::size_t size) {
+[[gnu::noinline]] void* operator new(std::size_t size) {
   ++allocations;
   if (void* p = std::malloc(size)) return p;
   std::abort();
 }
-void* operator new[](std::size_t size) { return operator new(size); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void* operator new[](std::size_t size) { return operator new(size); }
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
 
 namespace tangelo {
 namespace {
@@ -103,7 +103,7 @@ TEST_F(CountedTurns, AllocateNothingForWhatIsNotDurableYetNorForAnEvictionOrALea
   for (std::uint64_t round = 1; round <= 4; ++round) {
     for (std::uint64_t n = 0; n < 3 * drop_batch_max; ++n)
       kernel.submit(fuse_request::open(100 + n, unique += 2, 0));
-    for (int n = 0; n < 8; ++n) {
+    for (std::uint64_t n = 0; n < 8; ++n) {
       kernel.submit(fuse_request::mkdir(1, unique += 2, "dir" + std::to_string(n)));
       kernel.submit(fuse_request::write(100, unique += 2, 9, 4096 * n, small));
       kernel.submit(fuse_request::write(101, unique += 2, 9, n << 20, large));

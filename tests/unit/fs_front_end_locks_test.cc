@@ -78,7 +78,7 @@ TEST_F(FrontEndLocks, AWaitHoldsNoSlotAndIsAnsweredByItsGrant) {
   EXPECT_EQ(error(10), 0);
   EXPECT_EQ(held(), 1u);
   EXPECT_EQ(waiting(), 0u);
-  EXPECT_EQ(w.kernel.attributes_forgotten(), std::vector<std::uint64_t>{inode});
+  EXPECT_EQ(w.kernel.forgotten(), inode);
   say(id, lock_event::ended, error_code::ok);
   EXPECT_EQ(held(), 1u) << "told twice";
 }

@@ -47,6 +47,21 @@ TEST_F(Caches, NothingIsValidBeyondTheLeaseAndItsEndDropsCachesOnce) {
   EXPECT_EQ(kernel.dropped().size(), 1u);
 }
 
+TEST_F(Caches, OfAttributesAreForgottenWhenAFileIsOpenedThatAnotherHasChanged) {
+  (void)open_file(5, 2);
+  EXPECT_EQ(kernel.forgotten(), 5u) << "nobody knows what the kernel has of it";
+  core->answer(offered(fuse_request::getattr(5, 4)), attr_of(5));
+  run();
+  const std::size_t before = kernel.forgotten_count();
+  (void)open_file(5, 6);
+  EXPECT_EQ(kernel.forgotten_count(), before) << "it has been told, and nothing changed";
+  attr_answer changed = attr_of(5);
+  ++changed.attr.change;
+  core->answer(offered(fuse_request::open(5, 8, 0)), changed);
+  run();
+  EXPECT_EQ(kernel.forgotten_count(), before + 1);
+}
+
 TEST_F(Caches, OfAFileWithADataOpUnderWayAreDroppedWhenThatHasEnded) {
   const std::uint64_t busy = open_file(5, 2);
   (void)open_file(6, 4);

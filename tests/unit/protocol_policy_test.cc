@@ -82,6 +82,26 @@ TEST(Policy, ComesBackFromTheArenaAndIsOffWhereNobodyHasWritten) {
   }
 }
 
+TEST(Policy, OfCachesComesFromItsWordsAndBackFromTheArena) {
+  policy_record record;
+  EXPECT_EQ(read_cache_policy(record), cache_policy{});
+  cache_policy policy;
+  for (const char* word :
+       {"ac=0", "ac=30", "direct_io", "nodirect_io", "writeback_cache", "noac"}) {
+    ASSERT_TRUE(parse_cache_word(word, policy).value()) << word;
+    write_cache_policy(record, policy);
+    EXPECT_EQ(read_cache_policy(record), policy) << word;
+  }
+  EXPECT_EQ(policy, (cache_policy{0, false, true}));
+  EXPECT_TRUE(check_cache_policy(policy));
+  policy.direct_io = true;
+  EXPECT_FALSE(check_cache_policy(policy)) << "there is nothing to write back";
+  for (const char* word : {"ac=", "ac=31", "ac=1s", "ac=-1", "ac=off"})
+    EXPECT_FALSE(parse_cache_word(word, policy).value()) << word;
+  for (const char* word : {"ac", "direct", "writeback", "commit=sync"})
+    EXPECT_FALSE(parse_cache_word(word, policy)) << word;
+}
+
 TEST(Policy, ChangesOnlyWhatAChangeNames) {
   const mount_policy before{1, 2, 3};
   EXPECT_EQ(changed(before, {}), before);

@@ -5,9 +5,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "server/fence_command.h"
 #include "server/held_kv.h"
@@ -89,6 +91,34 @@ TEST_F(Takeover, RaisesTheLockGenerationWhenTheLockStays) {
   EXPECT_EQ(next->block.lock_generation, 1u);
   EXPECT_TRUE(std::filesystem::exists(directory_ + "/lock.1"));
   EXPECT_FALSE(hold_volume(directory_).has_value());  // it has one holder as before
+}
+
+// Asleep in a system call.
+bool is_asleep(pid_t thread) {
+  std::ifstream in("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string all((std::istreambuf_iterator<char>(in)), {});
+  const std::size_t name_end = all.rfind(')');
+  return name_end != all.npos && all.compare(name_end, 3, ") S") == 0;
+}
+
+TEST_F(Takeover, IsNotNeededFromAHolderThatWasJustKilled) {
+  const pid_t gone = ::fork();
+  if (gone == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(gone, nullptr, 0), gone);
+  unique_fd held = hold_from_afar();
+  std::ofstream(lock_path(directory_, 0)) << gone << ' ' << this_host() << " 99\n";
+  std::atomic<pid_t> taker{0};
+  std::atomic<bool> ended{false};
+  bool got = false;
+  std::thread t([&] {
+    taker = ::gettid();
+    got = hold_volume(directory_).has_value();
+    ended = true;
+  });
+  while (!ended && !is_asleep(taker)) std::this_thread::yield();
+  held.reset();
+  t.join();
+  EXPECT_TRUE(got);
 }
 
 TEST_F(Takeover, AHolderThatWakesUpFindsItsVolumeGone) {

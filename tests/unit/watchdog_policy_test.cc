@@ -178,7 +178,7 @@ std::vector<std::byte> init_request(std::uint32_t minor, std::uint64_t flags,
 TEST(FuseInit, AgreesToNothingThatWasNotOffered) {
   for (unsigned bit = 0; bit < 64; ++bit) {
     const std::uint64_t offered = std::uint64_t{1} << bit | FUSE_INIT_EXT;
-    const auto reply = answer_init(init_request(45, offered));
+    const auto reply = answer_init(init_request(45, offered), {});
     ASSERT_TRUE(reply);
     EXPECT_EQ(init_flags(reply->body.flags, reply->body.flags2) & ~offered, 0u) << bit;
   }
@@ -187,14 +187,14 @@ TEST(FuseInit, AgreesToNothingThatWasNotOffered) {
 TEST(FuseInit, LeavesLocksToTheKernelIfToldSo) {
   constexpr std::uint64_t both = FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
   for (const bool locks : {true, false}) {
-    const auto reply = answer_init(init_request(45, ~std::uint64_t{0}), locks);
+    const auto reply = answer_init(init_request(45, ~std::uint64_t{0}), {}, locks);
     ASSERT_TRUE(reply);
     EXPECT_EQ(reply->body.flags & both, locks ? both : 0u);
   }
 }
 
 TEST(FuseInit, LeavesTheUmaskToTheKernel) {
-  const auto reply = answer_init(init_request(45, ~std::uint64_t{0}));
+  const auto reply = answer_init(init_request(45, ~std::uint64_t{0}), {});
   ASSERT_TRUE(reply);
   const std::uint64_t agreed = init_flags(reply->body.flags, reply->body.flags2);
   for (const int bit : {FUSE_DONT_MASK, FUSE_ATOMIC_O_TRUNC,
@@ -211,21 +211,32 @@ TEST(FuseInit, LeavesTheUmaskToTheKernel) {
   EXPECT_EQ(reply->header.len, sizeof *reply);
 }
 
+TEST(FuseInit, TakesWritebackOnlyWhereTheMountAsksForIt) {
+  cache_policy caching;
+  caching.writeback = true;
+  const auto reply = answer_init(init_request(45, ~std::uint64_t{0}), caching);
+  ASSERT_TRUE(reply);
+  EXPECT_NE(reply->body.flags & FUSE_WRITEBACK_CACHE, 0u);
+  const auto old = answer_init(init_request(45, FUSE_BIG_WRITES), caching);
+  ASSERT_TRUE(old);
+  EXPECT_EQ(old->body.flags & FUSE_WRITEBACK_CACHE, 0u) << "it was not offered";
+}
+
 TEST(FuseInit, IgnoresTheSecondHalfOfTheFlagsWithoutInitExt) {
-  const auto reply = answer_init(init_request(36, fuse_has_resend | FUSE_BIG_WRITES));
+  const auto reply = answer_init(init_request(36, fuse_has_resend | FUSE_BIG_WRITES), {});
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->body.flags2, 0u);
   EXPECT_NE(reply->body.flags & FUSE_BIG_WRITES, 0u);
 }
 
 TEST(FuseInit, TakesTheShortRequestOfAnOlderKernelAndRefusesWhatIsNoInit) {
-  EXPECT_TRUE(answer_init(init_request(35, FUSE_BIG_WRITES, 16)));
-  EXPECT_FALSE(answer_init(init_request(35, FUSE_BIG_WRITES, 8)));
-  EXPECT_FALSE(answer_init(init_request(30, FUSE_BIG_WRITES)));
-  EXPECT_FALSE(answer_init({}));
+  EXPECT_TRUE(answer_init(init_request(35, FUSE_BIG_WRITES, 16), {}));
+  EXPECT_FALSE(answer_init(init_request(35, FUSE_BIG_WRITES, 8), {}));
+  EXPECT_FALSE(answer_init(init_request(30, FUSE_BIG_WRITES), {}));
+  EXPECT_FALSE(answer_init({}, {}));
   std::vector<std::byte> other = init_request(40, 0);
   other[4] = std::byte{3};  // GETATTR
-  EXPECT_FALSE(answer_init(other));
+  EXPECT_FALSE(answer_init(other, {}));
 }
 
 // ---- options ------------------------------------------------------------------------------------
@@ -347,6 +358,11 @@ TEST(MountOptions, SyncAndDirsyncChooseHowToCommitUnlessCommitDoes) {
   EXPECT_EQ(commit_after({"commit=async", "sync"}), commit_mode::async);
   EXPECT_EQ(commit_after({"commit=names"}), commit_mode::names);
   EXPECT_FALSE(parse_mount_options({"commit=never"}));
+  const auto caching = parse_mount_options({"ac=3", "direct_io"});
+  ASSERT_TRUE(caching);
+  EXPECT_EQ(caching->caching, (cache_policy{3, true, false}));
+  EXPECT_FALSE(parse_mount_options({"writeback_cache", "direct_io"}));
+  EXPECT_FALSE(parse_mount_options({"ac=long"}));
 }
 
 TEST(MountFile, SaysHowToCommitSoThatTheNextReaderKnows) {

@@ -1,0 +1,37 @@
+#!/bin/bash
+# conformance: every system call on files, as root and as several users, answers as it does on a
+# local filesystem (tests/conformance), also while the core is killed all the time.
+# TANGELO_CASES is a pattern of the cases to run; docs/CONFORMANCE.md says what may differ.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/core_killer.sh"
+need jq
+RANDOM=${TANGELO_SEED:-$$}
+
+suite=$build/tests/conformance/conformance
+cases=${TANGELO_CASES:-*}
+mkdir "$work/local"
+chmod 711 "$work"
+start_server
+mount_volume -o suid,dev
+
+step "the mount against $(stat -f -c %T "$work/local")"
+"$suite" --case "$cases" "$mnt" "$work/local" || die "it differs"
+
+step "the same while the core is killed"
+start_killing
+"$suite" --case "$cases" --rounds "$(scaled 3)" "$mnt" "$work/local" ||
+  die "it differs when the core is killed"
+stop_killing
+losses=$(counter core_losses)
+say "$losses cores were lost"
+[ "$losses" -ge 3 ] || [ "$cases" != '*' ] || die "the kills met nothing"
+
+step "the suite sees a difference"
+mkdir "$work/other"
+mount -t tmpfs -o mode=755 none "$work/other"
+"$suite" --case telldir --case xattr_values "$work/other" "$work/local" > "$work/said" &&
+  die "tmpfs is like the local filesystem"
+umount "$work/other"
+grep -q '^DIFFERENT' "$work/said" || die "no difference was named"
+
+unmount_volume
