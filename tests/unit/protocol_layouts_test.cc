@@ -76,6 +76,12 @@ TEST(Layouts, TheSecondIsRefusedAndLeftAsItIs) {
   expect_refused<shared_arena_map>("layout2_shared.bin", 2);
 }
 
+// Before locks were the server's.
+TEST(Layouts, TheThirdIsRefusedAndLeftAsItIs) {
+  expect_refused<fs_arena_map>("layout3_front_end.bin", 3);
+  expect_refused<shared_arena_map>("layout3_shared.bin", 3);
+}
+
 TEST(Layouts, EveryOlderOneHasAnImage) {
   for (std::uint32_t version = 1; version < arena_layout_version; ++version)
     EXPECT_FALSE(bytes_of_file("layout" + std::to_string(version) + "_front_end.bin").empty());
