@@ -116,7 +116,8 @@ class command_line {
     }
   }
   void add_changing() {
-    CLI::App* set = app.add_subcommand("set", "change how long operations wait for a server");
+    CLI::App* set = app.add_subcommand(
+        "set", "change how long operations wait for a server, or when changes are answered");
     set->add_option("mount", set_.mount, mount_point_text)->required();
     set->add_option("words", set_.words, "KEY=VALUE...");
     set->footer(set_notes);

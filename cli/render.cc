@@ -89,7 +89,7 @@ std::string losses_text(const mount_view& m) {
                        m.core.eviction_text.empty() ? "-" : m.core.eviction_text);
   }
   if (const std::uint64_t n = counter(m, "lost_changes"); n != 0)
-    out += fmt::format("  {:<10} {} answered changes; the journal names them\n", "LOST", n);
+    out += fmt::format("  {:<10} {} answered changes; the mount's log names them\n", "LOST", n);
   if (const std::uint64_t n = counter(m, "lost_files"); n != 0)
     out += fmt::format("  {:<10} {} open files and directories, {} of them told by fsync or "
                        "close\n",

@@ -48,7 +48,7 @@ struct counter_view {
   std::string_view name;
   std::uint64_t value = 0;
 };
-inline constexpr std::size_t counter_count = 24;
+inline constexpr std::size_t counter_count = 27;
 
 struct core_view {
   std::string_view import_state;

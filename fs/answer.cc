@@ -268,7 +268,12 @@ error_code answer_builder::fill_open(const op_cell& op, byte_span body, cache_hi
                                      answer_facts& facts) noexcept {
   const std::optional<attr_answer> in = decode<attr_answer>(body);
   if (!in) return error_code::io;
-  append(opened(op, in->attr, hints));
+  fuse_open_out out = opened(op, in->attr, hints);
+  // What the cache answers the server does not see.
+  const bool reads =
+      (op.kernel_flags & O_ACCMODE) != O_WRONLY && (op.kernel_flags & O_NOATIME) == 0;
+  if (reads && in->atime_due != 0) out.open_flags &= ~static_cast<std::uint32_t>(FOPEN_KEEP_CACHE);
+  append(out);
   if (!hints.knows(op.inode, in->attr.change)) facts.stale_attributes = op.inode;
   return error_code::ok;
 }

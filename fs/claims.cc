@@ -15,6 +15,23 @@ std::size_t with_body(const op_cell& op, F f) noexcept {
   return body ? f(*body) : 0;
 }
 
+// The server is to hear of them in the order in which their owner made them.
+std::size_t claims_of_lock(const op_cell& op, claim (&claims)[claim_count_max]) noexcept {
+  const auto claim_both = [&claims](std::uint64_t inode, std::uint64_t owner,
+                                    std::uint64_t handle) noexcept {
+    claims[0] = claim_lock_owner(inode, owner);
+    claims[1] = claim_lock_handle(handle, owner);
+    return std::size_t{2};
+  };
+  if (op.op == opcode::cancel_lock)
+    return with_body<cancel_lock_call>(op, [claim_both](const cancel_lock_call& c) noexcept {
+      return claim_both(c.inode, c.owner, c.handle);
+    });
+  return with_body<lock_call>(op, [claim_both](const lock_call& c) noexcept {
+    return claim_both(c.what.inode, c.what.owner, c.what.handle);
+  });
+}
+
 }  // namespace
 
 std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexcept {
@@ -62,17 +79,7 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
         return std::size_t{2};
       });
     case opcode::set_lock:
-      return with_body<lock_call>(op, [&claims](const lock_call& c) noexcept {
-        claims[0] = claim_lock_owner(c.what.inode, c.what.owner);
-        claims[1] = claim_lock_handle(c.what.handle, c.what.owner);
-        return std::size_t{2};
-      });
-    case opcode::cancel_lock:
-      return with_body<cancel_lock_call>(op, [&claims](const cancel_lock_call& c) noexcept {
-        claims[0] = claim_lock_owner(c.inode, c.owner);
-        claims[1] = claim_lock_handle(c.handle, c.owner);
-        return std::size_t{2};
-      });
+    case opcode::cancel_lock: return claims_of_lock(op, claims);
     case opcode::release: claims[0] = claim_locks_of_handle(op.handle); return 1;
     case opcode::none:
     case opcode::lookup:

@@ -90,15 +90,24 @@ constexpr std::uint64_t dumping_signals = bit_of(SIGQUIT) | bit_of(SIGILL) | bit
 
 }  // namespace
 
-bool proc_inspector::is_being_killed(std::uint32_t tid) noexcept {
+ssize_t proc_inspector::read_status(std::uint32_t tid) noexcept {
   char path[32];
   std::snprintf(path, sizeof path, "/proc/%u/status", tid);
   const unique_fd fd(::open(path, O_RDONLY | O_CLOEXEC));
-  if (!fd) return errno == ENOENT || errno == ESRCH;
-  char text[4096];
-  const ssize_t n = ::read(fd.get(), text, sizeof text);
-  if (n <= 0) return n < 0 && errno == ESRCH;
-  const std::string_view status(text, static_cast<std::size_t>(n));
+  if (!fd) return -errno;
+  const ssize_t n = ::read(fd.get(), status_, sizeof status_);
+  return n < 0 ? -errno : n;
+}
+
+bool proc_inspector::look_up(std::uint32_t tid, credential& who) noexcept {
+  const ssize_t n = read_status(tid);
+  return n > 0 && add_groups({status_, static_cast<std::size_t>(n)}, who);
+}
+
+bool proc_inspector::is_being_killed(std::uint32_t tid) noexcept {
+  const ssize_t n = read_status(tid);
+  if (n <= 0) return n == -ENOENT || n == -ESRCH;
+  const std::string_view status(status_, static_cast<std::size_t>(n));
   const std::uint64_t pending = signals_in(status, "SigPnd:") | signals_in(status, "ShdPnd:");
   const std::uint64_t survived = signals_in(status, "SigBlk:") | signals_in(status, "SigIgn:") |
                                  signals_in(status, "SigCgt:");

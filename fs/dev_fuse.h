@@ -1,6 +1,7 @@
 // dev_fuse: the real kernel behind kernel_port, and /proc behind caller_inspector.
 #pragma once
 
+#include "fs/credentials.h"
 #include "fs/invalidator.h"
 #include "fs/kernel_port.h"
 
@@ -28,6 +29,12 @@ class dev_fuse final : public kernel_port {
 class proc_inspector final : public caller_inspector {
  public:
   bool is_being_killed(std::uint32_t tid) noexcept override;
+  bool look_up(std::uint32_t tid, credential& who) noexcept override;
+
+ private:
+  // Reads it into status_; its size, or a negative errno.
+  ssize_t read_status(std::uint32_t tid) noexcept;
+  char status_[4096];
 };
 
 }  // namespace tangelo

@@ -32,6 +32,7 @@ front_end::front_end(const wiring& w)
       stale_(w.arena, w.kernel, handles_),
       locks_(w.arena),
       numbers_(w.arena),
+      credentials_(w.callers),
       path_(w.arena.pulse, w.arena.watchdog.policy),
       up_(w.shared.up),
       down_(w.shared.down),
@@ -282,6 +283,8 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
   const bool ok = facts.status == error_code::ok;
   if (facts.status == error_code::evicted || facts.status == error_code::not_reserved)
     numbers_.forget();
+  if (facts.status == error_code::access_denied || facts.status == error_code::not_permitted)
+    credentials_.forget(op.pid);
   switch (op.op) {
     case opcode::open:
       if (ok)

@@ -33,6 +33,7 @@
 #include "fs/answer.h"
 #include "fs/barriers.h"
 #include "fs/cache_hints.h"
+#include "fs/credentials.h"
 #include "fs/handle_table.h"
 #include "fs/held_requests.h"
 #include "fs/inode_numbers.h"
@@ -114,7 +115,8 @@ class front_end {
   // While true, look_after_callers() wants to be called every 50 ms, and a turn behind it: a
   // refused range of numbers is asked for again then.
   bool wants_caller_checks() const noexcept {
-    return deaf_ || interrupted_count_ != 0 || locks_.leaving_count() != 0 || (core_attached_ && range_not_before_ns_ != 0);
+    return deaf_ || interrupted_count_ != 0 || locks_.leaving_count() != 0 ||
+           (core_attached_ && range_not_before_ns_ != 0);
   }
   // Answers the callers that are being killed and could not tell us.
   void look_after_callers() noexcept;
@@ -252,6 +254,7 @@ class front_end {
   inode_numbers numbers_;
   cache_hints hints_;
   answer_builder answer_;
+  credentials credentials_;
   path_watch path_;
   ring_producer up_;
   ring_consumer down_;

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "base/bytes.h"
+#include "protocol/ops.h"
 
 namespace tangelo {
 
@@ -51,6 +52,9 @@ class caller_inspector {
   virtual ~caller_inspector() = default;
   // True if a signal that ends thread `tid` is pending, or it is gone.
   virtual bool is_being_killed(std::uint32_t tid) noexcept = 0;
+  // Adds the groups and powers of thread `tid`, whose uid and gid are those of `who`; false when
+  // they cannot be told.
+  virtual bool look_up(std::uint32_t, credential&) noexcept { return false; }
 };
 
 }  // namespace tangelo

@@ -82,12 +82,13 @@ request_kind decode_setattr(decoding& d) noexcept {
   return as_op(d, opcode::setattr, body);
 }
 
-request_kind decode_make(decoding& d, opcode op, std::uint32_t mode, std::uint32_t rdev,
-                         std::uint32_t open_flags) noexcept {
+request_kind decode_make(decoding& d, opcode op, std::uint32_t mode, std::uint32_t umask,
+                         std::uint32_t rdev, std::uint32_t open_flags) noexcept {
   make_call body;
   body.who = d.who;
   body.parent = d.header.nodeid;
   body.mode = mode;
+  body.umask = umask & 0777;
   body.rdev = rdev;
   body.open_flags = open_flags;
   body.name = d.in.name();
@@ -154,7 +155,8 @@ request_kind decode_read(decoding& d, bool is_directory, bool with_attributes) n
   want_payload(d.draft, kind, room);
   // The server knows nothing of open directories: they are opened and closed here.
   const read_call body{d.who, d.header.nodeid, is_directory ? 0 : in.fh, in.offset, room,
-                       static_cast<std::uint8_t>(with_attributes ? 1 : 0)};
+                       static_cast<std::uint8_t>(with_attributes ? 1 : 0),
+                       static_cast<std::uint8_t>((in.flags & O_NOATIME) != 0 ? 1 : 0)};
   return as_op(d, is_directory ? opcode::readdir : opcode::read, body);
 }
 
@@ -229,19 +231,19 @@ request_kind decode_directory(decoding& d, bool opening) noexcept {
 
 request_kind decode_creation(decoding& d) noexcept {
   switch (d.header.opcode) {
-    case FUSE_SYMLINK: return decode_make(d, opcode::symlink, S_IFLNK | 0777, 0, 0);
+    case FUSE_SYMLINK: return decode_make(d, opcode::symlink, S_IFLNK | 0777, 0, 0, 0);
     case FUSE_MKNOD: {
       const auto in = d.in.take<fuse_mknod_in>();
-      return decode_make(d, opcode::mknod, in.mode, in.rdev, 0);
+      return decode_make(d, opcode::mknod, in.mode, in.umask, in.rdev, 0);
     }
     case FUSE_MKDIR: {
       const auto in = d.in.take<fuse_mkdir_in>();
-      return decode_make(d, opcode::mkdir, in.mode | S_IFDIR, 0, 0);
+      return decode_make(d, opcode::mkdir, in.mode | S_IFDIR, in.umask, 0, 0);
     }
     case FUSE_CREATE: {
       const auto in = d.in.take<fuse_create_in>();
       d.draft.cell.kernel_flags = in.flags;
-      return decode_make(d, opcode::create, in.mode, 0, in.flags);
+      return decode_make(d, opcode::create, in.mode, in.umask, 0, in.flags);
     }
     default: return decode_space(d);
   }
@@ -280,7 +282,15 @@ request_kind decode_attributes(decoding& d) noexcept {
   }
 }
 
-request_kind decode_any(byte_span request, op_draft& draft) noexcept {
+credential caller_of(const fuse_in_header& header, const op_draft& draft,
+                     credentials* known) noexcept {
+  if (known != nullptr && wants_groups(header.opcode))
+    return known->of(header.pid, header.uid, header.gid, draft.cell.arrived_ns);
+  const std::uint8_t powers = header.uid == 0 ? 0 : power::unknown_groups;
+  return {header.uid, header.gid, 0, powers, {}};
+}
+
+request_kind decode_any(byte_span request, op_draft& draft, credentials* known) noexcept {
   arguments in(request);
   const auto header = in.take<fuse_in_header>();
   op_cell& cell = draft.cell;
@@ -290,7 +300,7 @@ request_kind decode_any(byte_span request, op_draft& draft) noexcept {
   cell.inode = header.nodeid;
   cell.pid = header.pid;
   if (!in.ok()) return refuse(draft, error_code::io);
-  decoding d{header, in, draft, credential{header.uid, header.gid, 0, {}}};
+  decoding d{header, in, draft, caller_of(header, draft, known)};
   switch (header.opcode) {
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET: return request_kind::no_answer;
@@ -318,8 +328,8 @@ request_kind decode_any(byte_span request, op_draft& draft) noexcept {
 
 }  // namespace
 
-request_kind decode_request(byte_span request, op_draft& draft) noexcept {
-  const request_kind kind = decode_any(request, draft);
+request_kind decode_request(byte_span request, op_draft& draft, credentials* known) noexcept {
+  const request_kind kind = decode_any(request, draft, known);
   if (kind == request_kind::op || kind == request_kind::opening || kind == request_kind::lock ||
       kind == request_kind::flush || kind == request_kind::removing)
     draft.claim_count = claims_of(draft.cell, draft.claims);

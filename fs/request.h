@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "fs/barriers.h"
+#include "fs/credentials.h"
 #include "protocol/device.h"
 #include "protocol/errors.h"
 #include "protocol/lock_ops.h"
@@ -42,8 +43,10 @@ struct op_draft {
   std::uint64_t interrupted = 0;
 };
 
-// `request` is the whole request, but of a WRITE only its first receive_head_size bytes.
-request_kind decode_request(byte_span request, op_draft& draft) noexcept;
+// `request` is the whole request, but of a WRITE only its first receive_head_size bytes. Without
+// `known` its caller's groups are not known.
+request_kind decode_request(byte_span request, op_draft& draft,
+                            credentials* known = nullptr) noexcept;
 
 // Puts the inode number, and for create the handle, into the body of a creating op.
 bool is_creating(opcode op) noexcept;

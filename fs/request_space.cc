@@ -53,6 +53,7 @@ request_kind decode_tmpfile(decoding& d) noexcept {
   body.who = d.who;
   body.parent = d.header.nodeid;
   body.mode = in.mode;
+  body.umask = in.umask & 0777;
   body.open_flags = in.flags;
   return as_op(d, opcode::tmpfile, body, request_kind::opening);
 }

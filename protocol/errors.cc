@@ -15,6 +15,7 @@ constexpr std::array rows = std::to_array<error_row>({
     {no_entry, ENOENT, "no_entry", "no such file or directory", false},
     {io, EIO, "io", "input/output error", false},
     {no_device_address, ENXIO, "no_device_address", "no such device or address", false},
+    {too_big, E2BIG, "too_big", "argument list too long", false},
     {bad_handle, EBADF, "bad_handle", "bad file handle", false},
     {again, EAGAIN, "again", "try again", false},
     {no_memory, ENOMEM, "no_memory", "out of memory", false},

@@ -19,6 +19,7 @@ enum class error_code : std::uint16_t {
   no_entry = 2,
   io = 5,
   no_device_address = 6,
+  too_big = 7,
   bad_handle = 9,
   again = 11,
   no_memory = 12,

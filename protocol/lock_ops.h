@@ -1,7 +1,7 @@
 // Bodies of the lock operations and of the callbacks that grant locks.
 //
-// A lock belongs to an owner of a client (a number of the kernel's: a process's descriptor table, or
-// an open file). There are two kinds that do not see each other: record locks (fcntl, also OFD) and
+// A lock belongs to an owner of a client (a number of the kernel's: a table of descriptors, or an
+// open file). There are two kinds that do not see each other: record locks (fcntl, also OFD) and
 // flock. Ranges include their last byte.
 //
 //   client                                   server

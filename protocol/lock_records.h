@@ -1,6 +1,6 @@
 // Lock records: what this client holds and waits for; part of the layout of device.h.
 //
-// In the front end's arena a lock_slot is written by the front end alone. A record that is held is a
+// A lock_slot in the front end's arena is written by the front end alone. One that is held is a
 // range of a file that its owner has; one that waits is a wait at the server, known there by
 // lock_id, and has taken the place of the op that began it. The core claims both after a restart of
 // the server.

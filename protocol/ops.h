@@ -40,16 +40,31 @@ inline std::int64_t time_of_answer(byte_span body) noexcept {
   return time_ns;
 }
 
+// What a caller may do beside what its ids allow: the capabilities that it has in effect, of a
+// caller whose uid is not 0. Never renumber.
+namespace power {
+inline constexpr std::uint8_t chown = 1u << 0;
+inline constexpr std::uint8_t dac_override = 1u << 1;
+inline constexpr std::uint8_t dac_read_search = 1u << 2;
+inline constexpr std::uint8_t fowner = 1u << 3;
+inline constexpr std::uint8_t fsetid = 1u << 4;
+inline constexpr std::uint8_t sys_admin = 1u << 5;
+inline constexpr std::uint8_t setfcap = 1u << 6;
+// Its groups are not known, or too many: whatever they decide, its own kernel has decided.
+inline constexpr std::uint8_t unknown_groups = 1u << 7;
+}  // namespace power
+
 // Who asks. `groups` are supplementary; a body with more than group_count_max is malformed.
 struct credential {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  std::uint16_t group_count = 0;
+  std::uint8_t group_count = 0;
+  std::uint8_t powers = 0;  // power bits
   std::array<std::uint32_t, group_count_max> groups{};
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
-    v(s.uid), v(s.gid), v(s.group_count);
+    v(s.uid), v(s.gid), v(s.group_count), v(s.powers);
     if (s.group_count > group_count_max) return v.refuse();
     for (std::size_t i = 0; i < s.group_count; ++i) v(s.groups[i]);
   }
@@ -96,10 +111,11 @@ struct entry_answer {
 struct attr_answer {
   attributes attr;
   std::uint32_t attr_valid_ms = 0;
+  std::uint8_t atime_due = 0;  // of open: a read would move the atime, so the server is to see it
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
-    v(s.attr), v(s.attr_valid_ms);
+    v(s.attr), v(s.attr_valid_ms), v(s.atime_due);
   }
 };
 
@@ -172,15 +188,16 @@ struct make_call {
   std::uint64_t parent = 0;
   std::uint64_t inode = 0;   // chosen by the client, from a range reserved for it
   std::uint64_t handle = 0;  // create only
-  std::uint32_t mode = 0;    // type and permission bits, umask already applied
+  std::uint32_t mode = 0;    // type and permission bits, as the caller gave them
   std::uint32_t rdev = 0;
   std::uint32_t open_flags = 0;  // create only; O_* of the caller
   std::string_view name;
+  std::uint32_t umask = 0;  // counts where the parent has no default ACL
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
     v(s.who), v(s.parent), v(s.inode), v(s.handle), v(s.mode), v(s.rdev), v(s.open_flags);
-    v.text(s.name);
+    v.text(s.name), v(s.umask);
   }
 };
 
@@ -232,10 +249,12 @@ struct read_call {
   std::uint64_t offset = 0;
   std::uint32_t size = 0;
   std::uint8_t with_attributes = 0;
+  std::uint8_t keep_atime = 0;  // the file was opened with O_NOATIME
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
     v(s.who), v(s.inode), v(s.handle), v(s.offset), v(s.size), v(s.with_attributes);
+    v(s.keep_atime);
   }
 };
 

@@ -63,6 +63,12 @@ void export_core::take_connect(peer_link& link, const message_view& message) {
   link.epoch = message.header.epoch;
   link.features &= body->features;
   if (link.volume->fs == nullptr) return say_standby(link);
+  if (const std::string peer = link.wire.peer_name(); !link.volume->fs->admits(peer)) {
+    log_warning("volume {}: a client at {} is refused: its address is not allowed",
+                link.volume->name, peer);
+    return breach(link, error_code::denied, "volume " + link.volume->name + " is not for " + peer,
+                  down_reason::auth);
+  }
   std::vector<client_ref>& clients = link.volume->clients;
   const auto it = std::find_if(clients.begin(), clients.end(), [&](const client_ref& c) {
     return c->key.client_id == body->client_id;

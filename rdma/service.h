@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
@@ -90,6 +91,8 @@ class service {
  public:
   virtual ~service() = default;
   virtual id128 target_id() const = 0;
+  // Whether a client at this address may use it.
+  virtual bool admits(std::string_view) const { return true; }
   virtual std::uint64_t boot_generation() const = 0;
   // The low-water mark: every change answered with a transno up to it is durable. It stands still
   // while the recovery window is open: replays of one client may lie above what another has still

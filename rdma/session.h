@@ -59,7 +59,7 @@ struct replay_entry {
   std::int64_t time_ns = 0;  // of the change, by the server's clock
 };
 
-// A lock that the client holds, or (call.wait) waits for. `place`: where it stands among the claims.
+// A lock that the client holds, or (call.wait) waits for. `place`: its number among the claims.
 struct lock_claim {
   std::uint64_t place = 0;
   lock_call call;

@@ -1,6 +1,6 @@
 // Recovery: what was answered and is not committed is made again in the order of transnos, then
-// open handles are claimed, then locks, then "replay done" is said. All lists have a window of what is in
-// flight. By `ack`, the transno before it in this pass, the server sees that none was lost.
+// open handles are claimed, then locks, then "replay done" is said. All lists have a window of what
+// is in flight. By `ack`, the transno before it in this pass, the server sees that none was lost.
 #include <algorithm>
 
 #include "base/check.h"
@@ -166,7 +166,8 @@ void session_core::acknowledge(std::uint64_t lock_id, bool kept) {
   if (!attached()) return;
   const callback_ack_body body{lock_id, static_cast<std::uint8_t>(kept ? 1 : 0)};
   std::array<std::byte, 32> bytes;
-  send_control(message_type::callback_ack, {bytes.data(), encode(body, bytes).value_or(0)}, lock_id);
+  const std::size_t size = encode(body, bytes).value_or(0);
+  send_control(message_type::callback_ack, {bytes.data(), size}, lock_id);
 }
 
 void session_core::take_replay_done_ack(const message_view& message) {

@@ -65,19 +65,85 @@ outcome<std::uint32_t> time_in(const std::string& path, const toml::node& value,
                          fmt::format("write a number without quotes, or leave {} out", key))};
 }
 
+outcome<bool> id_in(const std::string& path, const toml::node& value, std::string_view key,
+                    std::uint32_t& id) {
+  const auto n = value.value_exact<std::int64_t>();
+  if (!n || *n < 0 || *n >= std::int64_t{UINT32_MAX})
+    return failure{mistake(path, value.source(), fmt::format("{} must be a numeric id", key),
+                           fmt::format("write: {} = 65534", key))};
+  id = static_cast<std::uint32_t>(*n);
+  return true;
+}
+
+outcome<bool> squash_in(const std::string& path, const toml::node& value, squash_mode& mode) {
+  const std::string text = value.value_or(std::string());
+  for (const auto& [name, m] : {std::pair{"none", squash_mode::none},
+                                {"root", squash_mode::root}, {"all", squash_mode::all}})
+    if (text == name) {
+      mode = m;
+      return true;
+    }
+  return failure{mistake(path, value.source(), "squash must be \"none\", \"root\" or \"all\"",
+                         "write: squash = \"root\"")};
+}
+
+outcome<bool> atime_in(const std::string& path, const toml::node& value, bool& relatime) {
+  const std::string text = value.value_or(std::string());
+  if (text != "relatime" && text != "none")
+    return failure{mistake(path, value.source(), "atime must be \"relatime\" or \"none\"",
+                           "write: atime = \"none\"")};
+  relatime = text == "relatime";
+  return true;
+}
+
+outcome<bool> allow_in(const std::string& path, const toml::node& value,
+                       std::vector<network>& allow) {
+  const toml::array* list = value.as_array();
+  const std::string hint = "write: allow = [\"10.0.0.0/8\", \"192.0.2.7\"]";
+  if (list == nullptr || list->empty())
+    return failure{mistake(path, value.source(), "allow must be a list of networks", hint)};
+  for (const toml::node& node : *list) {
+    const std::string text = node.value_or(std::string());
+    const std::optional<network> n = parse_network(text);
+    if (!n)
+      return failure{mistake(path, node.source(), fmt::format("\"{}\" is no network", text), hint)};
+    allow.push_back(*n);
+  }
+  return true;
+}
+
+// One key of a volume; nothing when there is none of this name.
+std::optional<outcome<bool>> volume_key_in(const std::string& path, std::string_view key,
+                                           const toml::node& value, volume_config& v) {
+  if (key == "name" || key == "path") {
+    outcome<std::string> text = text_in(path, value, key);
+    if (!text) return failure{text.error()};
+    (key == "name" ? v.name : v.path) = *text;
+    return true;
+  }
+  if (key == "squash") return squash_in(path, value, v.rules.squash.mode);
+  if (key == "anon_uid") return id_in(path, value, key, v.rules.squash.uid);
+  if (key == "anon_gid") return id_in(path, value, key, v.rules.squash.gid);
+  if (key == "atime") return atime_in(path, value, v.rules.relatime);
+  if (key == "allow") return allow_in(path, value, v.rules.allow);
+  if (key != "read_only") return std::nullopt;
+  const outcome<bool> on = switch_in(path, value, key);
+  if (on) v.rules.read_only = *on;
+  return on;
+}
+
 outcome<volume_config> volume_in(const std::string& path, const toml::node& node) {
   const toml::table* table = node.as_table();
   if (table == nullptr)
     return failure{mistake(path, node.source(), "volume must be a table", "write: [[volume]]")};
   volume_config v;
   for (const auto& [key, value] : *table) {
-    std::string* to = key.str() == "name" ? &v.name : key.str() == "path" ? &v.path : nullptr;
-    if (to == nullptr)
+    const std::optional<outcome<bool>> taken = volume_key_in(path, key.str(), value, v);
+    if (!taken)
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
-                             "a volume has name and path")};
-    outcome<std::string> text = text_in(path, value, key.str());
-    if (!text) return failure{text.error()};
-    *to = *text;
+                             "a volume has name and path, and may have squash, anon_uid, anon_gid, "
+                             "read_only, atime, allow")};
+    if (!*taken) return failure{taken->error()};
   }
   if (v.name.empty() || v.path.empty())
     return failure{mistake(path, table->source(), "a volume needs name and path",

@@ -7,6 +7,12 @@
 //   [[volume]]
 //   name = "home"
 //   path = "/var/lib/tangelo/volumes/home"
+//   squash = "root"               # root counts as anon_uid, anon_gid; "all": everybody does
+//   anon_uid = 65534
+//   anon_gid = 65534
+//   read_only = false
+//   atime = "relatime"            # or "none": reading changes no times
+//   allow = ["10.0.0.0/8"]        # clients elsewhere are refused
 //
 // Every mistake is answered with file, line, and what to write instead.
 #pragma once
@@ -16,12 +22,14 @@
 #include <vector>
 
 #include "base/problem.h"
+#include "server/export_rules.h"
 
 namespace tangelo {
 
 struct volume_config {
   std::string name;
   std::string path;
+  export_rules rules;
 };
 
 // The times of recovery; 0: not said, then times_of() has the default.

@@ -12,7 +12,7 @@
 //
 // Invariants:
 //   1. No two locks of different owners and one kind overlap unless both are for reading.
-//   2. A wait is in the table until it is granted, refused, cancelled, or its handle or client goes.
+//   2. A wait stays until it is granted, refused or cancelled, or its handle or client goes.
 //   3. The end of a wait is in notices() until the client has said noticed().
 //   4. Until open(), nothing but claims changes who holds what: no wait is served.
 #pragma once

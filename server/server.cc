@@ -87,6 +87,7 @@ outcome<bool> server::serve(const volume_config& v, opened_store store) {
   options.keep_reply_records = config_.keep_reply_records;
   options.flush = config_.flush;
   options.slow_us = config_.slow_us;
+  options.rules = v.rules;
   options.commit_interval_ms = times_of(config_).commit_interval_ms;
   outcome<std::unique_ptr<served_volume>> s =
       served_volume::start(v, std::move(store), std::move(options), *loop_, *pool_);

@@ -34,7 +34,7 @@ op_result<inode_record*> transaction::inode(std::uint64_t number) {
   if (e != error_code::ok) return failure{e};
   const std::optional<inode_record> record = unpacked<inode_record>(raw);
   if (!record) return failure{error_code::io};
-  inodes_.push_back({number, *record, false, false});
+  inodes_.push_back({number, *record, false, false, false});
   return &inodes_.back().record;
 }
 
@@ -72,11 +72,17 @@ void transaction::touch(std::uint64_t number) {
   if (!std::exchange(h->changed, true)) change({aspect::shown, number, 0});
 }
 
+void transaction::touch_quietly(std::uint64_t number) {
+  held_inode* h = find(number);
+  CHECK(h != nullptr);
+  h->quietly = true;
+}
+
 inode_record& transaction::add_inode(std::uint64_t number, const inode_record& record) {
   CHECK(find(number) == nullptr);
   change({aspect::life, number, 0});
   change({aspect::shown, number, 0});
-  inodes_.push_back({number, record, true, false});
+  inodes_.push_back({number, record, true, false, false});
   return inodes_.back().record;
 }
 
@@ -109,12 +115,12 @@ void transaction::add_redo(const redo_record& record, byte_span bytes) {
 
 kv_batch& transaction::seal(std::uint64_t transno) {
   for (held_inode& h : inodes_) {
-    if (!h.changed) continue;
+    if (!h.changed && !h.quietly) continue;
     if (h.removed) {
       batch_.remove(column::inodes, key_of(h.number));
       continue;
     }
-    h.record.change = std::max(h.record.change, transno);
+    if (h.changed) h.record.change = std::max(h.record.change, transno);
     batch_.put(column::inodes, key_of(h.number), packed(h.record));
   }
   for (new_entry& e : entries_) {

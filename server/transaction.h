@@ -50,6 +50,8 @@ class transaction {
     touch(number);
     change({what, number, 0});
   }
+  // The record goes into the batch, but nothing has changed of which a client would have to know.
+  void touch_quietly(std::uint64_t number);
   void look(aspect what, std::uint64_t number) { looked_.push_back({what, number, 0}); }
   // A record where there was none.
   inode_record& add_inode(std::uint64_t number, const inode_record& record);
@@ -84,6 +86,7 @@ class transaction {
     inode_record record;
     bool changed = false;
     bool removed = false;
+    bool quietly = false;  // changed, but not so that `change` would say it
   };
   struct new_entry {
     std::uint64_t parent = 0;

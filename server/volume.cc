@@ -101,6 +101,9 @@ error_code volume::attempt(operation& o, transaction& t) {
   o.wait_until = 0;
   o.has_action = false;
   if (o.own) return o.own(o, t);
+  // What was changed before the volume was made read-only has been answered.
+  if (options_.rules.read_only && is_mutation(o.op) && o.op != opcode::inode_range && !o.replay)
+    return error_code::read_only;
   const handler h = handler_of(o.op);
   return h == nullptr ? error_code::not_implemented : (this->*h)(o, t);
 }
@@ -153,13 +156,17 @@ void volume::fill_answer(operation& o, transaction& t) {
   const op_result<inode_record*> r = t.inode(o.subject);
   CHECK(r.has_value());
   t.look(aspect::shown, o.subject);
-  const attributes attr = attributes_of(o.subject, **r);
+  const attributes attr = shown(o.subject, **r);
   switch (o.form) {
     case answer_form::bytes: break;
     case answer_form::entry:
       put_answer(o, entry_answer{attr, answer_valid_ms, answer_valid_ms});
       break;
-    case answer_form::attr: put_answer(o, attr_answer{attr, answer_valid_ms}); break;
+    case answer_form::attr: {
+      const bool due = o.op == opcode::open && atime_is_due(o.subject, **r, o.time_ns);
+      put_answer(o, attr_answer{attr, answer_valid_ms, static_cast<std::uint8_t>(due ? 1 : 0)});
+      break;
+    }
     case answer_form::write:
       o.written.attr = attr;
       put_answer(o, o.written);

@@ -54,13 +54,16 @@
 #include "base/problem.h"
 #include "protocol/data_ops.h"
 #include "rdma/service.h"
+#include "server/access_times.h"
 #include "server/inode_ranges.h"
+#include "server/export_rules.h"
 #include "server/kv.h"
 #include "server/locks.h"
 #include "server/objects.h"
 #include "server/opens.h"
 #include "server/recent_lookups.h"
 #include "server/operation.h"
+#include "server/permission.h"
 #include "server/redo_log.h"
 #include "server/sharing.h"
 #include "server/transaction.h"
@@ -75,6 +78,7 @@ struct volume_options {
   bool keep_reply_records = true;  // false: a negative control of the tests
   bool flush = true;               // false: a negative control of the tests
   bool commit_on_share = true;     // false: a negative control of the tests
+  export_rules rules;
   std::uint64_t slow_us = 0;       // added to each commit, for tests
   std::uint64_t commit_interval_ms = 50;
   std::size_t redo_size_max = 64 << 20;
@@ -116,6 +120,7 @@ class volume final : public service {
   volume& operator=(const volume&) = delete;
 
   id128 target_id() const override { return options_.id; }
+  bool admits(std::string_view peer) const override { return is_in(options_.rules.allow, peer); }
   std::uint64_t boot_generation() const override { return boot_; }
   std::uint64_t last_committed() const override { return last_committed_; }
   void execute(inbound_call& call) override;
@@ -211,6 +216,8 @@ class volume final : public service {
   void open_created(operation& o, std::uint64_t handle, std::uint64_t inode);
   error_code create_existing(operation& o, transaction& t, const make_call& c,
                              const dirent_record& found);
+  error_code inherit(transaction& t, const make_call& c, const inode_record& dir,
+                     inode_record& r);
   error_code do_link(operation& o, transaction& t);
   error_code do_unlink(operation& o, transaction& t);  // and rmdir
   error_code do_readdir(operation& o, transaction& t);
@@ -222,6 +229,8 @@ class volume final : public service {
 
   // volume_rename.cc
   error_code do_rename(operation& o, transaction& t);
+  error_code check_may_rename(const operation& o, transaction& t, const rename_call& c,
+                              const dirent_record& from, const dirent_record* to);
   error_code exchange(operation& o, transaction& t, const rename_call& c,
                       const dirent_record& from, const dirent_record& to);
   error_code is_below(transaction& t, std::uint64_t directory, std::uint64_t ancestor);
@@ -231,12 +240,43 @@ class volume final : public service {
   // volume_attr.cc
   static void stamp_ctime(const operation& o, inode_record& r);
   static void stamp(const operation& o, inode_record& directory);
-  void kill_privileges(transaction& t, std::uint64_t number, inode_record& r);
+  static void kill_capability(transaction& t, std::uint64_t number, const inode_record& r);
+  static void kill_privileges(transaction& t, const credential& who, std::uint64_t number,
+                              inode_record& r);
   error_code do_getattr(operation& o, transaction& t);
   error_code do_setattr(operation& o, transaction& t);
+  error_code check_may_setattr(const operation& o, transaction& t, const credential& who,
+                               const setattr_call& c, const inode_record& r);
+  error_code set_mode(transaction& t, const credential& who, std::uint64_t number,
+                      inode_record& r, std::uint32_t mode);
   error_code set_size(operation& o, transaction& t, std::uint64_t number, std::uint64_t size);
   error_code do_readlink(operation& o, transaction& t);
   error_code do_statfs(operation& o, transaction& t);
+
+  // volume_permission.cc
+  credential caller_of(const credential& who) const;
+  op_result<std::optional<acl>> acl_of(transaction& t, std::uint64_t number,
+                                       const inode_record& r, std::string_view name);
+  error_code check_may(const operation& o, transaction& t, const credential& who,
+                       std::uint64_t number, std::uint32_t want);
+  error_code check_may_open(const operation& o, transaction& t, const credential& who,
+                            std::uint64_t number, std::uint32_t open_flags);
+  error_code check_may_remove(const operation& o, transaction& t, const credential& who,
+                              std::uint64_t directory, std::uint64_t victim);
+
+  // volume_access.cc
+  bool atime_is_due(std::uint64_t inode, const inode_record& r, std::int64_t now_ns) const;
+  void note_access(const operation& o, std::uint64_t inode, const inode_record& r);
+  void save_access();
+  attributes shown(std::uint64_t number, const inode_record& r) const;
+
+  // volume_xattr.cc
+  error_code check_may_xattr(const operation& o, transaction& t, const credential& who,
+                             std::uint64_t number, const inode_record& r, std::string_view name,
+                             bool writes);
+  static op_result<std::string> take_acl(const credential& who, inode_record& r,
+                                         std::string_view name, std::string_view value);
+  error_code check_xattr_room(transaction& t, std::uint64_t number, std::string_view name);
   error_code do_setxattr(operation& o, transaction& t);
   error_code do_getxattr(operation& o, transaction& t);
   error_code do_listxattr(operation& o, transaction& t);
@@ -333,6 +373,8 @@ class volume final : public service {
   };
   // Bytes that are zero, though their object does not know it yet. The gate is held meanwhile.
   std::unordered_map<std::uint64_t, hidden_range> hidden_;
+  access_times access_;
+  timer_id access_timer_ = 0;
   std::function<void()> watcher_;
   bool recovered_ = false;  // no client can re-claim anything any more
 

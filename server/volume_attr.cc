@@ -1,6 +1,5 @@
-// Operations on attributes: stat, chmod and the like, links' targets, extended attributes.
+// Operations on attributes: stat, chmod and the like, links' targets.
 #include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include "server/volume.h"
 
@@ -9,15 +8,7 @@ namespace tangelo {
 namespace {
 
 constexpr std::uint64_t size_max = INT64_MAX;
-constexpr std::size_t xattr_list_size_max = 65536;
 constexpr std::string_view capability_name = "security.capability";
-
-// As the kernel does at a write: setuid always, setgid only where it means execution.
-void kill_setid(inode_record& r) {
-  if (!S_ISREG(r.mode)) return;
-  r.mode &= ~static_cast<std::uint32_t>(S_ISUID);
-  if ((r.mode & S_IXGRP) != 0) r.mode &= ~static_cast<std::uint32_t>(S_ISGID);
-}
 
 }  // namespace
 
@@ -42,10 +33,23 @@ attributes attributes_of(std::uint64_t number, const inode_record& r) {
   return a;
 }
 
-void volume::kill_privileges(transaction& t, std::uint64_t number, inode_record& r) {
-  kill_setid(r);
-  if ((r.flags & inode_flag::xattrs) != 0)
-    t.remove(column::xattrs, key_of(number, capability_name));
+attributes volume::shown(std::uint64_t number, const inode_record& r) const {
+  attributes a = attributes_of(number, r);
+  a.atime_ns = access_.of(number, r.atime_ns);
+  return a;
+}
+
+// Whoever changes a program's bytes or owner takes its capabilities away.
+void volume::kill_capability(transaction& t, std::uint64_t number, const inode_record& r) {
+  if ((r.flags & inode_flag::xattrs) == 0) return;
+  t.remove(column::xattrs, key_of(number, capability_name));
+  t.touch(number, aspect::life);
+}
+
+void volume::kill_privileges(transaction& t, const credential& who, std::uint64_t number,
+                             inode_record& r) {
+  kill_setid(who, r);
+  kill_capability(t, number, r);
   t.touch(number, aspect::life);
 }
 
@@ -117,28 +121,62 @@ error_code volume::set_size(operation& o, transaction& t, std::uint64_t number,
   return error_code::ok;
 }
 
+// What the record says after chmod, in the access ACL, too.
+error_code volume::set_mode(transaction& t, const credential& who, std::uint64_t number,
+                            inode_record& r, std::uint32_t mode) {
+  if (loses_setgid(who, r.gid)) mode &= ~static_cast<std::uint32_t>(S_ISGID);
+  op_result<std::optional<acl>> list = acl_of(t, number, r, access_acl_name);
+  if (!list) return list.error();
+  if (*list) {
+    (*list)->set_mode(mode);
+    t.put(column::xattrs, key_of(number, access_acl_name), (*list)->packed());
+  }
+  r.mode = (r.mode & S_IFMT) | (mode & 07777);
+  return error_code::ok;
+}
+
+error_code volume::check_may_setattr(const operation& o, transaction& t, const credential& who,
+                                     const setattr_call& c, const inode_record& r) {
+  if (o.replay || o.stage != 0) return error_code::ok;
+  bool needs_write = false;
+  const error_code e = check_setattr(who, r, c, needs_write);
+  if (e != error_code::ok || !needs_write) return e;
+  return check_may(o, t, who, c.inode, may::write);
+}
+
 error_code volume::do_setattr(operation& o, transaction& t) {
   const std::optional<setattr_call> c = decode<setattr_call>(o.call->body);
   if (!c) return error_code::invalid;
   const op_result<inode_record*> found = t.inode(c->inode);
   if (!found) return found.error();
   note_handle(o, c->handle, c->inode);
+  const credential who = caller_of(c->who);
+  inode_record& r = **found;
+  if (const error_code e = check_may_setattr(o, t, who, *c, r); e != error_code::ok) return e;
   const std::int64_t at = o.time_ns;
-  if ((c->which & set_attr::size) != 0) {
+  const auto has = [&c](std::uint32_t bits) { return (c->which & bits) != 0; };
+  if (has(set_attr::size)) {
     const error_code e = set_size(o, t, c->inode, c->size);
     if (e != error_code::ok) return e;
+    r.mtime_ns = at;
+    kill_capability(t, c->inode, r);
   }
-  inode_record& r = **found;
-  if ((c->which & set_attr::size) != 0) r.mtime_ns = at;
-  if ((c->which & set_attr::kill_setid) != 0) kill_privileges(t, c->inode, r);
-  if ((c->which & set_attr::mode) != 0) r.mode = (r.mode & S_IFMT) | (c->mode & 07777);
-  if ((c->which & set_attr::uid) != 0) r.uid = c->uid;
-  if ((c->which & set_attr::gid) != 0) r.gid = c->gid;
-  if ((c->which & set_attr::atime) != 0) r.atime_ns = c->atime_ns;
-  if ((c->which & set_attr::atime_now) != 0) r.atime_ns = at;
-  if ((c->which & set_attr::mtime) != 0) r.mtime_ns = c->mtime_ns;
-  if ((c->which & set_attr::mtime_now) != 0) r.mtime_ns = at;
-  if ((c->which & set_attr::ctime) != 0)
+  if (has(set_attr::uid)) r.uid = c->uid;
+  if (has(set_attr::gid)) r.gid = c->gid;
+  // A chown that names no ids comes without any bit.
+  const bool chown =
+      (has(set_attr::uid | set_attr::gid) || c->which == 0) && !S_ISDIR(r.mode);
+  if (chown || has(set_attr::kill_setid)) kill_privileges(t, who, c->inode, r);
+  if (has(set_attr::mode)) {
+    const error_code e = set_mode(t, who, c->inode, r, c->mode);
+    if (e != error_code::ok) return e;
+  }
+  if (has(set_attr::atime | set_attr::atime_now)) access_.forget(c->inode);
+  if (has(set_attr::atime)) r.atime_ns = c->atime_ns;
+  if (has(set_attr::atime_now)) r.atime_ns = at;
+  if (has(set_attr::mtime)) r.mtime_ns = c->mtime_ns;
+  if (has(set_attr::mtime_now)) r.mtime_ns = at;
+  if (has(set_attr::ctime))
     r.ctime_ns = c->ctime_ns;
   else
     stamp_ctime(o, r);
@@ -158,6 +196,7 @@ error_code volume::do_readlink(operation& o, transaction& t) {
   if (!target) return target.error() == error_code::no_data ? error_code::io : target.error();
   if (target->size() > o.call->payload_out.size()) return error_code::range;
   o.payload_size = copy_bytes(o.call->payload_out, bytes_of(*target));
+  note_access(o, c->inode, **r);
   return error_code::ok;
 }
 
@@ -172,96 +211,6 @@ error_code volume::do_statfs(operation& o, transaction&) {
   a.files = s->files;
   a.files_free = s->files_free;
   put_answer(o, a);
-  return error_code::ok;
-}
-
-namespace {
-
-error_code check_xattr_name(std::string_view name) {
-  if (name.empty() || name.size() > name_size_max) return error_code::range;
-  if (name.find('\0') != name.npos) return error_code::invalid;
-  // POSIX ACLs would have to change what the mode allows; nothing here enforces them.
-  if (name.starts_with("system.")) return error_code::not_supported;
-  return error_code::ok;
-}
-
-// The answer of getxattr and listxattr: the size, and the bytes where they are wanted.
-error_code answer_bytes(operation& o, std::string_view bytes, std::uint32_t room) {
-  put_answer(o, size_answer{static_cast<std::uint32_t>(bytes.size())});
-  if (room == 0) return error_code::ok;
-  if (bytes.size() > room || bytes.size() > o.call->payload_out.size()) return error_code::range;
-  o.payload_size = copy_bytes(o.call->payload_out, bytes_of(bytes));
-  return error_code::ok;
-}
-
-}  // namespace
-
-error_code volume::do_setxattr(operation& o, transaction& t) {
-  const std::optional<xattr_call> c = decode<xattr_call>(o.call->body);
-  if (!c) return error_code::invalid;
-  if (const error_code e = check_xattr_name(c->name); e != error_code::ok) return e;
-  if (o.call->payload_in.size() > xattr_value_size_max) return error_code::range;
-  if ((c->flags & ~static_cast<std::uint32_t>(XATTR_CREATE | XATTR_REPLACE)) != 0)
-    return error_code::invalid;
-  const op_result<inode_record*> r = t.inode(c->inode);
-  if (!r) return r.error();
-  std::string key = key_of(c->inode, c->name);
-  if (c->flags != 0) {
-    const op_result<std::string> old = t.value(column::xattrs, key);
-    if (!old && old.error() != error_code::no_data) return old.error();
-    if (old && (c->flags & XATTR_CREATE) != 0) return error_code::exists;
-    if (!old && (c->flags & XATTR_REPLACE) != 0) return error_code::no_data;
-  }
-  t.put(column::xattrs, std::move(key), std::string(text_of(o.call->payload_in)));
-  (*r)->flags |= inode_flag::xattrs;
-  stamp_ctime(o, **r);
-  t.touch(c->inode, aspect::life);
-  return error_code::ok;
-}
-
-error_code volume::do_getxattr(operation& o, transaction& t) {
-  const std::optional<xattr_call> c = decode<xattr_call>(o.call->body);
-  if (!c) return error_code::invalid;
-  if (const error_code e = check_xattr_name(c->name); e != error_code::ok) return e;
-  const op_result<inode_record*> r = t.inode(c->inode);
-  if (!r) return r.error();
-  if (((*r)->flags & inode_flag::xattrs) == 0) return error_code::no_data;
-  const op_result<std::string> value = t.value(column::xattrs, key_of(c->inode, c->name));
-  return value ? answer_bytes(o, *value, c->size) : value.error();
-}
-
-error_code volume::do_listxattr(operation& o, transaction& t) {
-  const std::optional<inode_call> c = decode<inode_call>(o.call->body);
-  if (!c) return error_code::invalid;
-  const op_result<inode_record*> r = t.inode(c->inode);
-  if (!r) return r.error();
-  std::string names;
-  if (((*r)->flags & inode_flag::xattrs) != 0) {
-    const std::string from = key_of(c->inode);
-    const error_code e = t.scan(column::xattrs, from, end_of(from),
-                                [&names](std::string_view key, std::string_view) {
-                                  names.append(key.substr(8));
-                                  names.push_back('\0');
-                                  return true;
-                                });
-    if (e != error_code::ok) return e;
-  }
-  if (names.size() > xattr_list_size_max) return error_code::range;
-  return answer_bytes(o, names, c->size);
-}
-
-error_code volume::do_removexattr(operation& o, transaction& t) {
-  const std::optional<xattr_call> c = decode<xattr_call>(o.call->body);
-  if (!c) return error_code::invalid;
-  if (const error_code e = check_xattr_name(c->name); e != error_code::ok) return e;
-  const op_result<inode_record*> r = t.inode(c->inode);
-  if (!r) return r.error();
-  std::string key = key_of(c->inode, c->name);
-  const op_result<std::string> old = t.value(column::xattrs, key);
-  if (!old) return old.error();
-  t.remove(column::xattrs, std::move(key));
-  stamp_ctime(o, **r);
-  t.touch(c->inode, aspect::life);
   return error_code::ok;
 }
 

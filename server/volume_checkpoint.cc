@@ -76,6 +76,7 @@ void volume::checkpoint_flushed(std::uint64_t inode, const std::vector<std::stri
 
 void volume::stop(std::function<void()> done) {
   stopped_ = std::move(done);
+  save_access();
   parts_.time.post(guarded([this] { stop_step(); }));
 }
 

@@ -47,6 +47,10 @@ error_code volume::do_open(operation& o, transaction& t) {
   if (S_ISDIR((*r)->mode) && writes) return error_code::is_directory;
   if (!S_ISDIR((*r)->mode) && (c->open_flags & O_DIRECTORY) != 0)
     return error_code::not_directory;
+  if (o.op == opcode::open) {
+    const error_code e = check_may_open(o, t, caller_of(c->who), c->inode, c->open_flags);
+    if (e != error_code::ok) return e;
+  }
   if (!opens_.open(o.client, c->handle, c->inode)) return error_code::bad_handle;
   o.form = answer_form::attr;
   o.subject = c->inode;

@@ -43,6 +43,7 @@ error_code volume::do_read(operation& o, transaction& t) {
   if (!S_ISREG((*r)->mode)) return error_code::invalid;
   if (c->offset > size_max) return error_code::invalid;
   note_handle(o, c->handle, c->inode);
+  if (c->keep_atime == 0 && c->size != 0) note_access(o, c->inode, **r);
   const std::uint64_t left = c->offset < (*r)->size ? (*r)->size - c->offset : 0;
   const std::size_t wanted = std::min<std::uint64_t>(
       std::min<std::uint64_t>(c->size, o.call->payload_out.size()), left);
@@ -113,7 +114,9 @@ void volume::written(operation& o, transaction& t, const write_call& c, inode_re
     r.mtime_ns = o.time_ns;
     stamp_ctime(o, r);
     t.touch(c.inode, aspect::data);
-    if ((c.flags & write_flag::kill_setid) != 0) kill_privileges(t, c.inode, r);
+    kill_capability(t, c.inode, r);
+    if ((c.flags & write_flag::kill_setid) != 0)
+      kill_privileges(t, caller_of(c.who), c.inode, r);
   }
   o.form = answer_form::write;
   o.subject = c.inode;

@@ -37,6 +37,8 @@ error_code volume::do_lookup(operation& o, transaction& t) {
   if (const error_code e = check_name(c->name); e != error_code::ok) return e;
   const op_result<inode_record*> dir = directory(t, c->parent);
   if (!dir) return dir.error();
+  const error_code search = check_may(o, t, caller_of(c->who), c->parent, may::execute);
+  if (search != error_code::ok) return search;
   o.form = answer_form::entry;
   if (c->name == "." || c->name == "..") {
     o.subject = c->name == "." ? c->parent : (*dir)->parent;
@@ -53,14 +55,14 @@ error_code volume::do_lookup(operation& o, transaction& t) {
 namespace {
 
 // The record of what `c` makes in `dir`; error `invalid` for a type that op does not make.
-op_result<inode_record> new_record(const operation& o, const make_call& c,
+op_result<inode_record> new_record(const operation& o, const make_call& c, const credential& who,
                                    const inode_record& dir) {
   inode_record r;
   const std::uint32_t type = c.mode & S_IFMT;
   r.mode = c.mode & 07777;
   r.link_count = 1;
-  r.uid = c.who.uid;
-  r.gid = (dir.mode & S_ISGID) != 0 ? dir.gid : c.who.gid;
+  r.uid = who.uid;
+  r.gid = (dir.mode & S_ISGID) != 0 ? dir.gid : who.gid;
   r.atime_ns = r.mtime_ns = r.ctime_ns = r.btime_ns = o.time_ns;
   if (o.op == opcode::mkdir) {
     r.mode |= S_IFDIR | (dir.mode & S_ISGID);
@@ -85,10 +87,32 @@ op_result<inode_record> new_record(const operation& o, const make_call& c,
     r.mode |= type == 0 ? S_IFREG : type;
     if (device) r.rdev = c.rdev;
   }
+  const bool runs_as_group = !S_ISDIR(r.mode) && (r.mode & S_ISGID) != 0 && (r.mode & S_IXGRP) != 0;
+  if (runs_as_group && (dir.mode & S_ISGID) != 0 && loses_setgid(who, dir.gid))
+    r.mode &= ~static_cast<std::uint32_t>(S_ISGID);
   return r;
 }
 
 }  // namespace
+
+// What the new inode gets from the directory's default ACL; without one the umask counts.
+error_code volume::inherit(transaction& t, const make_call& c, const inode_record& dir,
+                           inode_record& r) {
+  if (S_ISLNK(r.mode)) return error_code::ok;
+  op_result<std::optional<acl>> list = acl_of(t, c.parent, dir, default_acl_name);
+  if (!list) return list.error();
+  if (!*list) {
+    r.mode &= ~(c.umask & 0777);
+    return error_code::ok;
+  }
+  if (S_ISDIR(r.mode))
+    t.put(column::xattrs, key_of(c.inode, default_acl_name), (*list)->packed());
+  (*list)->restrict_to(r.mode);
+  if (!(*list)->is_equivalent_to_mode())
+    t.put(column::xattrs, key_of(c.inode, access_acl_name), (*list)->packed());
+  if (S_ISDIR(r.mode) || !(*list)->is_equivalent_to_mode()) r.flags |= inode_flag::xattrs;
+  return error_code::ok;
+}
 
 error_code volume::do_make(operation& o, transaction& t) {
   const std::optional<make_call> c = decode<make_call>(o.call->body);
@@ -96,6 +120,9 @@ error_code volume::do_make(operation& o, transaction& t) {
   if (const error_code e = check_name(c->name); e != error_code::ok) return e;
   const op_result<inode_record*> dir = directory(t, c->parent);
   if (!dir) return dir.error();
+  const credential who = caller_of(c->who);
+  const error_code search = check_may(o, t, who, c->parent, may::execute);
+  if (search != error_code::ok) return search;
   if (c->name == "." || c->name == "..") return error_code::exists;
   const op_result<dirent_record> found = t.entry(c->parent, c->name);
   if (found) {
@@ -116,6 +143,9 @@ error_code volume::do_tmpfile(operation& o, transaction& t) {
 error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
                               inode_record& dir) {
   if (dir.link_count == 0) return error_code::no_entry;  // removed, but open
+  const credential who = caller_of(c.who);
+  const error_code allowed = check_may(o, t, who, c.parent, may::write | may::execute);
+  if (allowed != error_code::ok) return allowed;
   if (o.op == opcode::symlink && link_target(*o.call).empty()) return error_code::no_entry;
   if (o.op == opcode::symlink && link_target(*o.call).size() > link_target_size_max)
     return error_code::name_too_long;
@@ -125,8 +155,9 @@ error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
   if (used) return error_code::invalid;
   if (used.error() != error_code::stale) return used.error();
 
-  const op_result<inode_record> r = new_record(o, c, dir);
+  op_result<inode_record> r = new_record(o, c, who, dir);
   if (!r) return r.error();
+  if (const error_code e = inherit(t, c, dir, *r); e != error_code::ok) return e;
   t.add_inode(c.inode, *r);
   open_created(o, c.handle, c.inode);
   o.form = answer_form::entry;
@@ -162,10 +193,13 @@ error_code volume::create_existing(operation& o, transaction& t, const make_call
   if (is_directory(**r)) return error_code::is_directory;
   if (S_ISLNK((*r)->mode)) return error_code::loop_of_links;
   if (!S_ISREG((*r)->mode)) return error_code::exists;
+  const error_code allowed = check_may_open(o, t, caller_of(c.who), found.inode, c.open_flags);
+  if (allowed != error_code::ok) return allowed;
   if ((c.open_flags & O_TRUNC) != 0) {
     const error_code e = set_size(o, t, found.inode, 0);
     if (e != error_code::ok) return e;
     (*r)->mtime_ns = o.time_ns;
+    kill_capability(t, found.inode, **r);
     stamp_ctime(o, **r);
   }
   open_created(o, c.handle, found.inode);
@@ -182,10 +216,15 @@ error_code volume::do_link(operation& o, transaction& t) {
   if (!dir) return dir.error();
   const op_result<inode_record*> r = t.inode(c->inode);
   if (!r) return r.error();
+  const credential who = caller_of(c->who);
+  const error_code search = check_may(o, t, who, c->parent, may::execute);
+  if (search != error_code::ok) return search;
   if (c->name == "." || c->name == "..") return error_code::exists;
   const op_result<dirent_record> found = t.entry(c->parent, c->name);
   if (found) return error_code::exists;
   if (found.error() != error_code::no_entry) return found.error();
+  const error_code allowed = check_may(o, t, who, c->parent, may::write | may::execute);
+  if (allowed != error_code::ok) return allowed;
   if (is_directory(**r)) return error_code::not_permitted;
   const bool nameless = ((*r)->flags & inode_flag::nameless) != 0;
   if ((*dir)->link_count == 0 || ((*r)->link_count == 0 && !nameless)) return error_code::no_entry;
@@ -228,10 +267,15 @@ error_code volume::do_unlink(operation& o, transaction& t) {
   if (c->name == "..") return wants_directory ? error_code::not_empty : error_code::is_directory;
   const op_result<inode_record*> dir = directory(t, c->parent);
   if (!dir) return dir.error();
+  const credential who = caller_of(c->who);
+  const error_code search = check_may(o, t, who, c->parent, may::execute);
+  if (search != error_code::ok) return search;
   const op_result<dirent_record> found = t.entry(c->parent, c->name);
   if (!found) return found.error();
   const op_result<inode_record*> r = t.inode(found->inode);
   if (!r) return r.error() == error_code::stale ? error_code::io : r.error();
+  const error_code allowed = check_may_remove(o, t, who, c->parent, found->inode);
+  if (allowed != error_code::ok) return allowed;
   if (is_directory(**r) && !wants_directory) return error_code::is_directory;
   if (!is_directory(**r) && wants_directory) return error_code::not_directory;
   if (wants_directory) {
@@ -307,6 +351,12 @@ error_code volume::do_readdir(operation& o, transaction& t) {
   if (!c) return error_code::invalid;
   const op_result<inode_record*> dir = directory(t, c->inode);
   if (!dir) return dir.error();
+  // The kernel has checked it when the directory was opened, but for somebody else.
+  const credential who = caller_of(c->who);
+  const error_code allowed = who.uid == c->who.uid
+                                 ? error_code::ok
+                                 : check_may(o, t, who, c->inode, may::read);
+  if (allowed != error_code::ok) return allowed;
   note_handle(o, c->handle, c->inode);
   const std::size_t room = std::min<std::size_t>(c->size, o.call->payload_out.size());
   bool full = false;
@@ -341,7 +391,7 @@ error_code volume::do_readdir(operation& o, transaction& t) {
     if (c->with_attributes != 0) {
       const op_result<inode_record*> r = t.inode(found->inode);
       t.look(aspect::shown, found->inode);
-      if (r) x.attr = attributes_of(found->inode, **r);
+      if (r) x.attr = shown(found->inode, **r);
       if (!r) blocked = r.error();
       if (!r && r.error() != error_code::again_later) return true;
       x.has_attributes = 1;
@@ -358,6 +408,7 @@ error_code volume::do_readdir(operation& o, transaction& t) {
   }
   if (!t.misses().empty()) return error_code::again_later;
   if (blocked == error_code::io) return error_code::io;
+  note_access(o, c->inode, **dir);
   return full && o.payload_size == 0 ? error_code::invalid : error_code::ok;
 }
 

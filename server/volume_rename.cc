@@ -62,6 +62,24 @@ error_code volume::exchange(operation& o, transaction& t, const rename_call& c,
   return error_code::ok;
 }
 
+// A directory that gets another parent is itself written to: its "..".
+error_code volume::check_may_rename(const operation& o, transaction& t, const rename_call& c,
+                                    const dirent_record& from, const dirent_record* to) {
+  const credential who = caller_of(c.who);
+  const bool exchanges = (c.flags & exchange_both) != 0;
+  error_code e = check_may_remove(o, t, who, c.parent, from.inode);
+  if (e == error_code::ok)
+    e = to != nullptr
+            ? check_may_remove(o, t, who, c.new_parent, to->inode)
+            : check_may(o, t, who, c.new_parent, may::write | may::execute);
+  if (c.parent == c.new_parent) return e;
+  if (e == error_code::ok && from.type == 4)  // DT_DIR
+    e = check_may(o, t, who, from.inode, may::write);
+  if (e == error_code::ok && exchanges && to != nullptr && to->type == 4)
+    e = check_may(o, t, who, to->inode, may::write);
+  return e;
+}
+
 error_code volume::do_rename(operation& o, transaction& t) {
   const std::optional<replace_call> call = decode<replace_call>(o.call->body);
   if (!call) return error_code::invalid;
@@ -76,6 +94,10 @@ error_code volume::do_rename(operation& o, transaction& t) {
   if (!dir) return dir.error();
   const op_result<inode_record*> new_dir = directory(t, c->new_parent);
   if (!new_dir) return new_dir.error();
+  const credential who = caller_of(c->who);
+  error_code search = check_may(o, t, who, c->parent, may::execute);
+  if (search == error_code::ok) search = check_may(o, t, who, c->new_parent, may::execute);
+  if (search != error_code::ok) return search;
   const op_result<dirent_record> from = t.entry(c->parent, c->name);
   if (!from) return from.error();
   const op_result<dirent_record> to = t.entry(c->new_parent, c->new_name);
@@ -84,6 +106,8 @@ error_code volume::do_rename(operation& o, transaction& t) {
   if (!to && (c->flags & exchange_both) != 0) return error_code::no_entry;
   if ((*new_dir)->link_count == 0) return error_code::no_entry;
   if (to && to->inode == from->inode) return error_code::ok;
+  const error_code allowed = check_may_rename(o, t, *c, *from, to ? &*to : nullptr);
+  if (allowed != error_code::ok) return allowed;
 
   if ((c->flags & exchange_both) != 0) {
     const error_code e = exchange(o, t, *c, *from, *to);

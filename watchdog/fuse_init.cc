@@ -12,14 +12,15 @@ constexpr std::uint64_t bit(long long value) noexcept {
 }
 
 // What we accept of what the kernel offers; POSIX_LOCKS and FLOCK_LOCKS only without -o nolock:
-// with it locks are the kernel's own, of this machine. Left out on purpose: DONT_MASK (the kernel
-// applies the umask), ATOMIC_O_TRUNC (a truncation is an op of its own), EXPORT_SUPPORT,
-// NO_OPENDIR_SUPPORT, splice, passthrough. WRITEBACK_CACHE only where the mount asks for it: with
-// it, acknowledged does not mean executed by the server.
+// with it locks are the kernel's own, of this machine. Left out on purpose: ATOMIC_O_TRUNC (a
+// truncation is an op of its own), SETXATTR_EXT (the server knows the caller's groups),
+// EXPORT_SUPPORT, NO_OPENDIR_SUPPORT, splice, passthrough. WRITEBACK_CACHE only where the mount asks
+// for it: with it, acknowledged does not mean executed by the server.
 constexpr std::uint64_t wanted_flags =
     bit(FUSE_ASYNC_READ) | bit(FUSE_BIG_WRITES) | bit(FUSE_PARALLEL_DIROPS) |
     bit(FUSE_DO_READDIRPLUS) | bit(FUSE_READDIRPLUS_AUTO) | bit(FUSE_AUTO_INVAL_DATA) |
     bit(FUSE_ASYNC_DIO) | bit(FUSE_MAX_PAGES) | bit(FUSE_HANDLE_KILLPRIV_V2) |
+    bit(FUSE_POSIX_ACL) | bit(FUSE_DONT_MASK) |
     bit(FUSE_CACHE_SYMLINKS) | bit(FUSE_INIT_EXT) | fuse_direct_io_allow_mmap | fuse_has_resend;
 constexpr std::uint64_t lock_flags = bit(FUSE_POSIX_LOCKS) | bit(FUSE_FLOCK_LOCKS);
 

@@ -10,6 +10,14 @@ touch "$work/foreign/file" "$work/a-file"
 printf 'listen = "127.0.0.1:0"\n[[volume]]\nnam = "x"\n' > "$work/unknown-key.toml"
 printf 'listen = \n' > "$work/syntax.toml"
 
+volume_key() { # FILE LINE: a configuration whose volume has this line, its fifth
+  printf 'listen = "127.0.0.1:0"\n[[volume]]\nname = "x"\npath = "/x"\n%s\n' "$2" > "$work/$1.toml"
+}
+volume_key squash 'squash = "some"'
+volume_key anon 'anon_uid = -1'
+volume_key allow 'allow = ["127.0.0.0/8", "127.0.0.1/8"]'
+volume_key atime 'atime = "strict"'
+
 wrong=0
 # expect CODE PATTERN COMMAND...: its exit code, and an extended regular expression that its
 # output must match.
@@ -77,6 +85,10 @@ expect 2 'tangelo mount'               "$build/fs/tangelo-fs"
 
 # -- tangelo-server
 expect 2 'unknown-key.toml:3: .*nam'   "$server" run --config "$work/unknown-key.toml"
+expect 2 'squash.toml:5: .*"root"'      "$server" run --config "$work/squash.toml"
+expect 2 'anon.toml:5: .*numeric id'   "$server" run --config "$work/anon.toml"
+expect 2 'allow.toml:5: .*127.0.0.1/8' "$server" run --config "$work/allow.toml"
+expect 2 'atime.toml:5: .*relatime'    "$server" run --config "$work/atime.toml"
 expect 2 'syntax.toml:1:'              "$server" run --config "$work/syntax.toml"
 expect 2 'NAME=DIR'                    "${run[@]}" --volume bogus
 expect 2 'no volume to serve'          "${run[@]}"

@@ -113,7 +113,7 @@ TEST(Status, ShowsWhatIsNotDurableAndWhatWasLost) {
             std::string::npos);
   EXPECT_NE(text.find("  EVICTED    2 times by the server, last: silent for 150 s\n"),
             std::string::npos);
-  EXPECT_NE(text.find("  LOST       7 answered changes; the journal names them\n"
+  EXPECT_NE(text.find("  LOST       7 answered changes; the mount's log names them\n"
                       "             3 open files and directories, 1 of them told by fsync or "
                       "close\n"),
             std::string::npos)

@@ -98,6 +98,7 @@ TEST(Request, CreationCarriesModeAndNameAndTakesItsNumberLater) {
   const auto body = d.body<make_call>();
   EXPECT_EQ(body.mode, static_cast<std::uint32_t>(S_IFDIR | 0750));
   EXPECT_EQ(body.name, "dir");
+  EXPECT_EQ(body.umask, 0027u);
   EXPECT_EQ(body.inode, 0u);
   set_new_inode(d.draft->cell, 4711);
   EXPECT_EQ(d.body<make_call>().inode, 4711u);

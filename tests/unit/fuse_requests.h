@@ -69,6 +69,7 @@ class fuse_request {
   static fuse_request mkdir(std::uint64_t node, std::uint64_t unique, std::string_view n,
                             std::uint32_t mode = 0755) {
     fuse_mkdir_in in{};
+    in.umask = 0027;
     in.mode = mode;
     return fuse_request(FUSE_MKDIR, node, unique).add(in).name(n);
   }

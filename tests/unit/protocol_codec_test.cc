@@ -23,6 +23,7 @@ class filler {
       value.uid = 1000;
       value.gid = 1001;
       value.group_count = 3;
+      value.powers = power::fowner;
       value.groups = {7, 8, 9};
     } else if constexpr (std::is_enum_v<T> || std::is_integral_v<T>) {
       value = static_cast<T>((++count_ * 0x0101010101010101u) | 1);
@@ -182,7 +183,7 @@ TEST(OpBodies, WithTheLongestNamesAndAllGroupsFitIntoAnOpRecord) {
   who.group_count = group_count_max;
   std::byte room[op_body_size_max];
   EXPECT_TRUE(encode(rename_call{who, 1, 2, 0, name, name}, room).has_value());
-  EXPECT_TRUE(encode(make_call{who, 1, 2, 3, 4, 5, 6, name}, room).has_value());
+  EXPECT_TRUE(encode(make_call{who, 1, 2, 3, 4, 5, 6, name, 7}, room).has_value());
   EXPECT_TRUE(encode(xattr_call{who, 1, 2, 3, name}, room).has_value());
   std::byte answer[answer_size_max];
   EXPECT_TRUE(encode(write_answer{}, answer).has_value());

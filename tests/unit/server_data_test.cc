@@ -148,8 +148,8 @@ TEST_F(Data, XattrsAreKeptListedAndRemoved) {
   EXPECT_EQ(set("user.a", "1", 1), error_code::exists);
   EXPECT_EQ(set("user.a", "one", 2), error_code::ok);
   EXPECT_EQ(set("user.b", big, 0), error_code::ok);
-  EXPECT_EQ(set("user.c", big + "x", 0), error_code::range);
-  EXPECT_EQ(set("system.posix_acl_access", "x", 0), error_code::not_supported);
+  EXPECT_EQ(set("user.c", big + "x", 0), error_code::too_big);
+  EXPECT_EQ(set("system.nfs4_acl", "x", 0), error_code::not_supported);
   EXPECT_EQ(set("user.empty", "", 0), error_code::ok);
   EXPECT_EQ(get("user.a", 10)->text(), "one");
   EXPECT_EQ(get("user.a", 2)->status, error_code::range);

@@ -350,7 +350,8 @@ TEST(LocksByByte, RandomOperationsLeaveTheSame) {
         }
       ASSERT_EQ(granted, model.granted) << "seed " << seed << " step " << step;
       for (const std::uint8_t c : {1, 2, 3})
-        for (const lock_notice& n : table.notices(named(c))) table.noticed(named(c), n.lock_id, true);
+        for (const lock_notice& n : table.notices(named(c)))
+          table.noticed(named(c), n.lock_id, true);
       model.granted.clear();
       for (std::uint64_t i = 0; i < bytes; ++i)
         for (const lock_type t : {R, W})

@@ -193,14 +193,16 @@ TEST(FuseInit, LeavesLocksToTheKernelIfToldSo) {
   }
 }
 
-TEST(FuseInit, LeavesTheUmaskToTheKernel) {
+TEST(FuseInit, LeavesAclsAndUmaskToTheServer) {
   const auto reply = answer_init(init_request(45, ~std::uint64_t{0}), {});
   ASSERT_TRUE(reply);
   const std::uint64_t agreed = init_flags(reply->body.flags, reply->body.flags2);
-  for (const int bit : {FUSE_DONT_MASK, FUSE_ATOMIC_O_TRUNC,
+  for (const int bit : {FUSE_ATOMIC_O_TRUNC,
                         FUSE_EXPORT_SUPPORT, FUSE_WRITEBACK_CACHE, FUSE_HANDLE_KILLPRIV,
                         FUSE_NO_OPENDIR_SUPPORT, FUSE_NO_OPEN_SUPPORT})
     EXPECT_EQ(agreed & static_cast<std::uint64_t>(bit), 0u) << bit;
+  for (const int bit : {FUSE_POSIX_ACL, FUSE_DONT_MASK, FUSE_HANDLE_KILLPRIV_V2})
+    EXPECT_NE(agreed & static_cast<std::uint64_t>(bit), 0u) << bit;
   EXPECT_EQ(agreed & FUSE_HAS_INODE_DAX, 0u);
   EXPECT_NE(agreed & fuse_has_resend, 0u);
   EXPECT_EQ(reply->body.minor, fuse_minor_max);

@@ -1,0 +1,46 @@
+// credentials: who the caller of a request is, beyond what the request says: supplementary groups
+// and capabilities, from /proc/TID/status. Front end's loop thread only; allocates at the start.
+//
+// What was read is used for as long as it is young, and only for the same thread, uid and gid; and
+// is read again when the server has refused something to that thread. The server must not refuse
+// what the kernel has allowed: whose groups cannot be told, or are more than a body has room for,
+// is marked power::unknown_groups.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "fs/kernel_port.h"
+#include "protocol/ops.h"
+
+namespace tangelo {
+
+class credentials {
+ public:
+  explicit credentials(caller_inspector& callers);
+  // Of root nothing has to be known: the server lets it pass, or counts it as somebody else.
+  credential of(std::uint32_t tid, std::uint32_t uid, std::uint32_t gid,
+                std::uint64_t now_ns) noexcept;
+  void forget(std::uint32_t tid) noexcept { place_of(tid).tid = 0; }
+
+ private:
+  struct entry {
+    std::uint32_t tid = 0;  // 0: none
+    std::uint64_t read_ns = 0;
+    credential who;
+  };
+  entry& place_of(std::uint32_t tid) noexcept { return entries_[tid % entries_.size()]; }
+
+  caller_inspector& callers_;
+  std::vector<entry> entries_;
+};
+
+// Whether an operation of the kernel depends on more than the caller's uid and gid.
+bool wants_groups(std::uint32_t kernel_opcode) noexcept;
+
+// Adds groups and powers to `who`, whose uid and gid are known; false, and then nothing is added,
+// when the text does not have them, or is of somebody else.
+bool add_groups(std::string_view status, credential& who) noexcept;
+
+}  // namespace tangelo

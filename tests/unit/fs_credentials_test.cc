@@ -1,0 +1,119 @@
+// Groups and powers of callers: what /proc says, and for how long it is believed.
+#include "fs/credentials.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "fs/request.h"
+#include "tests/unit/fuse_requests.h"
+
+namespace tangelo {
+namespace {
+
+std::string status_of(std::string_view uid, std::string_view gid, std::string_view groups,
+                      std::string_view powers) {
+  return "Name:\tUid:\t9\nUid:\t1\t2\t3\t" + std::string(uid) + "\nGid:\t1\t2\t3\t" +
+         std::string(gid) + "\nGroups:\t" + std::string(groups) + " \nCapEff:\t" +
+         std::string(powers) + "\n";
+}
+
+TEST(Status, HasGroupsAndPowers) {
+  credential who{1000, 2000, 0, 0, {}};
+  ASSERT_TRUE(add_groups(status_of("1000", "2000", "5 4000000000 7", "0000000000000009"), who));
+  EXPECT_EQ(who.group_count, 3);
+  EXPECT_EQ(who.groups[1], 4'000'000'000u);
+  EXPECT_EQ(who.powers, power::chown | power::fowner);
+  ASSERT_TRUE(add_groups(status_of("1000", "2000", "", "1ffffffffff"), who));
+  EXPECT_EQ(who.group_count, 0);
+  EXPECT_EQ(who.powers, 0x7f);
+}
+
+TEST(Status, ThatIsDamagedOrOfSomebodyElseAddsNothing) {
+  const credential who{1000, 2000, 0, 0, {}};
+  const std::string whole = status_of("1000", "2000", "5 6", "0");
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    credential c = who;
+    EXPECT_FALSE(add_groups(std::string_view(whole).substr(0, size), c)) << size;
+    EXPECT_EQ(c.group_count, 0);
+  }
+  std::string many;
+  for (std::size_t n = 0; n < group_count_max; ++n) many += "7 ";
+  credential c = who;
+  EXPECT_TRUE(add_groups(status_of("1000", "2000", many, "0"), c));
+  EXPECT_EQ(c.group_count, group_count_max);
+  for (const std::string& wrong :
+       {status_of("1001", "2000", "5", "0"), status_of("1000", "2001", "5", "0"),
+        status_of("1000", "2000", many + "8", "0")}) {
+    c = who;
+    EXPECT_FALSE(add_groups(wrong, c));
+    EXPECT_EQ(c.group_count, 0);
+  }
+}
+
+class one_caller final : public caller_inspector {
+ public:
+  bool is_being_killed(std::uint32_t) noexcept override { return false; }
+  bool look_up(std::uint32_t, credential& who) noexcept override {
+    ++looks;
+    who.group_count = 1;
+    who.groups[0] = group;
+    return known;
+  }
+  int looks = 0;
+  std::uint32_t group = 5;
+  bool known = true;
+};
+
+TEST(Credentials, AreReadOnceASecondAndAgainAfterARefusal) {
+  one_caller callers;
+  credentials all(callers);
+  EXPECT_EQ(all.of(7, 0, 0, 0).powers, 0);
+  EXPECT_EQ(callers.looks, 0) << "of root nothing has to be known";
+  EXPECT_EQ(all.of(7, 1, 2, ns_per_s).groups[0], 5u);
+  callers.group = 6;
+  EXPECT_EQ(all.of(7, 1, 2, 2 * ns_per_s - 1).groups[0], 5u);
+  EXPECT_EQ(callers.looks, 1);
+  EXPECT_EQ(all.of(7, 1, 2, 2 * ns_per_s).groups[0], 6u);
+  EXPECT_EQ(callers.looks, 2);
+  (void)all.of(7, 1, 3, 2 * ns_per_s);  // another gid
+  (void)all.of(7 + 1024, 1, 3, 2 * ns_per_s);
+  (void)all.of(7, 1, 3, 2 * ns_per_s);
+  EXPECT_EQ(callers.looks, 5);
+  all.forget(7);
+  (void)all.of(7, 1, 3, 2 * ns_per_s);
+  EXPECT_EQ(callers.looks, 6);
+}
+
+TEST(Credentials, ThatCannotBeReadAreMarked) {
+  one_caller callers;
+  credentials all(callers);
+  EXPECT_EQ(all.of(0, 1, 2, 0).powers, power::unknown_groups);
+  EXPECT_EQ(callers.looks, 0);
+  callers.known = false;
+  EXPECT_EQ(all.of(9, 1, 2, 0).powers, power::unknown_groups);
+  EXPECT_EQ(all.of(9, 1, 2, 0).powers, power::unknown_groups);
+  EXPECT_EQ(callers.looks, 2) << "nothing is kept of it";
+}
+
+TEST(Credentials, GoIntoTheCallsThatDependOnThem) {
+  one_caller callers;
+  credentials all(callers);
+  const auto who_asks = [&all](const fuse_request& r) {
+    const auto draft = std::make_unique<op_draft>();
+    EXPECT_NE(decode_request(r.bytes(), *draft, &all), request_kind::answer);
+    return decode<credential>({draft->cell.body, draft->cell.body_size}).value();
+  };
+  EXPECT_EQ(who_asks(fuse_request::getattr(5, 1)).powers, power::unknown_groups);
+  EXPECT_EQ(who_asks(fuse_request::read(5, 1, 2, 0, 4096)).group_count, 0);
+  EXPECT_EQ(callers.looks, 0);
+  for (const std::uint32_t op : {FUSE_LOOKUP, FUSE_UNLINK, FUSE_RMDIR})
+    EXPECT_EQ(who_asks(fuse_request::named(op, 5, 1, "name")).groups[0], 5u);
+  EXPECT_EQ(who_asks(fuse_request::mkdir(5, 1, "name", 0777)).group_count, 1);
+  EXPECT_EQ(callers.looks, 1);
+}
+
+}  // namespace
+}  // namespace tangelo
