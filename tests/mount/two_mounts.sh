@@ -13,7 +13,7 @@ mkdir "$second"
 timeout 100 "$tangelo" mount "$address:/$volume" "$second" > /dev/null
 
 step "both at work"
-"$python" "$(dirname "$0")/two_mounts.py" "$mnt" "$second" "$(scaled 1000 100)" ||
+"$python" "$(dirname "$0")/two_mounts.py" "$mnt" "$second" "$(scaled 1000 200)" ||
   die "the two mounts do not agree"
 
 step "ac=0: the other one's changes are seen at once"
