@@ -2,8 +2,7 @@
 //
 //   user       regular files and directories only; who may read or write the file
 //   trusted    privileged callers only, who alone see that there are any
-//   security   everybody reads; privileged callers write (capabilities: with CAP_SETFCAP; who may
-//              write the file, or owns it, may take them away)
+//   security   everybody reads; privileged callers write (capabilities: with CAP_SETFCAP)
 //   system     the two ACLs, of the owner: kept as one with the mode
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -17,7 +16,6 @@ namespace tangelo {
 namespace {
 
 constexpr std::size_t xattr_list_size_max = 65536;
-constexpr std::string_view capability_name = "security.capability";
 
 bool is_private(std::string_view name) { return name.starts_with("trusted."); }
 
@@ -62,7 +60,7 @@ error_code volume::check_may_xattr(const operation& o, transaction& t, const cre
     return check_may(o, t, who, number, writes ? may::write : may::read);
   }
   if (!writes) return error_code::ok;
-  const bool capability = name == capability_name;
+  const bool capability = name == "security.capability";
   return has_power(who, capability ? power::setfcap : power::sys_admin)
              ? error_code::ok
              : error_code::not_permitted;
@@ -177,11 +175,11 @@ error_code volume::do_removexattr(operation& o, transaction& t) {
   if (const error_code e = check_xattr_name(c->name); e != error_code::ok) return e;
   const op_result<inode_record*> r = t.inode(c->inode);
   if (!r) return r.error();
-  const credential who = caller_of(c->who);
-  error_code e = check_may_xattr(o, t, who, c->inode, **r, c->name, true);
-  // The client's kernel takes the capabilities away for whoever is about to change the file.
-  if (e == error_code::not_permitted && c->name == capability_name)
-    e = owns(who, **r) ? error_code::ok : check_may(o, t, who, c->inode, may::write);
+  // Capabilities are taken away by the kernel in the name of whoever writes; it has checked that.
+  const bool by_kernel = c->name == "security.capability";
+  const error_code e = by_kernel ? error_code::ok
+                                 : check_may_xattr(o, t, caller_of(c->who), c->inode, **r,
+                                                   c->name, true);
   if (e != error_code::ok) return e;
   std::string key = key_of(c->inode, c->name);
   const op_result<std::string> old = t.value(column::xattrs, key);

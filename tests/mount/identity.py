@@ -245,9 +245,11 @@ def privileges_that_go():
                           ("open-cut", lambda: opened("f", os.O_WRONLY | os.O_TRUNC)),
                           ("grow", lambda: os.truncate("f", 99))):
             make("f", mode)
+            say("privileges", user, "%o" % mode, name, as_user(USERS[user], run), look("f"))
+            os.chmod("f", 0o666)
             os.setxattr("f", "security.capability", CAPABILITY)
             done = as_user(USERS[user], run)
-            say("privileges", user, "%o" % mode, name, done, look("f"),
+            say("capability", user, name, done, look("f"),
                 result_of(lambda: os.getxattr("f", "security.capability")))
             os.unlink("f")
     make("f", 0o755)
