@@ -351,7 +351,7 @@ TEST(Request, WhatNeedsNoServerIsAnsweredHereOrNotAtAll) {
 }
 
 TEST(Request, OfAnUnknownKindIsNotImplemented) {
-  for (const std::uint32_t op : {0u, 7u, 51u, 53u, 100u, 4096u, 0xffffffffu}) {
+  for (const std::uint32_t op : {0u, 7u, 54u, 100u, 4096u, 0xffffffffu}) {
     const decoded d = decode_it(fuse_request(op, node, unique).name("x"));
     EXPECT_EQ(d.kind, request_kind::answer) << op;
     EXPECT_EQ(d.draft->error, error_code::not_implemented) << op;
