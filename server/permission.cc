@@ -77,9 +77,6 @@ error_code check_setattr(const credential& who, const inode_record& r, const set
       !has_power(who, power::chown))
     return error_code::not_permitted;
   if (has(set_attr::mode) && !owns(who, r)) return error_code::not_permitted;
-  inode_record killed = r;
-  kill_setid(who, killed);
-  if (c.which == 0 && killed.mode != r.mode && !owns(who, r)) return error_code::not_permitted;
   // What the kernel has kept back of an open file's times comes with a ctime, from anybody.
   if (has(set_attr::ctime)) return error_code::ok;
   const bool sets_time = (has(set_attr::atime) && !has(set_attr::atime_now)) ||

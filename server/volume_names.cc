@@ -142,7 +142,8 @@ error_code volume::do_tmpfile(operation& o, transaction& t) {
 
 error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
                               inode_record& dir) {
-  if (dir.link_count == 0) return error_code::no_entry;  // removed, but open
+  // Removed by another client: a kernel that comes with an old name for it looks again.
+  if (dir.link_count == 0) return error_code::stale;
   const credential who = caller_of(c.who);
   const error_code allowed = check_may(o, t, who, c.parent, may::write | may::execute);
   if (allowed != error_code::ok) return allowed;
@@ -227,7 +228,8 @@ error_code volume::do_link(operation& o, transaction& t) {
   if (allowed != error_code::ok) return allowed;
   if (is_directory(**r)) return error_code::not_permitted;
   const bool nameless = ((*r)->flags & inode_flag::nameless) != 0;
-  if ((*dir)->link_count == 0 || ((*r)->link_count == 0 && !nameless)) return error_code::no_entry;
+  if ((*dir)->link_count == 0) return error_code::stale;
+  if ((*r)->link_count == 0 && !nameless) return error_code::no_entry;
   if (nameless) {
     (*r)->flags &= ~inode_flag::nameless;
     t.remove(column::orphans, key_of(c->inode));
