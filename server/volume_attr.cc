@@ -163,7 +163,7 @@ error_code volume::do_setattr(operation& o, transaction& t) {
   }
   if (has(set_attr::uid)) r.uid = c->uid;
   if (has(set_attr::gid)) r.gid = c->gid;
-  // A chown that names no ids comes without any bit; so does what the kernel sends before a write by
+  // A chown that names no ids comes without any bit; so does what is sent before a write by
   // somebody else, which clears them itself, if it comes about.
   const bool names_none = c->which == 0 && owns(who, r);
   const bool chown = (has(set_attr::uid | set_attr::gid) || names_none) && !S_ISDIR(r.mode);
