@@ -100,6 +100,9 @@ error_code volume::end_copy(operation& o, transaction& t, const copy_call& c, in
   to.mtime_ns = o.time_ns;
   stamp_ctime(o, to);
   t.touch(c.to_inode, aspect::data);
+  kill_capability(t, c.to_inode, to);
+  const credential who = caller_of(c.who);
+  if (who.uid != 0) kill_privileges(t, who, c.to_inode, to);
   put_answer(o, copy_answer{o.offset});
   return error_code::ok;
 }

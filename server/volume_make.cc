@@ -98,7 +98,8 @@ error_code volume::do_tmpfile(operation& o, transaction& t) {
 
 error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
                               inode_record& dir) {
-  if (dir.link_count == 0) return error_code::no_entry;  // removed, but open
+  // Removed by another client: a kernel that comes with an old name for it looks again.
+  if (dir.link_count == 0) return error_code::stale;
   const credential who = caller_of(c.who);
   const error_code allowed = check_may(o, t, who, c.parent, may::write | may::execute);
   if (allowed != error_code::ok) return allowed;

@@ -69,7 +69,8 @@ error_code volume::do_link(operation& o, transaction& t) {
   if (allowed != error_code::ok) return allowed;
   if (is_directory(**r)) return error_code::not_permitted;
   const bool nameless = ((*r)->flags & inode_flag::nameless) != 0;
-  if ((*dir)->link_count == 0 || ((*r)->link_count == 0 && !nameless)) return error_code::no_entry;
+  if ((*dir)->link_count == 0) return error_code::stale;
+  if ((*r)->link_count == 0 && !nameless) return error_code::no_entry;
   if (nameless) {
     (*r)->flags &= ~inode_flag::nameless;
     t.remove(column::orphans, key_of(c->inode));

@@ -104,7 +104,7 @@ error_code volume::do_rename(operation& o, transaction& t) {
   if (!to && to.error() != error_code::no_entry) return to.error();
   if (to && (c->flags & no_replace) != 0) return error_code::exists;
   if (!to && (c->flags & exchange_both) != 0) return error_code::no_entry;
-  if ((*new_dir)->link_count == 0) return error_code::no_entry;
+  if ((*new_dir)->link_count == 0) return error_code::stale;
   if (to && to->inode == from->inode) return error_code::ok;
   const error_code allowed = check_may_rename(o, t, *c, *from, to ? &*to : nullptr);
   if (allowed != error_code::ok) return allowed;

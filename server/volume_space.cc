@@ -125,6 +125,10 @@ error_code volume::do_fallocate(operation& o, transaction& t) {
   r.mtime_ns = o.time_ns;
   stamp_ctime(o, r);
   t.touch(c->inode, aspect::data);
+  kill_capability(t, c->inode, r);
+  // The kernel says nothing of it, as it does for a write.
+  const credential who = caller_of(c->who);
+  if (who.uid != 0) kill_privileges(t, who, c->inode, r);
   return error_code::ok;
 }
 

@@ -25,7 +25,7 @@ TEST_F(RemovedVolume, ADirectoryIsKeptUnderTheHandleItWasRemovedWith) {
   EXPECT_EQ(removed_inode(c->answer), d);
   EXPECT_EQ(stat(d).link_count, 0u);
   EXPECT_EQ(lookup(d, "x")->status, error_code::no_entry);
-  EXPECT_EQ(call(opcode::mkdir, made(d, "x", 0755))->status, error_code::no_entry);
+  EXPECT_EQ(call(opcode::mkdir, made(d, "x", 0755))->status, error_code::stale);
   EXPECT_EQ(call(opcode::rmdir, remove_call{{}, d, "x", 0})->status, error_code::no_entry);
   release(d, 77);
   EXPECT_EQ(status_of(d), error_code::stale);
