@@ -17,8 +17,9 @@ constexpr std::uint64_t age_max_ns = ns_per_s;
 
 // What follows `key` on its line; nothing unless the whole line is there.
 std::optional<std::string_view> line_of(std::string_view status, std::string_view key) noexcept {
-  const std::size_t at = status.find(key);
-  if (at == status.npos || at == 0 || status[at - 1] != '\n') return std::nullopt;
+  std::size_t at = status.find(key);
+  while (at != status.npos && (at == 0 || status[at - 1] != '\n')) at = status.find(key, at + 1);
+  if (at == status.npos) return std::nullopt;
   const std::string_view rest = status.substr(at + key.size());
   const std::size_t end = rest.find('\n');
   if (end == rest.npos) return std::nullopt;

@@ -128,14 +128,17 @@ TEST_F(Policy, ARefusedMutationThatMayHaveBeenExecutedIsAnsweredByTheServerOnceI
 TEST_F(Policy, ReleasesAreNotRefused) {
   set_policy(1, 2);
   attach_settled();
-  core->answer(offered(fuse_request::open(5, 2, 0)), attr_of(5));
-  run();
-  const std::uint64_t handle = kernel.answer_to(2)->as<fuse_open_out>().fh;
+  std::uint64_t handles[2];
+  for (const std::uint64_t n : {0u, 1u}) {
+    core->answer(offered(fuse_request::open(5, 2 + n, 0)), attr_of(5));
+    run();
+    handles[n] = kernel.answer_to(2 + n)->as<fuse_open_out>().fh;
+  }
   path(false);
-  kernel.submit(fuse_request::release(5, 4, handle));
+  kernel.submit(fuse_request::release(5, 4, handles[0]));
   run();
   pass(10);
-  kernel.submit(fuse_request::release(5, 6, handle));
+  kernel.submit(fuse_request::release(5, 6, handles[1]));
   run();
   EXPECT_EQ(where(), path_state::lost);
   path(true);

@@ -84,6 +84,7 @@ TEST_F(Async, ObjectActionsComeAfterTheCommit) {
   s.which = set_attr::size;
   s.size = 100;
   const call_ptr cut = begin(alice_, opcode::setattr, s);
+  time_.advance(0);
   EXPECT_TRUE(cut->completed);
   const call_ptr w = begin_write(f, 0, std::string(50, 'y'));
   EXPECT_FALSE(w->completed);
