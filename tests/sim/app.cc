@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "base/crc32c.h"
+#include "fs/removed_directories.h"
+#include "protocol/records.h"
 
 namespace tangelo::sim {
 
@@ -67,8 +69,21 @@ void app::close_one() {
 }
 
 void app::forget(const std::string& name) {
+  if (node(name) != 0) return forget(node(name));
+  // It was made by a call that failed with EIO. A kernel would have looked it up to remove it; here
+  // what was removed is known by its handle.
+  for (const handle_slot& slot : m_.arena().handles) {
+    control_word word;
+    handle_cell cell;
+    if (copy_record(slot, word, cell) && word.state != 0 &&
+        cell.open_flags == removed_directories::handle_flags)
+      forget(cell.inode);
+  }
+}
+
+void app::forget(std::uint64_t node) {
   const std::uint64_t unique = m_.next_unique();
-  m_.kernel.submit(fuse_request(FUSE_FORGET, node(name), unique).add(fuse_forget_in{1}));
+  m_.kernel.submit(fuse_request(FUSE_FORGET, node, unique).add(fuse_forget_in{1}));
 }
 
 void app::kill() {
