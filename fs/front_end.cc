@@ -245,6 +245,9 @@ void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d) noe
   const answer_facts facts = build_answer(index, d);
   const op_cell& op = ops_.cell(index);
   note_result(op, facts);
+  if (op.op == opcode::lookup) open_retries_.looked_up(op.pid, facts.inode);
+  if (op.op == opcode::open && facts.status == error_code::stale)
+    open_retries_.refused(op.pid, op.inode);
   const std::uint64_t id = ops_.reply_id(index);
   answer_.address_to(id);
   const bool lost_directory = tell_loss(op, id);

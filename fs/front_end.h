@@ -41,6 +41,7 @@
 #include "fs/lock_records.h"
 #include "fs/losses.h"
 #include "fs/op_table.h"
+#include "fs/open_retries.h"
 #include "fs/path_state.h"
 #include "fs/removed_directories.h"
 #include "fs/replay_log.h"
@@ -249,6 +250,7 @@ class front_end {
   barriers barriers_;
   handle_table handles_;
   removed_directories removed_;
+  open_retries open_retries_;
   losses losses_;
   stale_caches stale_;
   lock_records locks_;

@@ -174,6 +174,7 @@ bool front_end::place_payload(op_draft& draft) noexcept {
 // False: there is none, and its caller knows.
 bool front_end::give_handle(op_draft& draft) noexcept {
   op_cell& op = draft.cell;
+  if (op.op == opcode::open && open_retries_.comes_again(op.pid, op.inode)) set_open_again(op);
   const std::optional<std::uint64_t> handle =
       handles_.open(op.op == opcode::open ? op.inode : 0, op.kernel_flags);
   if (handle)

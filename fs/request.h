@@ -60,6 +60,7 @@ void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept;
 // False for a creating op that set_new_inode() could not edit: no front end has recorded it.
 bool is_editable(const op_cell& cell) noexcept;
 void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept;
+void set_open_again(op_cell& cell) noexcept;  // of an open
 
 // Until it is answered its handle is nobody else's.
 inline bool has_new_handle(const op_cell& op) noexcept {

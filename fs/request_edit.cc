@@ -27,7 +27,7 @@ void edit_make_call(op_cell& cell, F edit) noexcept {
   CHECK(size == cell.body_size);
 }
 
-// The same of the calls that remove something.
+// The same of the calls that open or remove something.
 template <class Body>
 void edit_handle(op_cell& cell, std::uint64_t handle) noexcept {
   std::byte copy[op_body_size_max];
@@ -59,9 +59,13 @@ void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept {
   }
   if (cell.op == opcode::rmdir) return edit_handle<remove_call>(cell, handle);
   if (cell.op == opcode::rename) return edit_handle<replace_call>(cell, handle);
+  edit_handle<open_call>(cell, handle);
+}
+
+void set_open_again(op_cell& cell) noexcept {
   std::optional<open_call> body = decode<open_call>({cell.body, cell.body_size});
   CHECK(body.has_value());
-  body->handle = handle;
+  body->open_flags |= open_again;
   CHECK(encode(*body, cell.body) == std::size_t{cell.body_size});
 }
 

@@ -62,6 +62,12 @@ class open_table {
     const auto at = of_client->second.find(handle);
     return at == of_client->second.end() ? std::nullopt : std::optional(at->second);
   }
+  bool means(const client_key& client, std::uint64_t handle, std::uint64_t inode) const {
+    const auto of_client = handles_.find(client);
+    if (of_client == handles_.end()) return false;
+    const auto at = of_client->second.find(handle);
+    return at != of_client->second.end() && at->second == inode;
+  }
   bool has(const client_key& client) const { return handles_.contains(client); }
   std::size_t count(std::uint64_t inode) const {
     const auto at = counts_.find(inode);

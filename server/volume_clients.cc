@@ -48,6 +48,10 @@ error_code volume::do_open(operation& o, transaction& t) {
   if (!S_ISDIR((*r)->mode) && (c->open_flags & O_DIRECTORY) != 0)
     return error_code::not_directory;
   if (o.op == opcode::open) {
+    // By a name that the kernel had from before: it is to look again (fs/open_retries.h).
+    if ((*r)->link_count == 0 && (c->open_flags & open_again) == 0 &&
+        !opens_.means(o.client, c->handle, c->inode))
+      return error_code::stale;
     const error_code e = check_may_open(o, t, caller_of(c->who), c->inode, c->open_flags);
     if (e != error_code::ok) return e;
   }

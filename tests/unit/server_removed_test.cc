@@ -85,7 +85,11 @@ TEST_F(RemovedVolume, WhatAnotherClientFoundCanBeOpenedForAMoment) {
   settle();
   ASSERT_EQ(found->status, error_code::ok);
   EXPECT_EQ(rename(root_inode, "g", root_inode, "f"), error_code::ok);
-  EXPECT_EQ(open(bob_, f, 5), error_code::ok);
+  EXPECT_EQ(open(bob_, f, 5), error_code::stale) << "by a name from before";
+  const call_ptr again = begin(bob_, opcode::open, open_call{{}, f, 5, open_again});
+  settle();
+  EXPECT_EQ(again->status, error_code::ok);
+  EXPECT_EQ(open(bob_, f, 5), error_code::ok) << "it is open already";
   time_.advance(3 * ns_per_s);
   EXPECT_EQ(stat(f).link_count, 0u) << "it is open now";
   const call_ptr closed = begin(bob_, opcode::release, open_call{{}, f, 5, 0});
