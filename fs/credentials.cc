@@ -76,7 +76,9 @@ bool wants_groups(std::uint32_t kernel_opcode) noexcept {
     case FUSE_LINK:
     case FUSE_OPEN:
     case FUSE_CREATE:
-    case FUSE_WRITE:  // it may take setgid away
+    case FUSE_WRITE:  // these three may take setgid away
+    case FUSE_FALLOCATE:
+    case FUSE_COPY_FILE_RANGE:
     case FUSE_TMPFILE:
     case FUSE_SETXATTR:
     case FUSE_GETXATTR:

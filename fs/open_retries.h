@@ -1,11 +1,11 @@
 // open_retries: opens that come again.
 //
-// A name that the kernel has from an earlier lookup may mean a file that is gone: another mount has
-// removed or replaced it. Opening it then has to fail with ESTALE, and the kernel looks every name of
-// the path up again and opens what it finds. If that is gone, too, by the time the OPEN is there
-// (somebody replaces the file all the time), the caller would see ESTALE. But now the file was found
-// while the call was under way, and may be opened, as on a local disk. So may a removed file that
-// comes again without any lookup: it was opened through /proc/self/fd.
+// A name that the kernel has from an earlier lookup may mean a file that is gone: another mount
+// has removed or replaced it. Opening it has to fail with ESTALE; then the kernel looks every name
+// of the path up again and opens what it finds. If that is gone, too, by the time the OPEN is there
+// (somebody replaces the file all the time), the caller would see ESTALE. But it was found while
+// the call was under way, and may be opened, as on a local disk. So may a removed file that comes
+// again without any lookup: it was opened through /proc/self/fd.
 //
 // By the caller's thread; a small direct-mapped table, as forgetting costs an ESTALE, never
 // correctness. Front end's loop thread only.

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "fs/request.h"
 #include "protocol/data_ops.h"
+#include "protocol/open_flags.h"
 
 namespace tangelo {
 

@@ -228,10 +228,6 @@ struct rename_call {
   }
 };
 
-// In open_call::open_flags, above all of the kernel's: what is to be opened was found after an
-// ESTALE, by the same call, so it is opened even if it has no name any more (fs/open_retries.h).
-inline constexpr std::uint32_t open_again = 1u << 31;
-
 // open, release, reclaim_open
 struct open_call {
   credential who;

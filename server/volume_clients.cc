@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "protocol/open_flags.h"
 #include "server/volume.h"
 
 namespace tangelo {

@@ -1,4 +1,5 @@
 // What is removed while somebody has it, stands in it, or is about to open it.
+#include "protocol/open_flags.h"
 #include "protocol/data_ops.h"
 #include "tests/unit/server_volume_fixture.h"
 
