@@ -1,16 +1,16 @@
 #!/bin/bash
 # stress: random operations against a model (tests/conformance/torture.cc), stress-ng's filesystem
 # class, dbench and fio, while the core is killed all the time: no difference, no failure.
-# TANGELO_SEED repeats the operations, TANGELO_SCALE is the size in per cent (10: 20,000 operations
-# and 5 s for each stressor; 100: a million).
+# TANGELO_SEED repeats the operations, TANGELO_SCALE is the size in per cent (10: 4,000 operations
+# and 1 s for each stressor; 100: a million and 10 s).
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/core_killer.sh"
 need jq stress-ng dbench fio
 
 seed=${TANGELO_SEED:-$$}
 RANDOM=$seed
-seconds=$(scaled 50 5)
-operations=$((scale < 100 ? 200000 * scale / 100 : 10000 * scale))
+seconds=$(scaled 10 1)
+operations=$((scale < 100 ? 400 * scale : 10000 * scale))
 say "seed $seed, scale $scale %"
 mkdir "$work/local"
 start_server
@@ -27,6 +27,7 @@ step "$operations random operations against a model"
 stressors=(access chdir chmod chown copy-file dentry dir dirdeep dirmany dup fallocate fcntl fiemap
   filename flock fpunch fsize fstat getdent handle hdd inotify io iomix link locka lockf lockofd
   mknod open rename symlink sync-file touch utime xattr)
+[ "$scale" -ge 100 ] || stressors=(access chmod dir fallocate fcntl flock fstat io mknod rename utime xattr)
 mkdir "$mnt/stress"
 for ((i = 0; i < ${#stressors[@]}; i += 4)); do
   group=("${stressors[@]:i:4}")
@@ -34,7 +35,7 @@ for ((i = 0; i < ${#stressors[@]}; i += 4)); do
   arguments=()
   for name in "${group[@]}"; do arguments+=("--$name" 1); done
   stress-ng --temp-path "$mnt/stress" --timeout "$seconds" --verify --no-rand-seed --quiet \
-    --hdd-bytes 64m --iomix-bytes 64m --fallocate-bytes 64m --copy-file-bytes 64m \
+    --hdd-bytes 64m --iomix-bytes 64m --fallocate-bytes 64m --copy-file-bytes 128m \
     --sync-file-bytes 64m "${arguments[@]}" > "$work/said" 2>&1 ||
     { cat "$work/said"; die "stress-ng: ${group[*]}"; }
 done
