@@ -27,7 +27,8 @@ step "$operations random operations against a model"
 stressors=(access chdir chmod chown copy-file dentry dir dirdeep dirmany dup fallocate fcntl fiemap
   filename flock fpunch fsize fstat getdent handle hdd inotify io iomix link locka lockf lockofd
   mknod open rename symlink sync-file touch utime xattr)
-[ "$scale" -ge 100 ] || stressors=(access chmod dir fallocate fcntl flock fstat io mknod rename utime xattr)
+[ "$scale" -ge 100 ] ||
+  stressors=(access chmod dir fallocate fcntl flock fstat io mknod rename utime xattr)
 mkdir "$mnt/stress"
 for ((i = 0; i < ${#stressors[@]}; i += 4)); do
   group=("${stressors[@]:i:4}")
