@@ -1,6 +1,7 @@
 // recent_lookups: which client was told lately what inode a name means. It may be about to open it:
-// one that loses its last name meanwhile, by another client, is kept for a moment, so that a file
-// that is replaced all the time can be opened at any time, as on a local disk.
+// one that loses its last name meanwhile, by another client, is kept for a moment. So a file that
+// is replaced all the time can be opened at any time, as on a local disk: by who has looked again
+// after an ESTALE (protocol/open_flags.h), and by nobody else.
 //
 // Forgetting costs an ESTALE, never correctness: a small direct-mapped table. Loop thread only.
 #pragma once
