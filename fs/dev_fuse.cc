@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "fs/fuse_abi.h"
+#include "fs/inval_notice.h"
 
 namespace tangelo {
 
@@ -40,18 +41,10 @@ int dev_fuse::resend() noexcept {
 }
 
 bool dev_fuse::forget_attributes(std::uint64_t inode) noexcept {
-  struct {
-    fuse_out_header header{};
-    fuse_notify_inval_inode_out body{};
-  } notice;
-  notice.header.len = sizeof notice;
-  notice.header.error = FUSE_NOTIFY_INVAL_INODE;
-  notice.body.ino = inode;
-  notice.body.off = -1;  // attributes alone, no pages
-  if (::write(fd_, &notice, sizeof notice) >= 0) return true;
-  if (errno != ENOENT && errno != ENODEV)
-    log_debug("FUSE_NOTIFY_INVAL_INODE: {}", std::strerror(errno));
-  return errno != ENOENT;
+  const int rc = write_inval_notice(fd_, inode, -1);
+  if (rc != 0 && rc != -ENOENT && rc != -ENODEV)
+    log_debug("FUSE_NOTIFY_INVAL_INODE: {}", std::strerror(-rc));
+  return rc != -ENOENT;
 }
 
 void dev_fuse::populate(mutable_byte_span bytes) noexcept {

@@ -17,7 +17,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "fs/fuse_abi.h"
+#include "fs/inval_notice.h"
 #include "fs/kernel_port.h"
 
 namespace tangelo {
@@ -37,17 +37,10 @@ struct invalidator::shared_state {
 
 namespace {
 
-// Data and attributes, from its beginning to its end. ENOENT: the kernel does not know it.
 void invalidate(int fd, std::uint64_t inode) noexcept {
-  struct {
-    fuse_out_header header{};
-    fuse_notify_inval_inode_out out{};
-  } notice;
-  notice.header.len = sizeof notice;
-  notice.header.error = FUSE_NOTIFY_INVAL_INODE;
-  notice.out.ino = inode;
-  if (::write(fd, &notice, sizeof notice) < 0 && errno != ENOENT)
-    log_debug("inode {}: its cache is not dropped: {}", inode, std::strerror(errno));
+  const int rc = write_inval_notice(fd, inode, 0);
+  if (rc != 0 && rc != -ENOENT)
+    log_debug("inode {}: its cache is not dropped: {}", inode, std::strerror(-rc));
 }
 
 void ring(int bell) noexcept {

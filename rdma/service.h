@@ -82,10 +82,6 @@ struct lock_notice {
   std::uint64_t lock_id = 0;
   error_code status = error_code::ok;
 };
-struct lock_counts {
-  std::size_t held = 0;
-  std::size_t waiting = 0;
-};
 
 class service {
  public:
@@ -130,7 +126,6 @@ class service {
   // Waits of this client that have ended, until it has said that it knows (protocol/lock_ops.h).
   virtual std::vector<lock_notice> notices_of(const client_key&) const { return {}; }
   virtual void noticed(const client_key&, std::uint64_t /*lock_id*/, bool /*kept*/) {}
-  virtual lock_counts locks_of(const client_key&) const { return {}; }
   // Does another client wait for a lock of this one?
   virtual bool is_waited_for(const client_key&) const { return false; }
   // The recovery window has closed: last_committed passes all transnos of earlier boots (durably

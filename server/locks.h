@@ -36,6 +36,11 @@ constexpr bool excludes(lock_type a, lock_type b) noexcept {
   return a == lock_type::write || b == lock_type::write;
 }
 
+struct lock_counts {
+  std::size_t held = 0;
+  std::size_t waiting = 0;
+};
+
 class lock_table {
  public:
   static constexpr std::size_t per_client_max = 65536;  // held and waiting

@@ -104,7 +104,6 @@ class volume final : public service {
     return locks_.notices(key);
   }
   void noticed(const client_key& key, std::uint64_t lock_id, bool kept) override;
-  lock_counts locks_of(const client_key& key) const override { return locks_.counts(key); }
   bool is_waited_for(const client_key& key) const override { return locks_.is_waited_for(key); }
   void recovery_ended() override;
 
