@@ -331,10 +331,14 @@ TEST_F(Quota, WhatIsInADirectoryBecomesItsTree) {
   EXPECT_EQ(link(f, root_inode, "also"), error_code::ok);
   const call_ptr made_it = begin(alice_, opcode::setxattr,
                                  xattr_call{{}, d, 0, 8, "system.tangelo.quota"}, "inodes=5");
-  time_.advance(ns_per_ms);
-  EXPECT_TRUE(get_tree(d).ends_with("state=counting")) << get_tree(d);
-  EXPECT_EQ(make(opcode::mknod, d, "new", {})->status, error_code::ok) << "no limit yet";
+  committer_->set_delay_ns(2 * ns_per_ms);
+  time_.advance(3 * ns_per_ms);
+  const call_ptr now = begin(alice_, opcode::getxattr,
+                             xattr_call{{}, d, 0, 100, "system.tangelo.quota"}, {}, 100);
+  EXPECT_TRUE(now->text().ends_with("state=counting")) << now->text();
+  const call_ptr more = begin(alice_, opcode::mknod, made(d, "new", 0644));
   let_it_count();
+  EXPECT_EQ(more->status, error_code::ok) << "no limit yet";
   EXPECT_EQ(made_it->status, error_code::ok);
   EXPECT_EQ(get_tree(d), "bytes=0 inodes=5 used_bytes=8192 used_inodes=603 root=" +
                              std::to_string(d));
@@ -348,6 +352,7 @@ TEST_F(Quota, WhatIsInADirectoryBecomesItsTree) {
 TEST_F(Quota, WhatMovesWhileATreeIsMadeIsCounted) {
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     prng random(seed);
+    early_ = false;
     const std::string top = "top" + std::to_string(seed);
     const std::uint64_t d = mkdir(root_inode, top);
     std::vector<std::uint64_t> dirs{d};
@@ -358,6 +363,8 @@ TEST_F(Quota, WhatMovesWhileATreeIsMadeIsCounted) {
     const std::uint64_t outside = mkdir(root_inode, top + "x");
     (void)begin(alice_, opcode::setxattr, xattr_call{{}, d, 0, 10, "system.tangelo.quota"},
                 "inodes=500");
+    early_ = true;
+    committer_->set_delay_ns(2 * ns_per_ms);
     for (int i = 0; i < 60; ++i) {
       const std::uint64_t from = dirs[random.below(dirs.size())];
       const std::uint64_t to = dirs[random.below(dirs.size())];
@@ -371,6 +378,7 @@ TEST_F(Quota, WhatMovesWhileATreeIsMadeIsCounted) {
       EXPECT_NE(c->status, error_code::cross_device) << "within the tree, seed " << seed;
       if (random.below(20) != 0) continue;
       power_cut(random.below(4), true);
+      committer_->set_delay_ns(2 * ns_per_ms);
       volume_->recovery_ended();
     }
     EXPECT_NE(rename(d, "d0", outside, "d0"), error_code::io);
@@ -498,10 +506,10 @@ TEST_F(Quota, AReplayIsNotRefused) {
 
 TEST_F(Quota, LimitsAndUsageSurvive) {
   EXPECT_EQ(set_user(ann, "bytes=40960"), error_code::ok);
-  const std::uint64_t d = mkdir(root_inode, "d");
+  const std::uint64_t d = directory_of(root_inode, "d", user(ann));
   EXPECT_EQ(set_tree(d, "bytes=81920"), error_code::ok);
   const std::uint64_t f = file(d, "f", user(ann));
-  EXPECT_EQ(put(f, 0, 30'000), error_code::ok);
+  EXPECT_EQ(put(f, 0, 30'000), error_code::ok) << "and the directory itself";
   const std::string of_ann = get_user(ann), of_tree = get_tree(d);
   const auto limits = [&] {
     EXPECT_EQ(get_user(ann), of_ann);
