@@ -69,9 +69,9 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
     const std::string_view digits = text.substr(point + 1);
     const std::optional<std::uint64_t> n = number_of(digits);
     if (!n || digits.size() > 3 || unit == 1) return std::nullopt;
-    std::uint64_t scale = 1;
+    double scale = 1;
     for (std::size_t i = 0; i < digits.size(); ++i) scale *= 10;
-    part = unit / scale * *n;
+    part = static_cast<std::uint64_t>(static_cast<double>(unit) * static_cast<double>(*n) / scale);
   }
   const std::uint64_t size = *whole * unit;
   return size > UINT64_MAX - part ? std::nullopt : std::optional(size + part);
