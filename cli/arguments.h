@@ -67,7 +67,8 @@ struct said_arguments {
 
 using arguments =
     std::variant<mount_arguments, umount_arguments, look_arguments, set_arguments, abort_arguments,
-                 upgrade_arguments, adopt_arguments, server_arguments, quota_arguments, said_arguments>;
+                 upgrade_arguments, adopt_arguments, server_arguments, quota_arguments,
+                 said_arguments>;
 
 outcome<arguments> parse_arguments(int argc, char** argv);
 // The words of `-o a,b -o c`.

@@ -30,7 +30,8 @@ outcome<std::string> real_path(const std::string& path) {
   const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr),
                                                          &std::free);
   if (real == nullptr)
-    return failure{failed(path + ": " + std::strerror(errno), "name a file or directory of a mount")};
+    return failure{
+        failed(path + ": " + std::strerror(errno), "name a file or directory of a mount")};
   return std::string(real.get());
 }
 

@@ -1,5 +1,5 @@
-// quota_text: quotas as `tangelo quota` reads, writes and shows them. Pure; the attributes that they
-// come from are in docs/PROTOCOL.md.
+// quota_text: quotas as `tangelo quota` reads, writes and shows them. Pure; the attributes that
+// they come from are in docs/PROTOCOL.md.
 #pragma once
 
 #include <cstdint>

@@ -123,8 +123,8 @@ outcome<bool> volume::load_quotas(std::uint64_t last_boot, kv_batch& batch) {
   return true;
 }
 
-// By limits of users and groups. Of pages it is not known whose they were: the kernel writes them in
-// its own name.
+// By limits of users and groups. Of pages it is not known whose they were: the kernel writes them
+// in its own name.
 bool volume::is_unlimited(const operation& o) const {
   const std::optional<credential_call> caller = decode<credential_call>(o.call->body);
   if (!caller || caller_of(caller->who).uid != 0) return false;
@@ -236,7 +236,8 @@ op_result<std::string> volume::quota_text(const xattr_call& c,
   if (!sees_all) return failure{error_code::not_permitted};
   std::string out;
   std::size_t left = list_line_count_max;
-  for (auto at = quotas_.all().upper_bound(name->key); at != quotas_.all().end() && left > 0; ++at) {
+  const quota_table::rows& all = quotas_.all();
+  for (auto at = all.upper_bound(name->key); at != all.end() && left > 0; ++at) {
     out += std::string(name_of(at->first.kind)) + " " + std::to_string(at->first.id) + " " +
            text_of_quota(at->second) + "\n";
     --left;

@@ -69,8 +69,9 @@ as $ann "$tangelo" quota show "$mnt" --group $crew > /dev/null || die "one's own
 as $ann "$tangelo" quota show "$mnt" --user $ben > /dev/null 2>&1 && die "another's"
 as $ann "$tangelo" quota set "$mnt" --user $ann --bytes none > /dev/null 2>&1 && die "setting"
 as $ann "$tangelo" quota list "$mnt" > /dev/null 2>&1 && die "the list"
-[ "$(quota list "$mnt" --json | jq -r '.quotas[] | select(.kind == "user" and .id == '$ann') | .bytes')" = $((8 << 20)) ] ||
-  die "not in the list"
+listed=$(quota list "$mnt" --json |
+  jq -r ".quotas[] | select(.kind == \"user\" and .id == $ann) | .bytes")
+same "$listed" $((8 << 20)) "in the list"
 [ -z "$(getfattr -d -m - "$mnt" 2> /dev/null | grep tangelo)" ] || die "listed as an attribute"
 quota clear "$mnt" --user $ann
 as $ann dd if=/dev/zero of="$mnt/ann/big" bs=1M count=10 status=none
@@ -145,4 +146,5 @@ until_true 60 is_counted "$mnt/made" || die "never counted after a crash"
 tree_is_right "$mnt/made"
 unmount_volume
 stop_server TERM
-timeout 60 "$server_program" check "$volume_dir" > "$work/check.txt" || die "$(cat "$work/check.txt")"
+timeout 60 "$server_program" check "$volume_dir" > "$work/check.txt" ||
+  die "$(cat "$work/check.txt")"

@@ -14,8 +14,8 @@ TEST(QuotaText, SizesAreRead) {
   EXPECT_EQ(parse_size("2MiB"), std::uint64_t{2} << 20);
   EXPECT_EQ(parse_size("none"), 0u);
   EXPECT_EQ(parse_size("0"), 0u);
-  for (const char* bad : {"", "G", "x", "-1", "1.G", "1.5", "1,5G", "10 G", "16E", "99999999999999999999",
-                          "1.2345G"})
+  for (const char* bad : {"", "G", "x", "-1", "1.G", "1.5", "1,5G", "10 G", "16E",
+                          "99999999999999999999", "1.2345G"})
     EXPECT_EQ(parse_size(bad), std::nullopt) << bad;
 }
 
