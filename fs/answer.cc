@@ -268,8 +268,8 @@ error_code answer_builder::fill_open(const op_cell& op, byte_span body, cache_hi
   if (!in) return error_code::io;
   fuse_open_out out = opened(op, in->attr, hints);
   // What the cache answers the server does not see.
-  const bool reads =
-      (op.kernel_flags & O_ACCMODE) != O_WRONLY && (op.kernel_flags & O_NOATIME) == 0;
+  const bool reads = (op.kernel_flags & O_ACCMODE) != O_WRONLY &&
+                     (op.kernel_flags & O_NOATIME) == 0 && !caching_.noatime;
   if (reads && in->atime_due != 0) out.open_flags &= ~static_cast<std::uint32_t>(FOPEN_KEEP_CACHE);
   append(out);
   if (!hints.knows(op.inode, in->attr.change)) facts.stale_attributes = op.inode;

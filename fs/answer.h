@@ -46,6 +46,7 @@ class answer_builder {
   void limit_validity(std::uint64_t ns) noexcept;
   // What the mount's options say of caches.
   void set_caching(const cache_policy& policy) noexcept { caching_ = policy; }
+  const cache_policy& caching() const noexcept { return caching_; }
   // Makes the answer that was built one to request `kernel_id`.
   void address_to(std::uint64_t kernel_id) noexcept { header_.unique = kernel_id; }
 

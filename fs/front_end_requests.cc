@@ -122,7 +122,8 @@ void front_end::take_request(std::size_t size) noexcept {
   }
   op_draft draft;
   draft.cell.arrived_ns = w_.time.now_ns();
-  switch (decode_request({request_.data(), whole}, draft, &credentials_)) {
+  switch (decode_request({request_.data(), whole}, draft, &credentials_,
+                         answer_.caching())) {
     case request_kind::op: queue_op(draft); break;
     case request_kind::opening:
       if (give_handle(draft)) queue_op(draft);

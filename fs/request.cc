@@ -154,9 +154,11 @@ request_kind decode_read(decoding& d, bool is_directory, bool with_attributes) n
   cell.kernel_flags = in.flags;
   want_payload(d.draft, kind, room);
   // The server knows nothing of open directories: they are opened and closed here.
+  const bool keeps = (in.flags & O_NOATIME) != 0 || d.policy.noatime ||
+                     (is_directory && d.policy.nodiratime);
   const read_call body{d.who, d.header.nodeid, is_directory ? 0 : in.fh, in.offset, room,
                        static_cast<std::uint8_t>(with_attributes ? 1 : 0),
-                       static_cast<std::uint8_t>((in.flags & O_NOATIME) != 0 ? 1 : 0)};
+                       static_cast<std::uint8_t>(keeps ? 1 : 0)};
   return as_op(d, is_directory ? opcode::readdir : opcode::read, body);
 }
 
@@ -273,7 +275,9 @@ request_kind decode_attributes(decoding& d) noexcept {
     case FUSE_SETATTR: return decode_setattr(d);
     case FUSE_READLINK:
       want_payload(d.draft, slot_class::read_small, link_target_size_max);
-      return as_op(d, opcode::readlink, inode_call{d.who, d.header.nodeid, 0, 4095});
+      return as_op(d, opcode::readlink,
+                   read_call{d.who, d.header.nodeid, 0, 0, link_target_size_max, 0,
+                             static_cast<std::uint8_t>(d.policy.noatime ? 1 : 0)});
     case FUSE_STATFS: return as_op(d, opcode::statfs, inode_call{d.who, d.header.nodeid, 0, 0});
     case FUSE_SETXATTR: return decode_setxattr(d);
     case FUSE_GETXATTR: return decode_getxattr(d, opcode::getxattr);
@@ -291,7 +295,8 @@ credential caller_of(const fuse_in_header& header, const op_draft& draft,
   return {header.uid, header.gid, 0, powers, {}};
 }
 
-request_kind decode_any(byte_span request, op_draft& draft, credentials* known) noexcept {
+request_kind decode_any(byte_span request, op_draft& draft, credentials* known,
+                        const cache_policy& policy) noexcept {
   arguments in(request);
   const auto header = in.take<fuse_in_header>();
   op_cell& cell = draft.cell;
@@ -301,7 +306,7 @@ request_kind decode_any(byte_span request, op_draft& draft, credentials* known) 
   cell.inode = header.nodeid;
   cell.pid = header.pid;
   if (!in.ok()) return refuse(draft, error_code::io);
-  decoding d{header, in, draft, caller_of(header, draft, known)};
+  decoding d{header, in, draft, caller_of(header, draft, known), policy};
   switch (header.opcode) {
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET: return request_kind::no_answer;
@@ -329,8 +334,9 @@ request_kind decode_any(byte_span request, op_draft& draft, credentials* known) 
 
 }  // namespace
 
-request_kind decode_request(byte_span request, op_draft& draft, credentials* known) noexcept {
-  const request_kind kind = decode_any(request, draft, known);
+request_kind decode_request(byte_span request, op_draft& draft, credentials* known,
+                            const cache_policy& policy) noexcept {
+  const request_kind kind = decode_any(request, draft, known, policy);
   if (kind == request_kind::op || kind == request_kind::opening || kind == request_kind::lock ||
       kind == request_kind::flush || kind == request_kind::removing)
     draft.claim_count = claims_of(draft.cell, draft.claims);

@@ -13,6 +13,7 @@
 #include "protocol/device.h"
 #include "protocol/errors.h"
 #include "protocol/lock_ops.h"
+#include "protocol/policy.h"
 
 struct fuse_in_header;
 
@@ -45,8 +46,8 @@ struct op_draft {
 
 // `request` is the whole request, but of a WRITE only its first receive_head_size bytes. Without
 // `known` its caller's groups are not known.
-request_kind decode_request(byte_span request, op_draft& draft,
-                            credentials* known = nullptr) noexcept;
+request_kind decode_request(byte_span request, op_draft& draft, credentials* known = nullptr,
+                            const cache_policy& policy = {}) noexcept;
 
 // Puts the inode number, and for create the handle, into the body of a creating op.
 bool is_creating(opcode op) noexcept;

@@ -52,6 +52,7 @@ struct decoding {
   arguments in;
   op_draft& draft;
   credential who;
+  const cache_policy& policy;
 };
 
 inline request_kind refuse(op_draft& draft, error_code error) noexcept {

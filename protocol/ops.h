@@ -136,7 +136,7 @@ struct name_call {
   }
 };
 
-// getattr, readlink, statfs, listxattr (`size`: room of the caller, 0 asks for the size)
+// getattr, statfs, listxattr (`size`: room of the caller, 0 asks for the size)
 struct inode_call {
   credential who;
   std::uint64_t inode = 0;
@@ -241,7 +241,8 @@ struct open_call {
   }
 };
 
-// read, and readdir (`offset`: the cookie after which to go on; `with_attributes`: readdirplus)
+// read; readdir (`offset`: the cookie after which to go on; `with_attributes`: readdirplus);
+// readlink (`inode` and `keep_atime` only)
 struct read_call {
   credential who;
   std::uint64_t inode = 0;
@@ -249,7 +250,7 @@ struct read_call {
   std::uint64_t offset = 0;
   std::uint32_t size = 0;
   std::uint8_t with_attributes = 0;
-  std::uint8_t keep_atime = 0;  // the file was opened with O_NOATIME
+  std::uint8_t keep_atime = 0;  // opened with O_NOATIME, or the mount is noatime
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {

@@ -49,6 +49,8 @@ struct cache_policy {
                                   // says
   bool direct_io = false;         // no pages of files are cached
   bool writeback = false;         // what is written stays in the kernel for a while
+  bool noatime = false;           // reading changes no times
+  bool nodiratime = false;        // the same for directories
   bool operator==(const cache_policy&) const = default;
 };
 inline constexpr std::uint32_t cache_seconds_max = 30;

@@ -63,6 +63,18 @@ error_code zero(int fd, int mode, std::uint64_t offset, std::uint64_t size) {
   return e == error_code::ok ? e : write_zeros(fd, offset, size);
 }
 
+// Nothing is given back behind the file's end (ext4), where allocated room may lie: the end moves.
+// If it cannot, there is no byte to be punched.
+error_code punch(int fd, std::uint64_t offset, std::uint64_t size) {
+  const op_result<struct stat> st = stat_of(fd);
+  if (!st) return st.error();
+  const std::uint64_t end = offset + size;
+  const bool is_short = static_cast<std::uint64_t>(st->st_size) < end;
+  if (is_short && ::ftruncate(fd, static_cast<off_t>(end)) != 0 && errno != EFBIG)
+    return last_error();
+  return zero(fd, FALLOC_FL_PUNCH_HOLE, offset, size);
+}
+
 // Twice when the file ends before `size`: room behind its end is given back only by cutting it.
 error_code trim(int fd, std::uint64_t size) {
   const op_result<struct stat> st = stat_of(fd);
@@ -126,7 +138,7 @@ op_result<std::uint64_t> object_files::change_space(space_change what, std::uint
   error_code e = error_code::io;
   switch (what) {
     case space_change::allocate: e = fallocate_all(fd.get(), 0, offset, size); break;
-    case space_change::punch: e = zero(fd.get(), FALLOC_FL_PUNCH_HOLE, offset, size); break;
+    case space_change::punch: e = punch(fd.get(), offset, size); break;
     case space_change::zero: e = zero(fd.get(), FALLOC_FL_ZERO_RANGE, offset, size); break;
     case space_change::trim: e = trim(fd.get(), offset); break;
   }

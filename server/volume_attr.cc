@@ -186,7 +186,7 @@ error_code volume::do_setattr(operation& o, transaction& t) {
 }
 
 error_code volume::do_readlink(operation& o, transaction& t) {
-  const std::optional<inode_call> c = decode<inode_call>(o.call->body);
+  const std::optional<read_call> c = decode<read_call>(o.call->body);
   if (!c) return error_code::invalid;
   const op_result<inode_record*> r = t.inode(c->inode);
   if (!r) return r.error();
@@ -195,7 +195,7 @@ error_code volume::do_readlink(operation& o, transaction& t) {
   if (!target) return target.error() == error_code::no_data ? error_code::io : target.error();
   if (target->size() > o.call->payload_out.size()) return error_code::range;
   o.payload_size = copy_bytes(o.call->payload_out, bytes_of(*target));
-  note_access(o, c->inode, **r);
+  if (c->keep_atime == 0) note_access(o, c->inode, **r);
   return error_code::ok;
 }
 

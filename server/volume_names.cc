@@ -254,7 +254,7 @@ error_code volume::do_readdir(operation& o, transaction& t) {
   }
   if (!t.misses().empty()) return error_code::again_later;
   if (blocked == error_code::io) return error_code::io;
-  note_access(o, c->inode, **dir);
+  if (c->keep_atime == 0) note_access(o, c->inode, **dir);
   return full && o.payload_size == 0 ? error_code::invalid : error_code::ok;
 }
 

@@ -12,6 +12,11 @@ namespace tangelo {
 namespace {
 constexpr std::uint64_t size_max = INT64_MAX;
 constexpr std::uint64_t block_size = 512;
+
+// What lies behind the file's end stays allocated, as on ext4.
+std::uint64_t punched_size(const space_call& c, const inode_record& r) {
+  return c.offset < r.size ? std::min(c.size, r.size - c.offset) : 0;
+}
 }  // namespace
 
 std::optional<space_change> space_change_of(redo_kind kind) {
@@ -117,7 +122,7 @@ error_code volume::do_fallocate(operation& o, transaction& t) {
   else if (o.stage == 1)
     e = end_fallocate(o, t, *c, r);
   else if (punches)
-    return measure_rest(o, c->inode, c->offset, c->size);
+    return measure_rest(o, c->inode, c->offset, punched_size(*c, r));
   else
     return begin_allocate(o, t, *c, r);
   if (e != error_code::ok) return e;
@@ -204,10 +209,12 @@ error_code volume::end_fallocate(operation& o, transaction& t, const space_call&
   }
   if (!punches && !zeroes) return error_code::ok;
   const redo_kind kind = punches ? redo_kind::punch : redo_kind::zero;
-  add_space_redo(t, kind, c.inode, c.offset, c.size);
+  const std::uint64_t size = punches ? punched_size(c, r) : c.size;
+  if (size == 0) return error_code::ok;
+  add_space_redo(t, kind, c.inode, c.offset, size);
   o.has_action = true;
-  o.action = {kind, c.inode, c.offset, c.size, r.blocks};
-  o.after_write = [this, c] { hide_range(c.inode, c.offset, c.size); };
+  o.action = {kind, c.inode, c.offset, size, r.blocks};
+  o.after_write = [this, c, size] { hide_range(c.inode, c.offset, size); };
   return error_code::ok;
 }
 

@@ -145,6 +145,9 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     change.commit = static_cast<std::uint32_t>(commit_by_flags(options.flags));
   options.policy = changed({}, change);
   if (outcome<void> sound = check_policy(options.policy); !sound) return failure{sound.error()};
+  // The kernel leaves times to the filesystem.
+  options.caching.noatime = (options.flags & MS_NOATIME) != 0;
+  options.caching.nodiratime = (options.flags & MS_NODIRATIME) != 0;
   if (outcome<void> sound = check_cache_policy(options.caching); !sound)
     return failure{sound.error()};
   return options;

@@ -218,7 +218,7 @@ void acl_set_and_get() {
           const context c(kind + " " + text + " " + (name == access_acl ? "access" : "default"));
           make_kind(kind, "x");
           (void)!::chown("x", alice.uid, alice.gid);
-          as(who, [&, name = name] {
+          as(who, [&, name = name, &value = value] {
             OK(set_acl("x", name, value));
             NUM(::getxattr("x", name, room_of_100(), 100));
             note("value", value_of("x", name));

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "protocol/data_ops.h"
+#include "protocol/lock_ops.h"
 #include "protocol/ops.h"
 #include "protocol/session.h"
 
@@ -45,7 +46,9 @@ constexpr std::array decoders = {
     &body<reply_extension>, &entries,             &body<space_call>,
     &body<seek_call>,      &body<seek_answer>,      &body<copy_call>,
     &body<copy_answer>,    &body<remove_call>,      &body<replace_call>,
-    &body<removed_answer>,
+    &body<removed_answer>, &body<lock_call>,        &body<lock_answer>,
+    &body<cancel_lock_call>, &body<cancel_lock_answer>, &body<callback_body>,
+    &body<callback_ack_body>,
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 #!/bin/bash
-# two_mounts: two mounts of one volume at work on the same files and names (two_mounts.py): who
-# makes a name is one, what is open stays usable, what was closed is seen by who opens, and the rest
-# within the validity of what a mount has cached.
+# two_mounts: two mounts of one volume at work on the same files and names (two_mounts.py,
+# two_works.py): who makes a name is one, what is open stays usable, what was closed is seen by who
+# opens, and the rest within the validity of what a mount has cached.
 . "$(dirname "$0")/lib.sh"
 need jq
 need_python
@@ -15,6 +15,10 @@ timeout 100 "$tangelo" mount "$address:/$volume" "$second" > /dev/null
 step "both at work"
 "$python" "$(dirname "$0")/two_mounts.py" "$mnt" "$second" "$(scaled 1000 200)" ||
   die "the two mounts do not agree"
+
+step "a database and builds on both"
+"$python" "$(dirname "$0")/two_works.py" "$mnt" "$second" "$(scaled 1000 50)" ||
+  die "the works on two mounts disturb each other"
 
 step "ac=0: the other one's changes are seen at once"
 timeout 60 "$tangelo" umount "$second" > /dev/null

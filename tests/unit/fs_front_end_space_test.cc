@@ -120,8 +120,9 @@ TEST_F(FrontEndSpace, PagesWithAnAppendInTheWrongPlaceAreDropped) {
 }
 
 TEST_F(FrontEndSpace, AFileThatIsOnlyAppendedToGoesPastTheKernelsPages) {
-  for (const std::uint32_t flags : {O_WRONLY, O_WRONLY | O_APPEND, O_RDWR | O_APPEND}) {
-    const std::uint32_t i = offered(fuse_request::open(5, next(), flags));
+  for (const int flags : {O_WRONLY, O_WRONLY | O_APPEND, O_RDWR | O_APPEND}) {
+    const std::uint32_t i =
+        offered(fuse_request::open(5, next(), static_cast<std::uint32_t>(flags)));
     core->answer(i, attr_of(5));
     run();
     const bool direct = (answered().as<fuse_open_out>().open_flags & FOPEN_DIRECT_IO) != 0;

@@ -273,6 +273,24 @@ TEST(Request, ReadsAskForASlotThatHoldsThem) {
   }
 }
 
+TEST(Request, OnMountsWithoutAccessTimesReadsLeaveNone) {
+  const auto keeps = [](const fuse_request& r, const cache_policy& policy) {
+    op_draft draft;
+    EXPECT_EQ(decode_request(r.bytes(), draft, nullptr, policy), request_kind::op);
+    return decode<read_call>({draft.cell.body, draft.cell.body_size}).value().keep_atime != 0;
+  };
+  cache_policy none, directories;
+  none.noatime = directories.nodiratime = true;
+  const fuse_request file = fuse_request::read(node, unique, 5, 0, 10);
+  const fuse_request list = fuse_request::read(node, unique, 5, 0, 4096, FUSE_READDIR);
+  const fuse_request target(FUSE_READLINK, node, unique);
+  for (const fuse_request* r : {&file, &list, &target}) {
+    EXPECT_FALSE(keeps(*r, {}));
+    EXPECT_TRUE(keeps(*r, none));
+    EXPECT_EQ(keeps(*r, directories), r == &list);
+  }
+}
+
 TEST(Request, WritesAreDecodedFromTheirTwoHeaders) {
   const std::vector<std::byte> data(1000, std::byte{1});
   const auto r = fuse_request::write(node, unique, 6, 4096, data);

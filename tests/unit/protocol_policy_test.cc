@@ -93,6 +93,11 @@ TEST(Policy, OfCachesComesFromItsWordsAndBackFromTheArena) {
     EXPECT_EQ(read_cache_policy(record), policy) << word;
   }
   EXPECT_EQ(policy, (cache_policy{0, false, true}));
+  for (bool cache_policy::* const what : {&cache_policy::noatime, &cache_policy::nodiratime}) {
+    policy.*what = true;
+    write_cache_policy(record, policy);
+    EXPECT_EQ(read_cache_policy(record), policy);
+  }
   EXPECT_TRUE(check_cache_policy(policy));
   policy.direct_io = true;
   EXPECT_FALSE(check_cache_policy(policy)) << "there is nothing to write back";

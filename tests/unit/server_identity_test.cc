@@ -440,6 +440,13 @@ TEST_F(Identity, AccessTimesFollowRelatime) {
   const std::int64_t kept = stat(f).atime_ns;
   EXPECT_EQ(call(opcode::read, read_call{{}, f, 0, 0, 4, 0, 1}, {}, 4)->status, error_code::ok);
   EXPECT_EQ(stat(f).atime_ns, kept) << "O_NOATIME";
+  const std::int64_t of_root = stat(root_inode).atime_ns;
+  EXPECT_EQ(call(opcode::readdir, read_call{{}, root_inode, 0, 0, 4096, 0, 1}, {}, 4096)->status,
+            error_code::ok);
+  EXPECT_EQ(stat(root_inode).atime_ns, of_root) << "nodiratime";
+  EXPECT_EQ(call(opcode::readdir, read_call{{}, root_inode, 0, 0, 4096, 0, 0}, {}, 4096)->status,
+            error_code::ok);
+  EXPECT_GT(stat(root_inode).atime_ns, of_root);
   time_.advance(10 * ns_per_s);
   options_.rules.relatime = false;
   restart();

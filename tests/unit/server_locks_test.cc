@@ -343,13 +343,13 @@ TEST(LocksByByte, RandomOperationsLeaveTheSame) {
         if (!circle) model.queue.push_back({w, what, id});
       }
       std::set<std::uint64_t> granted;
-      for (const int c : {1, 2, 3})
+      for (std::uint8_t c = 1; c <= 3; ++c)
         for (const lock_notice& n : table.notices(named(c))) {
           EXPECT_EQ(n.status, ok);
           granted.insert(n.lock_id);
         }
       ASSERT_EQ(granted, model.granted) << "seed " << seed << " step " << step;
-      for (const int c : {1, 2, 3})
+      for (std::uint8_t c = 1; c <= 3; ++c)
         for (const lock_notice& n : table.notices(named(c)))
           table.noticed(named(c), n.lock_id, true);
       model.granted.clear();

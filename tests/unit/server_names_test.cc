@@ -230,12 +230,12 @@ TEST_F(Names, SymlinksKeepTheirTargets) {
   EXPECT_EQ(c->status, error_code::ok);
   const std::uint64_t s = c->answered<entry_answer>().attr.inode;
   EXPECT_EQ(stat(s).size, 4095u);
-  EXPECT_EQ(call(opcode::readlink, inode_call{{}, s, 0, 0}, {}, 8192)->text(), target);
+  EXPECT_EQ(call(opcode::readlink, read_call{{}, s}, {}, 8192)->text(), target);
   EXPECT_EQ(open(alice_, s, 3), error_code::loop_of_links);
   EXPECT_EQ(call(opcode::symlink, made(root_inode, "t", 0), target + "x")->status,
             error_code::name_too_long);
   EXPECT_EQ(call(opcode::symlink, made(root_inode, "t", 0), "")->status, error_code::no_entry);
-  EXPECT_EQ(call(opcode::readlink, inode_call{{}, root_inode, 0, 0}, {}, 8192)->status,
+  EXPECT_EQ(call(opcode::readlink, read_call{{}, root_inode}, {}, 8192)->status,
             error_code::invalid);
   EXPECT_EQ(unlink(root_inode, "s"), error_code::ok);
 }

@@ -131,7 +131,7 @@ void look(server_life& s, std::uint64_t inode, const std::string& path, tree& in
     if (f.content.size() != a.size) f.content += " and its size is another";
   }
   if (S_ISLNK(a.mode))
-    f.content = s.call(opcode::readlink, inode_call{{}, inode, 0, 0}, {}, 8192)->text();
+    f.content = s.call(opcode::readlink, read_call{{}, inode}, {}, 8192)->text();
   into[path] = f;
   if (!S_ISDIR(a.mode)) return;
   const call_ptr c = s.call(opcode::readdir, read_call{{}, inode, 0, 2, 65536, 0}, {}, 65536);

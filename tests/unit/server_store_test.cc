@@ -242,6 +242,23 @@ TEST_F(Store, ObjectsReadBackWhatWasWritten) {
   EXPECT_FALSE(std::filesystem::exists(directory_ + "/" + object_files::path_of(42)));
 }
 
+TEST_F(Store, PunchingGivesBackRoomBehindTheObjectsEnd) {
+  const object_files files(unique_fd(::open(directory_.c_str(), O_PATH | O_DIRECTORY)));
+  constexpr std::uint64_t mib = 1 << 20;
+  for (const std::uint64_t from : {0 * mib, 10 * mib}) {
+    const op_result<std::uint64_t> n = files.change_space(space_change::allocate, 42, from, mib);
+    ASSERT_TRUE(n.has_value());
+    EXPECT_GE(*n, (from == 0 ? 1 : 2) * mib / 512);
+  }
+  const op_result<std::uint64_t> foretold = files.blocks_outside(42, 0, 10 * mib);
+  const op_result<std::uint64_t> left = files.change_space(space_change::punch, 42, 0, 10 * mib);
+  ASSERT_TRUE(foretold.has_value() && left.has_value());
+  EXPECT_EQ(*left, *foretold);
+  EXPECT_LT(*left, 2 * mib / 512);
+  // Of an object's range that no disk can have there is nothing to punch.
+  EXPECT_TRUE(files.change_space(space_change::punch, 42, 0, INT64_MAX).has_value());
+}
+
 TEST_F(Store, ManyObjectsShareFewOpenFiles) {
   outcome<std::unique_ptr<loop>> home = loop::make(64);
   ASSERT_TRUE(home.has_value());
