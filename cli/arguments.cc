@@ -20,6 +20,8 @@ constexpr const char* examples =
     "  tangelo upgrade /mnt/tangelo   to the programs now installed, without unmounting\n"
     "  tangelo watchdog --adopt /mnt/tangelo\n"
     "  tangelo server list            clients of this machine's servers; volumes, evict\n"
+    "  tangelo quota set /mnt/tangelo --user ann --bytes 10G --inodes 100000\n"
+    "  tangelo quota set /mnt/tangelo/project --bytes 1T\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 store, 4 version, 5 unreachable.\n";
 
 bool has_subcommand(const CLI::App& app, const std::string& name) {
@@ -52,6 +54,12 @@ constexpr const char* upgrade_notes =
     "Install the new programs over the old ones before. What does not come up is rolled back to\n"
     "what ran; the mount goes on in any case.\n";
 
+constexpr const char* quota_notes =
+    "Bytes are those that files occupy (du), so holes are free. Without --user or --group the\n"
+    "limit is that of the directory and all below it; what is in it already is counted first.\n"
+    "Who would exceed a limit gets EDQUOT (Disk quota exceeded). Root is not limited by limits of\n"
+    "users and groups, but by those of directories.\n";
+
 // NAME: systemd-escape --path MOUNTPOINT, the name of the mount's run directory.
 constexpr const char* mount_point_text = "mount point, or its name in the run directory";
 
@@ -67,6 +75,7 @@ class command_line {
     add_looking();
     add_changing();
     add_servers();
+    add_quotas();
     app.footer(examples);  // last: a subcommand takes over the footer that it finds
   }
   command_line(const command_line&) = delete;
@@ -82,6 +91,7 @@ class command_line {
     if (app.got_subcommand("upgrade")) return upgrade_;
     if (app.got_subcommand("watchdog")) return adopt_;
     if (app.got_subcommand("server")) return chosen_server();
+    if (app.got_subcommand("quota")) return chosen_quota();
     look_.ops = app.got_subcommand("ops");
     return look_;
   }
@@ -145,6 +155,34 @@ class command_line {
     for (CLI::App* any : {list, volumes, evict})
       any->add_flag("--json", server_.json, "for programs");
   }
+  void add_quotas() {
+    CLI::App* quota = app.add_subcommand("quota", "what users, groups and directories may have");
+    quota->require_subcommand(1);
+    CLI::App* show = quota->add_subcommand("show", "a limit, and what is in use");
+    CLI::App* set = quota->add_subcommand("set", "set or change a limit");
+    CLI::App* clear = quota->add_subcommand("clear", "no limit any more");
+    CLI::App* list = quota->add_subcommand("list", "every user, group and directory that is known");
+    for (CLI::App* any : {show, set, clear, list})
+      any->add_option("path", quota_.path, "of the mount; a directory's own limit without -u, -g")
+          ->required();
+    for (CLI::App* one : {show, set, clear}) {
+      CLI::Option* user = one->add_option("-u,--user", quota_.user, "name or number");
+      one->add_option("-g,--group", quota_.group, "name or number")->excludes(user);
+    }
+    set->add_option("--bytes", quota_.bytes, "500M, 10G, 1.5T, ... or none");
+    set->add_option("--inodes", quota_.inodes, "files and directories: 100000, 100K, ... or none");
+    set->footer(quota_notes);
+    for (CLI::App* look : {show, set, list})
+      look->add_flag("--json", quota_.json, "for programs");
+  }
+  quota_arguments chosen_quota() {
+    const CLI::App* quota = app.get_subcommand("quota");
+    using verb = quota_arguments::verb;
+    if (quota->got_subcommand("set")) quota_.what = verb::set;
+    if (quota->got_subcommand("clear")) quota_.what = verb::clear;
+    if (quota->got_subcommand("list")) quota_.what = verb::list;
+    return quota_;
+  }
   server_arguments chosen_server() {
     const CLI::App* server = app.get_subcommand("server");
     if (server->got_subcommand("volumes")) server_.what = server_arguments::verb::volumes;
@@ -165,6 +203,7 @@ class command_line {
   upgrade_arguments upgrade_;
   adopt_arguments adopt_;
   server_arguments server_;
+  quota_arguments quota_;
   std::vector<std::string> server_words_;  // of evict
 };
 

@@ -50,6 +50,16 @@ struct server_arguments {
   std::string client;  // evict: its id, or its address
   bool json = false;
 };
+struct quota_arguments {
+  enum class verb { show, set, clear, list };
+  verb what = verb::show;
+  std::string path;
+  std::string user;   // a name or a number; neither: the tree of `path`
+  std::string group;
+  std::string bytes;  // set; empty: stays as it is
+  std::string inodes;
+  bool json = false;
+};
 // Help or version was asked for.
 struct said_arguments {
   std::string text;
@@ -57,7 +67,8 @@ struct said_arguments {
 
 using arguments =
     std::variant<mount_arguments, umount_arguments, look_arguments, set_arguments, abort_arguments,
-                 upgrade_arguments, adopt_arguments, server_arguments, said_arguments>;
+                 upgrade_arguments, adopt_arguments, server_arguments, quota_arguments,
+                 said_arguments>;
 
 outcome<arguments> parse_arguments(int argc, char** argv);
 // The words of `-o a,b -o c`.

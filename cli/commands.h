@@ -19,5 +19,6 @@ outcome<void> run_abort(const abort_arguments& words);
 outcome<void> run_upgrade(const upgrade_arguments& words);
 outcome<void> run_adopt(const adopt_arguments& words);
 outcome<void> run_server(const server_arguments& words);
+outcome<void> run_quota(const quota_arguments& words);
 
 }  // namespace tangelo

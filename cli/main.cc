@@ -16,6 +16,7 @@ struct run_words {
   outcome<void> operator()(const tangelo::upgrade_arguments& w) const { return run_upgrade(w); }
   outcome<void> operator()(const tangelo::adopt_arguments& w) const { return run_adopt(w); }
   outcome<void> operator()(const tangelo::server_arguments& w) const { return run_server(w); }
+  outcome<void> operator()(const tangelo::quota_arguments& w) const { return run_quota(w); }
   outcome<void> operator()(const tangelo::said_arguments& w) const {
     std::fputs(w.text.c_str(), stdout);
     return {};

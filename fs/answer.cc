@@ -208,8 +208,6 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
     case opcode::copy_range: return fill_copied(op, body);
     case opcode::none:
     case opcode::reclaim_lock:
-    case opcode::get_quota:
-    case opcode::set_quota:
     case opcode::reclaim_open: return error_code::io;
   }
   return error_code::io;

@@ -97,8 +97,6 @@ std::size_t claims_of(const op_cell& op, claim (&claims)[claim_count_max]) noexc
     case opcode::tmpfile:
     case opcode::get_lock:
     case opcode::reclaim_lock:
-    case opcode::get_quota:
-    case opcode::set_quota:
     case opcode::reclaim_open: return 0;
   }
   return 0;

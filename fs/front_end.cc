@@ -347,8 +347,6 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
     case opcode::set_lock:
     case opcode::cancel_lock:
     case opcode::reclaim_lock:
-    case opcode::get_quota:
-    case opcode::set_quota:
     case opcode::reclaim_open: return;
   }
 }

@@ -105,8 +105,6 @@ void note_changed(replay_cell& record, const op_cell& op, byte_span answer) noex
     case opcode::set_lock:
     case opcode::cancel_lock:
     case opcode::reclaim_lock:
-    case opcode::get_quota:
-    case opcode::set_quota:
     case opcode::reclaim_open: return;
   }
 }

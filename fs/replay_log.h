@@ -62,8 +62,6 @@ constexpr bool changes_names(opcode op) noexcept {
     case set_lock:
     case cancel_lock:
     case reclaim_lock:
-    case get_quota:
-    case set_quota:
     case reclaim_open: return false;
   }
   return false;

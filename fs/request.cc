@@ -178,6 +178,7 @@ request_kind decode_write(decoding& d) noexcept {
   if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) body.flags |= write_flag::kill_setid;
   // Mapped pages of such a file go back to where they are mapped from.
   const bool of_pages = (in.write_flags & FUSE_WRITE_CACHE) != 0;
+  if (of_pages) body.flags |= write_flag::of_pages;
   if ((in.flags & O_APPEND) != 0 && !of_pages) body.flags |= write_flag::append;
   return as_op(d, opcode::write, body);
 }

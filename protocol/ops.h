@@ -262,6 +262,7 @@ struct read_call {
 namespace write_flag {
 inline constexpr std::uint32_t append = 1;      // the server chooses the offset
 inline constexpr std::uint32_t kill_setid = 2;  // clear setuid and setgid
+inline constexpr std::uint32_t of_pages = 4;  // from the page cache: it is not known whose they are
 }  // namespace write_flag
 
 struct write_call {

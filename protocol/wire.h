@@ -116,10 +116,9 @@ enum class opcode : std::uint16_t {
   set_lock = 31,     // R: lock or unlock
   cancel_lock = 32,  // R: end the wait for a lock
   reclaim_lock = 33, // R, in recovery: a lock from before the server's restart, or a wait for one
-  get_quota = 34,    // R
-  set_quota = 35,    // M
+  // 34 and 35 are not used: quotas are extended attributes.
 };
-inline constexpr std::size_t opcode_count = 36;
+inline constexpr std::size_t opcode_count = 34;
 
 constexpr std::string_view name_of(opcode op) noexcept {
   switch (op) {
@@ -158,8 +157,6 @@ constexpr std::string_view name_of(opcode op) noexcept {
     case set_lock: return "set_lock";
     case cancel_lock: return "cancel_lock";
     case reclaim_lock: return "reclaim_lock";
-    case get_quota: return "get_quota";
-    case set_quota: return "set_quota";
   }
   return {};
 }
@@ -182,8 +179,7 @@ constexpr bool is_mutation(opcode op) noexcept {
     case inode_range:
     case fallocate:
     case copy_range:
-    case tmpfile:
-    case set_quota: return true;
+    case tmpfile: return true;
     case none:
     case lookup:
     case getattr:
@@ -201,8 +197,7 @@ constexpr bool is_mutation(opcode op) noexcept {
     case get_lock:
     case set_lock:
     case cancel_lock:
-    case reclaim_lock:
-    case get_quota: return false;
+    case reclaim_lock: return false;
   }
   return false;
 }

@@ -44,6 +44,7 @@ enum class finding_kind : std::uint8_t {
   stray_object,   // an object of no file
   stranger,       // a file that is not ours between the objects
   log,            // the write-ahead log is damaged before its end
+  quota,          // what somebody has in use is counted wrongly, or a record of it makes no sense
 };
 std::string_view name_of(finding_kind k) noexcept;
 

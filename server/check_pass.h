@@ -1,5 +1,6 @@
 // check_pass: one round of check.h: reads the whole store once, collects findings and repairs.
-// Its parts stand in check_records.cc, check_names.cc, check_objects.cc and check_tree.cc.
+// Its parts stand in check_records.cc, check_names.cc, check_objects.cc, check_quotas.cc and
+// check_tree.cc.
 //
 // The order matters: inodes first, since everything is of one; names and objects before the tree,
 // which is judged by what they add up to.
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "server/check.h"
+#include "server/quotas.h"
 #include "server/records.h"
 
 namespace tangelo {
@@ -78,6 +80,10 @@ class check_pass {
   void check_numbers();
   bool check_boot();  // false: nothing else may be looked at in this round
   void see_transno(std::uint64_t transno);
+
+  // check_quotas.cc
+  outcome<bool> read_quotas();
+  outcome<bool> check_usage(const quota_table& now);
 
   // check_names.cc
   outcome<bool> read_entries();

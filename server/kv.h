@@ -37,8 +37,9 @@ enum class column : std::uint8_t {
   replies = 8,      // client_id, slot -> saved_reply
   orphans = 9,      // inode -> nothing: no link, but open
   audit = 10,       // client, slot, sequence -> transno (tests only)
+  quotas = 11,      // kind, id -> saved_quota; tree, directory -> saved_walk (quotas.h)
 };
-inline constexpr std::size_t column_count = 11;
+inline constexpr std::size_t column_count = 12;
 
 constexpr std::string_view name_of(column c) noexcept {
   switch (c) {
@@ -54,6 +55,7 @@ constexpr std::string_view name_of(column c) noexcept {
     case replies: return "replies";
     case orphans: return "orphans";
     case audit: return "audit";
+    case quotas: return "quotas";
   }
   return {};
 }

@@ -6,12 +6,15 @@
 // answer, and the object action. Having both, or none to wait for, the operation ends.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <optional>
 #include <vector>
 
 #include "rdma/service.h"
+#include "server/quotas.h"
 #include "server/records.h"
 
 namespace tangelo {
@@ -61,6 +64,12 @@ struct operation {
   // A data operation's state between its stages.
   std::uint64_t offset = 0;
   std::vector<std::byte> staging;  // an inline file's bytes on their way to its object
+
+  // What it may yet take of its file's owner's room: its object I/O has been allowed (need_room).
+  bool has_room = false;
+  std::uint64_t room_blocks = 0;
+  std::array<quota_key, 3> room_of{};
+  std::optional<std::uint64_t> blocks_inside;  // of its range, that the object has already
 
   // What follows.
   std::function<void()> after_write;  // volatile state follows the batch

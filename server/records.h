@@ -49,12 +49,13 @@ struct inode_record {
   std::int64_t btime_ns = 0;
   std::uint64_t change = 0;
   std::uint64_t parent = 0;  // directories only
+  std::uint64_t tree = 0;    // the tree it is counted in (quotas.h); it may be one no more
 
   template <class Self, class V>
   static void fields(Self& s, V& v) {
     v(s.version), v(s.flags), v(s.mode), v(s.uid), v(s.gid), v(s.link_count), v(s.rdev);
     v(s.generation), v(s.size), v(s.blocks), v(s.atime_ns), v(s.mtime_ns), v(s.ctime_ns);
-    v(s.btime_ns), v(s.change), v(s.parent);
+    v(s.btime_ns), v(s.change), v(s.parent), v(s.tree);
   }
 };
 
@@ -217,5 +218,7 @@ inline std::string end_of(std::string prefix) {
 inline constexpr std::string_view meta_boot = "boot";
 inline constexpr std::string_view meta_transno = "transno";
 inline constexpr std::string_view meta_next_inode = "next_inode";
+// The last boot generation that has counted usage (quotas.h); not the last one: count anew.
+inline constexpr std::string_view meta_counted = "counted";
 
 }  // namespace tangelo

@@ -34,7 +34,7 @@ op_result<inode_record*> transaction::inode(std::uint64_t number) {
   if (e != error_code::ok) return failure{e};
   const std::optional<inode_record> record = unpacked<inode_record>(raw);
   if (!record) return failure{error_code::io};
-  inodes_.push_back({number, *record, false, false, false});
+  inodes_.push_back({number, *record, false, false, false, *record});
   return &inodes_.back().record;
 }
 
@@ -82,7 +82,7 @@ inode_record& transaction::add_inode(std::uint64_t number, const inode_record& r
   CHECK(find(number) == nullptr);
   change({aspect::life, number, 0});
   change({aspect::shown, number, 0});
-  inodes_.push_back({number, record, true, false, false});
+  inodes_.push_back({number, record, true, false, false, std::nullopt});
   return inodes_.back().record;
 }
 
@@ -111,6 +111,30 @@ void transaction::remove_entry(std::uint64_t parent, std::string_view name,
 
 void transaction::add_redo(const redo_record& record, byte_span bytes) {
   redos_.push_back({record, std::string(text_of(bytes))});
+}
+
+std::vector<quota_change> transaction::quota_changes() const {
+  std::vector<quota_change> out;
+  const auto charge = [&out](const inode_record& r, std::int64_t sign) {
+    for (const quota_key& key : charged(r)) {
+      if (key.kind == quota_kind::tree && key.id == 0) continue;
+      const auto is_it = [&key](const quota_change& c) { return c.key == key; };
+      auto at = std::find_if(out.begin(), out.end(), is_it);
+      if (at == out.end()) at = out.insert(at, quota_change{key});
+      at->blocks += sign * static_cast<std::int64_t>(shown_blocks(r));
+      at->inodes += sign;
+    }
+  };
+  for (const held_inode& h : inodes_) {
+    if (!h.changed && !h.quietly) continue;
+    const bool same = h.before && !h.removed && charged(*h.before) == charged(h.record) &&
+                      shown_blocks(*h.before) == shown_blocks(h.record);
+    if (same) continue;
+    if (h.before) charge(*h.before, -1);
+    if (!h.removed) charge(h.record, 1);
+  }
+  std::erase_if(out, [](const quota_change& c) { return c.blocks == 0 && c.inodes == 0; });
+  return out;
 }
 
 kv_batch& transaction::seal(std::uint64_t transno) {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "server/kv.h"
+#include "server/quotas.h"
 #include "server/records.h"
 #include "server/sharing.h"
 
@@ -66,6 +67,18 @@ class transaction {
   void remove(column where, std::string key) { batch_.remove(where, std::move(key)); }
   void add_redo(const redo_record& record, byte_span bytes);
 
+  // The limits, the tree's root and whether it is made; usage is not touched by it. Nothing: it is
+  // forgotten.
+  void edit_quota(const quota_key& key, std::optional<saved_quota> now) {
+    quota_edits_.push_back({key, std::move(now)});
+    walks_ = walks_ || key.kind == quota_kind::tree;
+  }
+  // What is in this directory is to be told that it is in this tree.
+  void add_walk(std::uint64_t tree, std::uint64_t directory) {
+    put(column::quotas, walk_key(tree, directory), packed(saved_walk{}));
+    walks_ = true;
+  }
+
   // Completes the batch for this number; changed records carry it as their `change`, unless they
   // have a higher one (that a replay comes behind).
   kv_batch& seal(std::uint64_t transno);
@@ -79,6 +92,10 @@ class transaction {
   const std::vector<share_key>& looked() const noexcept { return looked_; }
   const std::vector<share_key>& changed() const noexcept { return changed_; }
   const std::vector<redo_note>& redo_notes() const noexcept { return redo_notes_; }
+  // How the records that it changes change what is in use.
+  std::vector<quota_change> quota_changes() const;
+  const std::vector<quota_update>& quota_edits() const noexcept { return quota_edits_; }
+  bool has_walks() const noexcept { return walks_; }  // or trees that have gone
 
  private:
   struct held_inode {
@@ -87,6 +104,7 @@ class transaction {
     bool changed = false;
     bool removed = false;
     bool quietly = false;  // changed, but not so that `change` would say it
+    std::optional<inode_record> before;  // as it is in the store
   };
   struct new_entry {
     std::uint64_t parent = 0;
@@ -110,6 +128,8 @@ class transaction {
   std::vector<new_entry> entries_;
   std::vector<new_redo> redos_;
   std::vector<redo_note> redo_notes_;
+  std::vector<quota_update> quota_edits_;
+  bool walks_ = false;
   std::vector<missed_read> misses_;
   std::vector<share_key> looked_;
   std::vector<share_key> changed_;

@@ -26,9 +26,7 @@ volume::~volume() {
 volume::handler volume::handler_of(opcode op) {
   switch (op) {
     using enum opcode;
-    case none:
-    case get_quota:
-    case set_quota: return nullptr;
+    case none: return nullptr;
     case lookup: return &volume::do_lookup;
     case getattr: return &volume::do_getattr;
     case setattr: return &volume::do_setattr;
@@ -183,6 +181,7 @@ void volume::answer(operation& o, error_code status, transaction& t) {
   } else {
     fill_answer(o, t);  // reads what it has already read
   }
+  release_room(o);
   leave_gate(o);
   hold_answer(o, t);
   proceed(o);
@@ -260,10 +259,14 @@ void volume::add_time(operation& o) {
 
 void volume::write_batch(operation& o, transaction& t) {
   if (!has_space(o)) return answer(o, error_code::no_space, t);
+  const std::vector<quota_change> charges = t.quota_changes();
+  if (const error_code e = check_quotas(o, charges); e != error_code::ok) return answer(o, e, t);
+  const std::vector<quota_update> quotas = quotas_.updated(charges, t.quota_edits());
   o.transno = o.replay ? o.call->transno : ++last_transno_;
   kv_batch& batch = t.seal(o.transno);
   if (o.supersedes != 0)
     for (const std::string& key : redo_.keys_of(o.supersedes)) batch.remove(column::redo, key);
+  put_quotas(quotas, batch);
   fill_answer(o, t);
   add_time(o);
   add_reply(o, batch);
@@ -277,6 +280,8 @@ void volume::write_batch(operation& o, transaction& t) {
   }
   o.status = error_code::ok;
   o.batch = ++written_;
+  quotas_.apply(quotas);
+  release_room(o);
   if (moves_low_water) low_water_ = o.transno;
   ++counts_.executed;
   if (o.supersedes != 0) redo_.drop(o.supersedes);
@@ -288,6 +293,7 @@ void volume::write_batch(operation& o, transaction& t) {
   for (const share_key& key : t.changed())
     sharing_.changed(key, o.client, o.batch, built_on);
   if (o.after_write) o.after_write();
+  if (t.has_walks()) start_walk();
   if (!o.has_action) leave_gate(o);
   arm_checkpoint();
   commit_later(o);

@@ -32,7 +32,7 @@
 //      of an earlier boot again (recovered_ is false), however much is written and synced then.
 //      Its durable copy is in each batch; so a crash within the window finds it as it was.
 //   7. A change depends on its call, its transno and its time alone: made again with the same, it
-//      leaves the same bytes in the store.
+//      leaves the same bytes in the store (usage, quotas.h, is what they add up to).
 //
 // A failure of the commit itself stops the process: nothing may be answered after it, and the
 // restart finds the prefix that is durable.
@@ -67,6 +67,7 @@
 #include "server/redo_log.h"
 #include "server/sharing.h"
 #include "server/transaction.h"
+#include "server/volume_answers.h"
 #include "server/volume_options.h"
 #include "server/workers.h"
 
@@ -301,6 +302,28 @@ class volume final : public service {
   void keep_for_a_moment(std::uint64_t inode);
   void note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode);
 
+  // volume_quota.cc
+  outcome<bool> load_quotas(std::uint64_t last_boot, kv_batch& batch);
+  bool is_unlimited(const operation& o) const;
+  error_code check_quotas(const operation& o, const std::vector<quota_change>& changes) const;
+  error_code need_room(operation& o, std::uint64_t inode, const inode_record& r,
+                       std::uint64_t offset, std::uint64_t size);
+  void release_room(operation& o);
+  error_code set_quota(operation& o, transaction& t, const xattr_call& c, bool removes);
+  op_result<std::string> quota_text(const xattr_call& c, const inode_record& r) const;
+  error_code add_tree_room(transaction& t, std::uint64_t inode, statfs_answer& a);
+
+  // volume_trees.cc
+  bool is_tree_root(std::uint64_t number, const inode_record& r) const;
+  error_code make_tree(operation& o, transaction& t, std::uint64_t top, const saved_quota& limits);
+  error_code check_not_nested(transaction& t, std::uint64_t directory);
+  error_code link_into_tree(const operation& o, inode_record& r, const inode_record& dir) const;
+  error_code move_into_tree(const operation& o, transaction& t, std::uint64_t number,
+                            std::uint64_t from, std::uint64_t to);
+  void start_walk();
+  error_code walk_step(operation& o, transaction& t);
+  error_code walk_directory(transaction& t, const std::string& key, std::uint64_t after);
+
   // volume_locks.cc
   error_code do_get_lock(operation& o, transaction& t);
   error_code do_set_lock(operation& o, transaction& t);
@@ -336,6 +359,8 @@ class volume final : public service {
   };
   // Bytes that are zero, though their object does not know it yet. The gate is held meanwhile.
   std::unordered_map<std::uint64_t, hidden_range> hidden_;
+  quota_table quotas_;
+  bool walking_ = false;  // somebody is telling inodes which tree they are in
   access_times access_;
   timer_id access_timer_ = 0;
   std::function<void()> watcher_;
@@ -370,22 +395,5 @@ class volume final : public service {
   }
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
-
-// What stat(2) shows of a record.
-attributes attributes_of(std::uint64_t number, const inode_record& r);
-error_code check_name(std::string_view name);
-std::optional<space_change> space_change_of(redo_kind kind);
-inline std::uint8_t type_of_mode(std::uint32_t mode) {
-  return static_cast<std::uint8_t>((mode >> 12) & 15);  // as IFTODT
-}
-inline constexpr std::uint32_t answer_valid_ms = 1000;
-
-template <class Answer>
-void put_answer(operation& o, const Answer& a) {
-  std::byte room[answer_size_max];
-  const std::optional<std::size_t> size = encode(a, room);
-  CHECK(size.has_value());
-  o.body.assign(room, room + *size);
-}
 
 }  // namespace tangelo

@@ -16,9 +16,7 @@ attributes attributes_of(std::uint64_t number, const inode_record& r) {
   attributes a;
   a.inode = number;
   a.size = r.size;
-  a.blocks = r.blocks;
-  if (S_ISREG(r.mode) && (r.flags & inode_flag::object) == 0)
-    a.blocks = r.size == 0 || (r.flags & inode_flag::hole) != 0 ? 0 : 8;
+  a.blocks = shown_blocks(r);
   a.atime_ns = r.atime_ns;
   a.mtime_ns = r.mtime_ns;
   a.ctime_ns = r.ctime_ns;
@@ -201,7 +199,9 @@ error_code volume::do_readlink(operation& o, transaction& t) {
   return error_code::ok;
 }
 
-error_code volume::do_statfs(operation& o, transaction&) {
+error_code volume::do_statfs(operation& o, transaction& t) {
+  const std::optional<inode_call> c = decode<inode_call>(o.call->body);
+  if (!c) return error_code::invalid;
   const op_result<store_space> s = parts_.objects.space();
   if (!s) return s.error();
   statfs_answer a;
@@ -211,6 +211,7 @@ error_code volume::do_statfs(operation& o, transaction&) {
   a.blocks_available = s->blocks_available;
   a.files = s->files;
   a.files_free = s->files_free;
+  if (const error_code e = add_tree_room(t, c->inode, a); e != error_code::ok) return e;
   put_answer(o, a);
   return error_code::ok;
 }

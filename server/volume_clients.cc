@@ -113,6 +113,7 @@ void volume::recovery_ended() {
     begin_own([](operation&, transaction&) { return error_code::ok; }, nullptr);
   const std::vector<std::uint64_t> all(orphans_.begin(), orphans_.end());
   released(all);
+  start_walk();
 }
 
 error_code volume::do_fsync(operation& o, transaction& t) {

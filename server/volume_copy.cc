@@ -52,6 +52,8 @@ error_code volume::begin_copy(operation& o, transaction& t, const copy_call& c,
                         c.to_offset < c.offset + size;
   if (overlaps) return error_code::invalid;
   if (space_left() <= size) return error_code::no_space;
+  const error_code room = need_room(o, c.to_inode, to, c.to_offset, size);
+  if (room != error_code::ok) return room;
   if (const error_code e = stage_inline(o, t, c.to_inode, to); e != error_code::ok) return e;
   const bool is_inline = (to.flags & inode_flag::object) == 0;
   const std::uint64_t size_before = is_inline ? 0 : to.size;

@@ -142,6 +142,8 @@ error_code volume::write_inline(operation& o, transaction& t, const write_call& 
 error_code volume::begin_object_write(operation& o, transaction& t, const write_call& c,
                                       inode_record& r) {
   if (!has_space(o)) return error_code::no_space;
+  const error_code room = need_room(o, c.inode, r, o.offset, c.size);
+  if (room != error_code::ok) return room;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   o.working = true;

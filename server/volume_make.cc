@@ -114,6 +114,7 @@ error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
 
   op_result<inode_record> r = new_record(o, c, who, dir);
   if (!r) return r.error();
+  r->tree = quotas_.live_tree(dir.tree);
   if (const error_code e = inherit(t, c, dir, *r); e != error_code::ok) return e;
   t.add_inode(c.inode, *r);
   open_created(o, c.handle, c.inode);

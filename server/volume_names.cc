@@ -71,6 +71,8 @@ error_code volume::do_link(operation& o, transaction& t) {
   const bool nameless = ((*r)->flags & inode_flag::nameless) != 0;
   if ((*dir)->link_count == 0) return error_code::stale;
   if ((*r)->link_count == 0 && !nameless) return error_code::no_entry;
+  if (const error_code e = link_into_tree(o, **r, **dir); e != error_code::ok)
+    return e;
   if (nameless) {
     (*r)->flags &= ~inode_flag::nameless;
     t.remove(column::orphans, key_of(c->inode));
@@ -185,6 +187,7 @@ error_code volume::erase_inode(operation& o, transaction& t, std::uint64_t numbe
   } else if (!is_directory(**r)) {
     t.remove(column::inline_data, key_of(number));
   }
+  if (is_tree_root(number, **r)) t.edit_quota({quota_kind::tree, (*r)->tree}, std::nullopt);
   t.remove_inode(number);
   return error_code::ok;
 }

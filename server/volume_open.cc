@@ -23,6 +23,10 @@ error_code volume::format(kv_store& kv, std::uint32_t uid, std::uint32_t gid,
   batch.put(column::meta, std::string(meta_boot), key_of(0));
   batch.put(column::meta, std::string(meta_transno), key_of(0));
   batch.put(column::meta, std::string(meta_next_inode), key_of(root_inode + 1));
+  batch.put(column::meta, std::string(meta_counted), key_of(0));
+  for (const quota_key& key : charged(root))
+    if (key.kind != quota_kind::tree)
+      batch.put(column::quotas, saved_key(key), packed(saved_quota{.blocks = 8, .inodes = 1}));
   const error_code e = kv.write(batch);
   return e == error_code::ok ? kv.sync() : e;
 }
@@ -37,6 +41,7 @@ outcome<std::unique_ptr<volume>> volume::open(volume_options options, volume_par
   std::unique_ptr<volume> v(new volume(std::move(options), parts));
   if (const outcome<bool> loaded = v->load(); !loaded) return failure{loaded.error()};
   if (const outcome<bool> redone = v->redo_all(); !redone) return failure{redone.error()};
+  if (v->recovered_) parts.time.post(v->guarded([volume = v.get()] { volume->start_walk(); }));
   // Orphans of a server that nobody will come back to.
   if (v->recovered_ && !v->orphans_.empty())
     parts.time.post(v->guarded([volume = v.get()] { volume->recovery_ended(); }));
@@ -85,6 +90,7 @@ outcome<bool> volume::load() {
   // Without a client to wait for nothing of an earlier boot will be made again.
   last_committed_ = low_water_ = recovered_ ? last_transno_ : number_at(transno, 0);
   kv_batch batch;
+  if (const outcome<bool> known = load_quotas(boot_ - 1, batch); !known) return known;
   batch.put(column::meta, std::string(meta_boot), key_of(boot_));
   batch.put(column::meta, std::string(meta_transno), key_of(low_water_));
   error_code e = kv.write(batch);

@@ -29,6 +29,7 @@ error_code volume::moved(operation& o, transaction& t, std::uint64_t inode, std:
                          std::uint64_t to) {
   const op_result<inode_record*> r = t.inode(inode);
   if (!r) return r.error() == error_code::stale ? error_code::io : r.error();
+  if (const error_code e = move_into_tree(o, t, inode, from, to); e != error_code::ok) return e;
   stamp_ctime(o, **r);
   t.touch(inode);
   if (!S_ISDIR((*r)->mode) || from == to) return error_code::ok;
@@ -53,10 +54,9 @@ error_code volume::exchange(operation& o, transaction& t, const rename_call& c,
     const error_code e = is_below(t, c.parent, to.inode);
     if (e != error_code::ok) return e;
   }
-  if (const error_code e = moved(o, t, from.inode, c.parent, c.new_parent); e != error_code::ok)
-    return e;
-  if (const error_code e = moved(o, t, to.inode, c.new_parent, c.parent); e != error_code::ok)
-    return e;
+  error_code e = moved(o, t, from.inode, c.parent, c.new_parent);
+  if (e == error_code::ok) e = moved(o, t, to.inode, c.new_parent, c.parent);
+  if (e != error_code::ok) return e;
   t.put_entry(c.parent, c.name, to.inode, to.type, from.cookie);
   t.put_entry(c.new_parent, c.new_name, from.inode, from.type, to.cookie);
   return error_code::ok;

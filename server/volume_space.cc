@@ -153,6 +153,8 @@ error_code volume::zero_inline(transaction& t, const space_call& c, const inode_
 // there before. What the range has already is not missing.
 error_code volume::begin_allocate(operation& o, transaction& t, const space_call& c,
                                   const inode_record& r) {
+  const error_code room = need_room(o, c.inode, r, c.offset, c.size);
+  if (room != error_code::ok) return room;
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   if (is_inline && (c.mode & space_mode::zero_range) != 0 && c.offset < o.staging.size()) {

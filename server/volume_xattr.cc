@@ -3,12 +3,13 @@
 //   user       regular files and directories only; who may read or write the file
 //   trusted    privileged callers only, who alone see that there are any
 //   security   everybody reads; privileged callers write (capabilities: with CAP_SETFCAP)
-//   system     the two ACLs, of the owner: kept as one with the mode
+//   system     the two ACLs, of the owner: kept as one with the mode; quotas (volume_quota.cc)
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include <array>
 
+#include "server/quota_names.h"
 #include "server/volume.h"
 
 namespace tangelo {
@@ -23,7 +24,7 @@ error_code check_xattr_name(std::string_view name) {
   if (name.empty() || name.size() > name_size_max) return error_code::range;
   if (name.find('\0') != name.npos) return error_code::invalid;
   if (name.starts_with("system."))
-    return is_acl_name(name) ? error_code::ok : error_code::not_supported;
+    return is_acl_name(name) || is_quota_name(name) ? error_code::ok : error_code::not_supported;
   constexpr std::array<std::string_view, 3> namespaces{"user.", "trusted.", "security."};
   for (const std::string_view prefix : namespaces)
     if (name.starts_with(prefix))
@@ -104,6 +105,7 @@ error_code volume::do_setxattr(operation& o, transaction& t) {
   if (!found) return found.error();
   inode_record& r = **found;
   const credential who = caller_of(c->who);
+  if (is_quota_name(c->name)) return set_quota(o, t, *c, false);
   error_code e = check_may_xattr(o, t, who, c->inode, r, c->name, true);
   if (e != error_code::ok) return e;
   std::string key = key_of(c->inode, c->name);
@@ -138,6 +140,10 @@ error_code volume::do_getxattr(operation& o, transaction& t) {
   if (const error_code e = check_xattr_name(c->name); e != error_code::ok) return e;
   const op_result<inode_record*> r = t.inode(c->inode);
   if (!r) return r.error();
+  if (is_quota_name(c->name)) {
+    const op_result<std::string> text = quota_text(*c, **r);
+    return text ? answer_bytes(o, *text, c->size) : text.error();
+  }
   const error_code e =
       check_may_xattr(o, t, caller_of(c->who), c->inode, **r, c->name, false);
   if (e != error_code::ok) return e;
@@ -175,6 +181,7 @@ error_code volume::do_removexattr(operation& o, transaction& t) {
   if (const error_code e = check_xattr_name(c->name); e != error_code::ok) return e;
   const op_result<inode_record*> r = t.inode(c->inode);
   if (!r) return r.error();
+  if (is_quota_name(c->name)) return set_quota(o, t, *c, true);
   // Capabilities are taken away by the kernel in the name of whoever writes; it has checked that.
   const bool by_kernel = c->name == "security.capability";
   const error_code e = by_kernel ? error_code::ok

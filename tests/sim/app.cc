@@ -370,8 +370,9 @@ app_op setxattr(std::string node, std::string name, std::string value, std::uint
   return {"setxattr " + node + " " + name,
           [=](app& a, std::uint64_t u) {
             const std::uint32_t in[2] = {static_cast<std::uint32_t>(value.size()), flags};
-            return fuse_request(FUSE_SETXATTR, a.node(node), u).add(in).name(name).raw(
+            fuse_request r = fuse_request(FUSE_SETXATTR, a.node(node), u).add(in).name(name).raw(
                 bytes_of(value));
+            return name.starts_with("system.tangelo.") ? r.by_root() : r;
           },
           nullptr};
 }

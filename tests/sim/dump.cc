@@ -1,6 +1,7 @@
 #include "tests/sim/dump.h"
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <set>
 
 #include "base/crc32c.h"
+#include "server/quotas.h"
 #include "server/records.h"
 
 namespace tangelo::sim {
@@ -109,10 +111,30 @@ struct reader {
 
 }  // namespace
 
+std::vector<std::string> usage_faults(mem_kv& kv) {
+  quota_table now;
+  EXPECT_TRUE(now.load(kv));
+  std::optional<quota_table::rows> right = counted_usage(kv, now);
+  EXPECT_TRUE(right.has_value());
+  for (const auto& [key, q] : now.all()) (*right)[key];
+  std::vector<std::string> faults;
+  for (const auto& [key, q] : *right) {
+    const saved_quota* had = now.find(key);
+    const saved_quota is = had == nullptr ? saved_quota{} : *had;
+    if (is.making != 0) faults.push_back("FAULT: a tree that is never made");
+    if (is.blocks != q.blocks || is.inodes != q.inodes)
+      faults.push_back(fmt::format("FAULT: {} {}: {} blocks, {} inodes counted, not {}, {}",
+                                   name_of(key.kind), key.id, is.blocks, is.inodes, q.blocks,
+                                   q.inodes));
+  }
+  return faults;
+}
+
 std::vector<std::string> dump_of(mem_kv& kv, const mem_objects& objects) {
   reader r{kv, objects, {}, {}, {}};
   r.walk(root_inode, "");
   r.look_at_all_inodes();
+  for (std::string& fault : usage_faults(kv)) r.faults.push_back(std::move(fault));
   std::sort(r.lines.begin(), r.lines.end());
   r.lines.insert(r.lines.end(), r.faults.begin(), r.faults.end());
   return r.lines;

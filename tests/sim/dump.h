@@ -15,6 +15,9 @@ namespace tangelo::sim {
 // One line for each path, then one for each orphan, and one for each thing that is not as it must
 // be: an inode without a name, a wrong link count, an entry without an inode.
 std::vector<std::string> dump_of(mem_kv& kv, const mem_objects& objects);
+// What users, groups and trees have in use by their records, and not by the inodes; and trees that
+// are not made. Also in dump_of().
+std::vector<std::string> usage_faults(mem_kv& kv);
 // The first line in which they differ; empty: none.
 std::string first_difference(const std::vector<std::string>& want,
                              const std::vector<std::string>& got);

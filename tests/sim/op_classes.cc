@@ -119,6 +119,15 @@ void add_others(std::vector<op_class>& all) {
   all.push_back({"setxattr", opcode::setxattr, made_file(10), setxattr("f", "user.a", "value", 1),
                  {setxattr("f", "user.a", "again", 1), getxattr("f", "user.a", 100),
                   release("F")}});
+  // A directory with content becomes a tree, whose count goes on behind the answer.
+  list with_content{mkdir("/", "n")};
+  for (int i = 0; i < 4; ++i) with_content.push_back(mkdir("n", "d" + std::to_string(i)));
+  with_content.push_back(create("n", "f", "F"));
+  with_content.push_back(write("F", 0, bytes(30'000, 'k')));
+  all.push_back({"set_quota", opcode::setxattr, with_content,
+                 setxattr("n", "system.tangelo.quota", "inodes=100"),
+                 {setxattr("n", "system.tangelo.quota", "inodes=50"), mkdir("n", "e"),
+                  write("F", 0, bytes(50'000, 'q')), release("F")}});
   list with_xattr = made_file(10);
   with_xattr.push_back(setxattr("f", "user.a", bytes(3000, 'v')));
   all.push_back({"removexattr", opcode::removexattr, with_xattr, removexattr("f", "user.a"),

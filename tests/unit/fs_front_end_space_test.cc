@@ -105,7 +105,7 @@ TEST_F(FrontEndSpace, TheServerChoosesWhereAnAppendGoes) {
   core->answer(i, write_answer{100, 1 << 20, 0, {}});
   run();
   i = offered(append(10, O_RDWR | O_APPEND, FUSE_WRITE_CACHE));
-  EXPECT_EQ(core->body<write_call>(i).flags, 0u) << "a mapped page goes where it is from";
+  EXPECT_EQ(core->body<write_call>(i).flags, write_flag::of_pages) << "it goes where it is from";
 }
 
 TEST_F(FrontEndSpace, PagesWithAnAppendInTheWrongPlaceAreDropped) {

@@ -1,7 +1,9 @@
 // fuse_request: the raw bytes of a FUSE request, as the kernel would write them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 #include <vector>
 
@@ -36,6 +38,11 @@ class fuse_request {
   fuse_request& raw(byte_span b) {
     bytes_.insert(bytes_.end(), b.begin(), b.end());
     set_size();
+    return *this;
+  }
+  fuse_request& by_root() {
+    const std::uint32_t ids[2] = {};
+    std::memcpy(bytes_.data() + offsetof(fuse_in_header, uid), ids, sizeof ids);
     return *this;
   }
   const std::vector<std::byte>& bytes() const { return bytes_; }

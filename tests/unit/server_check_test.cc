@@ -10,6 +10,7 @@
 #include "server/check.h"
 #include "server/mem_kv.h"
 #include "server/object_files.h"
+#include "server/quotas.h"
 #include "server/records.h"
 #include "server/volume.h"
 
@@ -115,6 +116,35 @@ TEST_F(Check, ChangesNothingWithoutRepair) {
   const std::uint64_t written = kv_.written();
   EXPECT_GE(check(false).damages, 2u);
   EXPECT_EQ(kv_.written(), written);
+}
+
+// As a server leaves it: counted in its boot.
+TEST_F(Check, UsageThatIsCountedWrongly) {
+  put(column::meta, std::string(meta_counted), key_of(1));
+  put(column::quotas, saved_key({quota_kind::user, 0}),
+      packed(saved_quota{.bytes_max = 1 << 20, .blocks = 232, .inodes = 5}));
+  put(column::quotas, saved_key({quota_kind::group, 0}),
+      packed(saved_quota{.blocks = 232, .inodes = 5}));
+  EXPECT_EQ(check(false).damages, 0u) << check_text("v", check(false), false);
+  put(column::quotas, saved_key({quota_kind::user, 0}),
+      packed(saved_quota{.bytes_max = 1 << 20, .blocks = 240, .inodes = 5}));
+  put(column::quotas, saved_key({quota_kind::user, 9}), packed(saved_quota{.inodes = 1}));
+  EXPECT_EQ(check(false).damages, 2u);
+  expect(finding_kind::quota);
+  quota_table now;
+  ASSERT_TRUE(now.load(kv_));
+  const saved_quota* q = now.find({quota_kind::user, 0});
+  ASSERT_NE(q, nullptr);
+  EXPECT_EQ(q->blocks, 232u);
+  EXPECT_EQ(q->bytes_max, 1u << 20) << "the limit stays";
+}
+TEST_F(Check, QuotaRecordThatMakesNoSense) {
+  put(column::quotas, "\x01short", "x");
+  expect(finding_kind::quota);
+}
+TEST_F(Check, TreeWithoutItsTop) {
+  put(column::quotas, saved_key({quota_kind::tree, 77}), packed(saved_quota{.root = 5}));
+  expect(finding_kind::quota);
 }
 
 TEST_F(Check, LinkCount) {
