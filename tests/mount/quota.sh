@@ -3,6 +3,7 @@
 # exceeded" at the limit, what shrinks works, df shows a directory's room, mv crosses its border by
 # copying; and after servers killed in the middle of it usage is what du finds.
 . "$(dirname "$0")/lib.sh"
+need_python
 need jq dd fallocate setpriv getfattr setfattr
 export TMPDIR=$work
 chmod 755 "$work"  # for other users
@@ -24,7 +25,6 @@ refused() { # COMMAND...: ends with EDQUOT
 }
 same() { [ "$1" = "$2" ] || die "$3: $1, not $2"; }
 tree_is_right() { # DIRECTORY: usage is what du finds
-  sync -f "$1"
   same "$(used_bytes "$1")" "$(du -s -B1 "$1" | cut -f1)" "bytes of $1"
   same "$(used_inodes "$1")" "$(find "$1" -printf '%i\n' | sort -u | wc -l)" "inodes of $1"
 }
@@ -75,6 +75,25 @@ same "$listed" $((8 << 20)) "in the list"
 [ -z "$(getfattr -d -m - "$mnt" 2> /dev/null | grep tangelo)" ] || die "listed as an attribute"
 quota clear "$mnt" --user $ann
 as $ann dd if=/dev/zero of="$mnt/ann/big" bs=1M count=10 status=none
+
+step "mapped pages, which the kernel writes in its own name"
+quota set "$mnt" --user $ann --bytes 12M > /dev/null
+as $ann "$python" - "$mnt/ann/mapped" << 'END' || die "no EDQUOT from msync or fsync"
+import errno, mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, 8 << 20)
+m = mmap.mmap(fd, 8 << 20)
+m[:] = b"x" * (8 << 20)
+try:
+    m.flush()
+    os.fsync(fd)
+except OSError as e:
+    sys.exit(e.errno != errno.EDQUOT)
+sys.exit(1)
+END
+[ "$(used_bytes "$mnt" --user $ann)" -le $((12 << 20)) ] || die "passed by mapped pages"
+rm "$mnt/ann/mapped"
+quota clear "$mnt" --user $ann
 
 step "a group"
 quota set "$mnt" --group $crew --bytes 20M > /dev/null
