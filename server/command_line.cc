@@ -7,6 +7,8 @@
 #include <iostream>
 #include <vector>
 
+#include "protocol/volume_name.h"
+
 namespace tangelo {
 
 namespace {
@@ -137,6 +139,9 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
     return failure{problem{exit_code::usage, "takeover: no --fence COMMAND, no takeover",
                            "a holder that only seems dead would write into what another serves: "
                            "give a command that ends it for certain, see takeover --help"}};
+  if (init->parsed() && !raw.name.empty() && !is_volume_name(raw.name))
+    return failure{problem{exit_code::usage, fmt::format("init: --name \"{}\"", raw.name),
+                           std::string(volume_name_rule)}};
   server_command c;
   c.what = report != nullptr && report->parsed() ? server_command::kind::audit_report
            : check->parsed()                     ? server_command::kind::check

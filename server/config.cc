@@ -12,6 +12,7 @@
 #include <set>
 
 #include "base/result.h"
+#include "protocol/volume_name.h"
 
 namespace tangelo {
 
@@ -222,6 +223,9 @@ outcome<bool> check_times(const server_times& t) {
   const auto wrong = [](std::string text, std::string hint) {
     return failure{problem{exit_code::usage, std::move(text), std::move(hint)}};
   };
+  if (t.commit_interval_ms > 1000)
+    return wrong(fmt::format("commit_interval_ms = {}: too long", t.commit_interval_ms),
+                 "write 1000 or less: clients keep in memory what is not committed");
   for (const time_key& k : time_keys)
     if (t.*(k.to) > 10 * time_max)
       return wrong(fmt::format("{} = {}: too long", k.name, t.*(k.to)),
@@ -241,9 +245,6 @@ outcome<bool> check_times(const server_times& t) {
                              t.window_hard_seconds, t.window_soft_seconds),
                  fmt::format("write window_hard_seconds = {} or more, or leave it out (4 leases)",
                              t.window_soft_seconds));
-  if (t.commit_interval_ms > 1000)
-    return wrong(fmt::format("commit_interval_ms = {}: too long", t.commit_interval_ms),
-                 "write 1000 or less: clients keep in memory what is not committed");
   return true;
 }
 
@@ -258,9 +259,8 @@ outcome<bool> check_config(const server_config& config) {
                  "name one: --volume NAME=DIR, or [[volume]] in the configuration");
   std::set<std::string> names, paths;
   for (const volume_config& v : config.volumes) {
-    if (v.name.empty() || v.name.find('/') != v.name.npos || v.name.size() > 255)
-      return wrong(fmt::format("volume name \"{}\"", v.name),
-                   "use a name of up to 255 bytes without a slash");
+    if (!is_volume_name(v.name))
+      return wrong(fmt::format("volume name \"{}\"", v.name), std::string(volume_name_rule));
     if (!names.insert(v.name).second)
       return wrong(fmt::format("volume {}: named twice", v.name), "give each its own name");
     if (!paths.insert(v.path).second)

@@ -126,7 +126,8 @@ void lock_table::tell(const client_key& client, std::uint64_t lock_id, error_cod
   if (std::find(news_.begin(), news_.end(), client) == news_.end()) news_.push_back(client);
 }
 
-// Does anybody whom this request would wait for wait for its owner?
+// Does anybody whom this request would wait for wait for its owner? Where one process has two
+// owners there are locks of open files among them, that another thread may give up: no deadlock.
 bool lock_table::would_deadlock(const client_key& client, const lock_what& what) const {
   if (what.kind != lock_kind::posix) return false;
   const owner_key asker{client, what.owner};
@@ -141,6 +142,7 @@ bool lock_table::would_deadlock(const client_key& client, const lock_what& what)
       if (!conflicts(h, who, wanted)) continue;
       const owner_key holder{h.client, h.what.owner};
       if (holder.first == asker.first && holder.second == asker.second) return true;
+      if (h.client == client && h.what.pid == what.pid) continue;
       if (!seen.insert(holder).second) continue;
       const auto [first, last] = waits_.equal_range(holder);
       for (auto w = first; w != last; ++w) left.push_back({w->second->client, w->second->what});

@@ -103,6 +103,9 @@ error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
   const credential who = caller_of(c.who);
   const error_code allowed = check_may(o, t, who, c.parent, may::write | may::execute);
   if (allowed != error_code::ok) return allowed;
+  // A squashed root has no CAP_MKNOD; whiteouts need none.
+  const bool is_device = S_ISBLK(c.mode) || (S_ISCHR(c.mode) && c.rdev != 0);
+  if (is_device && who.uid != c.who.uid && !o.replay) return error_code::not_permitted;
   if (o.op == opcode::symlink && link_target(*o.call).empty()) return error_code::no_entry;
   if (o.op == opcode::symlink && link_target(*o.call).size() > link_target_size_max)
     return error_code::name_too_long;

@@ -26,6 +26,9 @@ outcome<void> check_mount_point(const std::string& path) {
   if (!S_ISDIR(st.st_mode))
     return failure{problem{exit_code::usage, path + ": not a directory",
                            "a mount point is a directory"}};
+  if (path == "/")
+    return failure{problem{exit_code::usage, "/: not a mount point",
+                           "it could not be taken away again: mount on a directory"}};
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include "protocol/volume_name.h"
 #include "protocol/wire.h"
 
 namespace tangelo {
@@ -101,16 +102,6 @@ std::string complete_address(std::string_view text) {
          (port.empty() ? std::to_string(default_port) : std::string(port));
 }
 
-bool is_volume_name(std::string_view name) {
-  constexpr std::size_t volume_name_size_max = 64;
-  if (name.empty() || name.size() > volume_name_size_max || name.front() == '.') return false;
-  for (const char c : name) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (!plain && c != '_' && c != '-' && c != '.') return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 outcome<mount_options> parse_mount_options(const std::vector<std::string>& words) {
@@ -159,7 +150,7 @@ outcome<mount_source> parse_mount_source(std::string_view text) {
   mount_source source;
   source.volume = std::string(text.substr(split + 2));
   if (!is_volume_name(source.volume))
-    return failure{bad_source(text, "the volume's name has 1 to 64 of A-Z a-z 0-9 _ - .")};
+    return failure{bad_source(text, volume_name_rule)};
   std::string_view hosts = text.substr(0, split);
   for (bool more = true; more;) {
     const std::size_t comma = hosts.find(',');

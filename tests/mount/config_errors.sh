@@ -49,6 +49,7 @@ expect 2 'host\[:port\]'               "$tangelo" mount "host:99999:/$volume" "$
 expect 2 "volume's name"               "$tangelo" mount "$address:/" "$mnt"
 expect 2 'No such file.*'              "$tangelo" mount "$address:/$volume" "$work/nowhere"
 expect 2 'not a directory'             "$tangelo" mount "$address:/$volume" "$work/a-file"
+expect 2 '/: not a mount point'        "$tangelo" mount "$address:/$volume" /
 expect 2 "option 'bogus=1' is unknown" "$tangelo" mount -o ro,bogus=1 "$address:/$volume" "$mnt"
 expect 5 'no volume'                   "$tangelo" mount "$address:/nosuchvolume" "$mnt"
 expect 1 'needs root'                  setpriv --reuid 65534 --clear-groups \
@@ -91,6 +92,8 @@ expect 2 'allow.toml:5: .*127.0.0.1/8' "$server" run --config "$work/allow.toml"
 expect 2 'atime.toml:5: .*relatime'    "$server" run --config "$work/atime.toml"
 expect 2 'syntax.toml:1:'              "$server" run --config "$work/syntax.toml"
 expect 2 'NAME=DIR'                    "${run[@]}" --volume bogus
+expect 2 "volume's name"               "${run[@]}" --volume "my home=$work/empty"
+expect 2 "volume's name"               "$server" init "$work/new" --name 'my home'
 expect 2 'no volume to serve'          "${run[@]}"
 expect 2 'beyond loopback'             "$server" run --volume "x=$work/empty" --listen 0.0.0.0:0
 expect 3 'no such directory'           "${run[@]}" --volume "x=$work/nowhere"

@@ -385,6 +385,16 @@ TEST_F(Identity, RootIsNobodyWhereItIsSquashed) {
   EXPECT_EQ(maker({}, "b").gid, 78u);
   EXPECT_EQ(maker(owner_, "c").uid, 10u);
   EXPECT_EQ(maker(user(10, 0), "d").gid, 78u);
+  for (const auto& [mode, rdev, status] :
+       {std::tuple{unsigned{S_IFBLK}, 0x801u, error_code::not_permitted},
+        std::tuple{unsigned{S_IFCHR}, 0x103u, error_code::not_permitted},
+        std::tuple{unsigned{S_IFCHR}, 0u, error_code::ok}, std::tuple{unsigned{S_IFIFO}, 0u, error_code::ok}}) {
+    const std::string name = "node " + std::to_string(mode) + " " + std::to_string(rdev);
+    make_call m = made(open, name, mode);
+    m.who = {};
+    m.rdev = rdev;
+    EXPECT_EQ(call(opcode::mknod, m)->status, status) << mode << " " << rdev;
+  }
   EXPECT_EQ(call(opcode::lookup, name_call{user(12, 22, 0, power::dac_override), d, "f"})->status,
             error_code::access_denied) << "nor has anybody root's powers";
   options_.rules.squash.mode = squash_mode::all;

@@ -131,6 +131,23 @@ TEST_F(Locks, ACircleOfWaitsIsRefused) {
   EXPECT_EQ(wait(carol, posix(2, R, 0, 0), 32), queued) << "another owner";
 }
 
+// Two owners of one process: locks of open files, which another thread may give up.
+TEST_F(Locks, TheOpenFilesOfOneProcessMakeNoCircle) {
+  const auto of_file = [](std::uint64_t owner, lock_type type, std::uint64_t at) {
+    lock_what w = posix(owner, type, at, at);
+    w.pid = 500;
+    return w;
+  };
+  EXPECT_EQ(set(alice, of_file(1, W, 0)), ok);
+  EXPECT_EQ(set(alice, of_file(2, W, 1)), ok);
+  EXPECT_EQ(wait(alice, of_file(1, W, 1), 11), queued);
+  EXPECT_EQ(wait(alice, of_file(2, W, 0), 12), queued);
+  EXPECT_EQ(set(alice, of_file(1, U, 0)), ok);
+  EXPECT_EQ(told(alice, 12), ok);
+  EXPECT_EQ(set(alice, of_file(2, U, 1)), ok);
+  EXPECT_EQ(told(alice, 11), ok);
+}
+
 // Who waits in two places can be granted a lock that closes a circle.
 TEST_F(Locks, ACircleThatAGrantClosesIsRefusedToo) {
   EXPECT_EQ(set(carol, posix(9, W, 0, 0)), ok);
