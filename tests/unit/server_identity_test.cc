@@ -385,10 +385,14 @@ TEST_F(Identity, RootIsNobodyWhereItIsSquashed) {
   EXPECT_EQ(maker({}, "b").gid, 78u);
   EXPECT_EQ(maker(owner_, "c").uid, 10u);
   EXPECT_EQ(maker(user(10, 0), "d").gid, 78u);
+  struct node {
+    unsigned mode, rdev;
+    error_code status;
+  };
   for (const auto& [mode, rdev, status] :
-       {std::tuple{unsigned{S_IFBLK}, 0x801u, error_code::not_permitted},
-        std::tuple{unsigned{S_IFCHR}, 0x103u, error_code::not_permitted},
-        std::tuple{unsigned{S_IFCHR}, 0u, error_code::ok}, std::tuple{unsigned{S_IFIFO}, 0u, error_code::ok}}) {
+       {node{S_IFBLK, 0x801, error_code::not_permitted},
+        node{S_IFCHR, 0x103, error_code::not_permitted}, node{S_IFCHR, 0, error_code::ok},
+        node{S_IFIFO, 0, error_code::ok}}) {
     const std::string name = "node " + std::to_string(mode) + " " + std::to_string(rdev);
     make_call m = made(open, name, mode);
     m.who = {};
