@@ -103,6 +103,6 @@ expect 3 'held|another server'         "${run[@]}" --volume "x=$volume_dir"
 expect 2 'bogus'                       "$server" run --bogus
 
 # Some of these mistakes are said in the log as well, as they should be.
-allowed_words='option .bogus|not a directory|volume|source|No such file|--bogus'
+allowed_words='option .bogus|not a directory|not a mount point|volume|source|No such file|--bogus'
 stop_server
 [ "$wrong" = 0 ] || die "$wrong messages or exit codes are wrong"
