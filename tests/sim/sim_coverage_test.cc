@@ -129,8 +129,6 @@ constexpr gap op_gaps[] = {
     {"*", "downcall", "dropped before the table, not offered: fs_front_end_hostile_test"},
     {"serviced", "*", "serviced lasts for one call: nothing but its end can come in between"},
     {"*", "interrupted", "an op of our own has no caller", "own"},
-    {"waiting", "caller_killed", "who reads is killed when it was offered: fs_front_end_test",
-     "reading"},
     {"*", "caller_killed", "an op of our own has no caller", "own"},
     {"*", "caller_lost", "an op of our own has no caller", "own"},
     {"*", "refused", "an op of our own has no caller", "own"},

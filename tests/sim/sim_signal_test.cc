@@ -4,7 +4,7 @@
 
 #include <cerrno>
 
-#include "tests/sim/run.h"
+#include "tests/sim/stage.h"
 
 namespace tangelo::sim {
 namespace {
@@ -107,6 +107,24 @@ TEST(SimSignal, AnInterruptedApplicationIsToldTheTruth) { interrupt_everywhere({
 
 TEST(SimSignal, AlsoWhileThereIsNoCore) {
   interrupt_everywhere([](world& w) { w.kill_core(); }, {});
+}
+
+TEST(SimSignal, WhoReadsIsLetGoWhileItWaitsForACore) {
+  for (std::uint64_t steps = 1; steps < 12; ++steps) {
+    stage s;
+    app& a = s.add(0, {ops::mkdir("/", "d")});
+    ASSERT_TRUE(s.finish_all());
+    ASSERT_TRUE(s.settle());
+    s.w.kill_core();
+    a.go_on(in_order({ops::getattr("d")}));
+    for (std::uint64_t n = 0; n < steps; ++n) {
+      a.pump();
+      s.w.step();
+    }
+    a.kill();
+    ASSERT_TRUE(s.finish_all());
+    ASSERT_EQ(harm(s.end()), "") << "killed after " << steps << " steps";
+  }
 }
 
 TEST(SimSignal, AlsoWhileThereIsNoFrontEnd) {
