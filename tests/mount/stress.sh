@@ -1,16 +1,16 @@
 #!/bin/bash
 # stress: random operations against a model (tests/conformance/torture.cc), stress-ng's filesystem
 # class, dbench and fio, while the core is killed all the time: no difference, no failure.
-# TANGELO_SEED repeats the operations, TANGELO_SCALE is the size in per cent (10: 4,000 operations
-# and 1 s for each stressor; 100: a million and 10 s).
+# TANGELO_SEED repeats the operations, TANGELO_SCALE is the size in per cent (10: 20,000
+# operations and 5 s for each stressor; 100: a million and 10 s).
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/core_killer.sh"
 need jq stress-ng dbench fio
 
 seed=${TANGELO_SEED:-$$}
 RANDOM=$seed
-seconds=$(scaled 10 1)
-operations=$((scale < 100 ? 400 * scale : 10000 * scale))
+seconds=$(scaled 10 5)
+operations=$((scale < 100 ? 2000 * scale : 10000 * scale))
 say "seed $seed, scale $scale %"
 mkdir "$work/local"
 start_server
