@@ -51,7 +51,7 @@ grep -q '^Throughput' "$work/said" || { tail -20 "$work/said"; die "dbench did n
 step "fio"
 fio --name=verify --directory="$mnt" --size="$(scaled 64 8)m" --numjobs=2 --rw=randrw \
   --bsrange=512-256k --ioengine=psync --verify=crc32c --verify_fatal=1 --fsync=64 \
-  --group_reporting > "$work/said" 2>&1 ||
+  --aux-path="$work" --verify_state_save=0 --group_reporting > "$work/said" 2>&1 ||
   { tail -20 "$work/said"; die "fio"; }
 
 stop_killing
