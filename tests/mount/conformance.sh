@@ -1,8 +1,8 @@
 #!/bin/bash
 # conformance: every system call on files, as root and as several users, answers as it does on a
 # local filesystem (tests/conformance), also while the core is killed all the time.
-# TANGELO_CASES is a pattern of the cases to run; docs/CONFORMANCE.md says what may differ. Below full
-# scale the cores are killed under a third of the cases, which TANGELO_SEED chooses.
+# TANGELO_CASES is a pattern of the cases to run; docs/CONFORMANCE.md says what may differ. Below
+# full scale the cores are killed under a third of the cases, which TANGELO_SEED chooses.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/core_killer.sh"
 need jq
