@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tests/sim/stage.h"
+#include "tests/sim/two_mounts.h"
 
 namespace tangelo::sim {
 namespace {
@@ -75,18 +76,8 @@ std::vector<app_op> counting(int who, ledger& l) {
   return all;
 }
 
-world_options lock_options() {
-  world_options o;
-  o.mounts = 2;
-  o.sessions.lease_ms = 2'000;
-  o.sessions.evict_ms = 10'000;
-  o.sessions.window_soft_ms = 3'000;
-  o.sessions.window_hard_ms = 8'000;
-  return o;
-}
-
 struct lock_stage : stage {
-  explicit lock_stage(world_options o = lock_options()) : stage(o) {
+  explicit lock_stage(world_options o = two_mounts()) : stage(o) {
     app& maker = add(0, {create("/", "f", "F"), write("F", 0, "0"), release("F")});
     ready = finish_all() && settle();
     maker.go_on(in_order(counting(0, book)));
@@ -157,11 +148,6 @@ TEST_P(SimLocks, AlsoWhenTheServerDiesNext) {
   }
 }
 
-std::string victim_name(const testing::TestParamInfo<victim>& info) {
-  std::string name(name_of(info.param));
-  std::erase(name, ' ');
-  return name;
-}
 INSTANTIATE_TEST_SUITE_P(, SimLocks,
                          testing::Values(victim::core, victim::front_end, victim::server,
                                          victim::connection, victim::power),
@@ -170,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(, SimLocks,
 // A machine that is gone for ever keeps its locks as long as its lease.
 TEST(SimLocksOfOne, WhoIsGonePassesTheLockOnWithItsLease) {
   for (const bool also_the_server : {false, true}) {
-    stage s(lock_options());
+    stage s(two_mounts());
     ledger book;
     (void)s.add(1, {create("/", "f", "F"), set_lock(F_WRLCK, 1, book)});
     ASSERT_TRUE(s.finish_all());

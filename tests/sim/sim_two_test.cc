@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tests/sim/stage.h"
+#include "tests/sim/two_mounts.h"
 
 namespace tangelo::sim {
 namespace {
@@ -13,16 +14,6 @@ namespace {
 using namespace ops;
 
 std::string data(std::size_t size, char c) { return std::string(size, c); }
-
-world_options two_mounts() {
-  world_options o;
-  o.mounts = 2;
-  o.sessions.lease_ms = 2'000;
-  o.sessions.evict_ms = 10'000;
-  o.sessions.window_soft_ms = 3'000;
-  o.sessions.window_hard_ms = 8'000;
-  return o;
-}
 
 std::vector<app_script> both() {
   return {in_order(every_opcode("a", false)), in_order(every_opcode("b", false))};
@@ -53,11 +44,6 @@ TEST_P(SimTwo, AlsoWhenItDiesAgainWhileBothRecover) {
   }
 }
 
-std::string victim_name(const testing::TestParamInfo<victim>& info) {
-  std::string name(name_of(info.param));
-  std::erase(name, ' ');
-  return name;
-}
 INSTANTIATE_TEST_SUITE_P(, SimTwo,
                          testing::Values(victim::core, victim::front_end, victim::server,
                                          victim::connection, victim::power),
