@@ -2,6 +2,7 @@
 #include <sys/file.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "tests/conformance/harness.h"
@@ -157,9 +158,19 @@ void whole_file_locks() {
 
 void no_action(int) {}
 
-// A child that waits for a lock tells what became of it by its exit code.
-std::string waiting_child(const std::function<int(int)>& wait,
-                          const std::function<void(pid_t)>& meanwhile) {
+// What became of a waiting child is its exit code.
+std::string end_of(pid_t pid) {
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFSIGNALED(status)        ? "signal " + std::to_string(WTERMSIG(status))
+         : WEXITSTATUS(status) == 0 ? "got it"
+                                    : errno_name(WEXITSTATUS(status));
+}
+
+using wait_for_lock = std::function<int(int)>;
+
+// The child opens the file and waits for its lock.
+pid_t start_waiter(const wait_for_lock& wait) {
   const pid_t pid = ::fork();
   if (pid == 0) {
     struct sigaction action {};
@@ -168,15 +179,30 @@ std::string waiting_child(const std::function<int(int)>& wait,
     const int fd = ::open("f", O_RDWR);
     ::_exit(wait(fd) == 0 ? 0 : errno);
   }
+  return pid;
+}
+
+bool has_ended(pid_t pid) {
+  siginfo_t info{};
+  return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == pid;
+}
+
+// A child that cannot have the lock, and what happens to it meanwhile.
+std::string waiting_child(const wait_for_lock& wait, const std::function<void(pid_t)>& meanwhile) {
+  const pid_t pid = start_waiter(wait);
   for (int i = 0; i < 5; ++i) nap();
-  int status = 0;
-  const bool waits = ::waitpid(pid, &status, WNOHANG) == 0;
+  const bool waits = !has_ended(pid);
   meanwhile(pid);
-  if (waits) ::waitpid(pid, &status, 0);
-  const std::string end = WIFSIGNALED(status)        ? "signal " + std::to_string(WTERMSIG(status))
-                          : WEXITSTATUS(status) == 0 ? "got it"
-                                                     : errno_name(WEXITSTATUS(status));
-  return std::string(waits ? "waited, " : "did not wait, ") + end;
+  return std::string(waits ? "waited, " : "did not wait, ") + end_of(pid);
+}
+
+// A signal that comes before the child waits does not end the wait: it gets them until it ends.
+void interrupt(pid_t pid) {
+  while (!has_ended(pid)) {
+    ::kill(pid, SIGUSR1);
+    nap();
+  }
 }
 
 void waiting() {
@@ -188,39 +214,45 @@ void waiting() {
     OK(set(fd, F_SETLK, F_WRLCK, 0, 100));
     note("unlocked", waiting_child(wait, [fd](pid_t) { (void)set(fd, F_SETLK, F_UNLCK, 0, 50); }));
     OK(set(fd, F_SETLK, F_RDLCK, 0, 100));
-    note("interrupted", waiting_child(wait, [](pid_t pid) { ::kill(pid, SIGUSR1); }));
+    note("interrupted", waiting_child(wait, interrupt));
     note("killed", waiting_child(wait, [](pid_t pid) { ::kill(pid, SIGKILL); }));
     note("closed", waiting_child(wait, [](pid_t) { ::close(::open("f", O_RDONLY)); }));
     OK(set(fd, F_SETLK, F_UNLCK, 0, 0));
-    note("free", waiting_child(wait, [](pid_t) {}));
+    note("free", end_of(start_waiter(wait)));
   }
   const auto wait = [](int mine) { return ::flock(mine, LOCK_EX); };
   OK(::flock(fd, LOCK_EX));
   note("flock unlocked", waiting_child(wait, [fd](pid_t) { ::flock(fd, LOCK_UN); }));
   OK(::flock(fd, LOCK_SH));
-  note("flock interrupted", waiting_child(wait, [](pid_t pid) { ::kill(pid, SIGUSR1); }));
+  note("flock interrupted", waiting_child(wait, interrupt));
   note("flock killed", waiting_child(wait, [](pid_t pid) { ::kill(pid, SIGKILL); }));
-  note("flock shared",
-       waiting_child([](int mine) { return ::flock(mine, LOCK_SH); }, [](pid_t) {}));
+  note("flock shared", end_of(start_waiter([](int mine) { return ::flock(mine, LOCK_SH); })));
   ::close(fd);
 }
 
+// Each holds what the other waits for: whoever comes second is refused, and the other gets it.
 void deadlock() {
   make_file("f", std::string(200, 'f'));
   const int fd = ::open("f", O_RDWR);
+  int held[2];
+  if (::pipe2(held, O_CLOEXEC) != 0) ::abort();
   OK(set(fd, F_SETLK, F_WRLCK, 0, 10));
   const pid_t pid = ::fork();
   if (pid == 0) {
     const int mine = ::open("f", O_RDWR);
     if (set(mine, F_SETLK, F_WRLCK, 10, 10) != 0) ::_exit(errno);
+    ::close(held[1]);
     ::_exit(set(mine, F_SETLKW, F_WRLCK, 0, 10) == 0 ? 0 : errno);
   }
-  for (int i = 0; i < 8; ++i) nap();
-  OK(set(fd, F_SETLKW, F_WRLCK, 10, 10));
+  ::close(held[1]);
+  char none;
+  (void)!::read(held[0], &none, 1);
+  ::close(held[0]);
+  const std::string here =
+      set(fd, F_SETLKW, F_WRLCK, 10, 10) == 0 ? "got it" : errno_name(errno);
   OK(set(fd, F_SETLK, F_UNLCK, 0, 10));
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  note("the other", WEXITSTATUS(status) == 0 ? "got it" : errno_name(WEXITSTATUS(status)));
+  const std::string there = end_of(pid);
+  note("both", std::min(here, there) + ", " + std::max(here, there));
   ::close(fd);
 }
 
