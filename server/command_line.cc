@@ -108,6 +108,9 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   CLI::App* init = app.add_subcommand("init", "make an empty volume");
   init->add_option("DIR", raw.directory, "an empty or new directory")->required();
   init->add_option("--name", raw.name, "a name to remember it by");
+  init->add_option("--user", raw.user,
+                   "whose files it is made of, so that a server can write them; as root: who owns "
+                   "DIR, or the directory around it");
   CLI::App* run = app.add_subcommand("run", "serve volumes");
   add_run(*run, raw, for_tests);
   CLI::App* check = app.add_subcommand("check", "verify a volume that is not served");
@@ -151,6 +154,7 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
                                                  : server_command::kind::init;
   c.directory = raw.directory;
   c.volume_name = raw.name;
+  c.config.user = raw.user;
   c.fence = raw.fence;
   c.repair = raw.repair;
   c.json = raw.json;
