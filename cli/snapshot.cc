@@ -141,9 +141,10 @@ std::string hex_of(const id128& id) {
 
 }  // namespace
 
-outcome<arena_view> arena_view::open(const std::string& run_root, const mount_ref& mount) {
-  constexpr int wait_ms = 2000;
-  outcome<control_reply> reply = ask_either(run_root, mount.name, control_verb::arenas, wait_ms);
+outcome<arena_view> arena_view::open(const std::string& run_root, const mount_ref& mount,
+                                     int wait_ms_max) {
+  outcome<control_reply> reply =
+      ask_either(run_root, mount.name, control_verb::arenas, wait_ms_max);
   if (!reply) return failure{reply.error()};
   if (reply->errno_value != 0) return failure{refusal(mount, *reply)};
   outcome<fs_arena_map> fs =
