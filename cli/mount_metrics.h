@@ -7,20 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/figures.h"
-#include "cli/snapshot.h"
+#include "cli/mount_sample.h"
 
 namespace tangelo {
 
-struct mount_sample {
-  mount_view view;  // when it is not `known`, the rest is empty
-  op_figures figures;
-  op_summary now;
-};
 std::string metrics_of_mounts(const std::vector<mount_sample>& mounts);
-
-// Looks at every mount, or at `what`. What does not answer is `view.why_not`.
-outcome<std::vector<mount_ref>> chosen_mounts(const std::string& what);
-mount_sample sample_of(const mount_ref& mount, int wait_ms);
 
 }  // namespace tangelo

@@ -42,6 +42,8 @@ struct op_view {
   std::uint32_t core_losses = 0;
   std::uint32_t pid = 0;
   std::string command;  // of the caller; empty when it has gone
+  std::string name;     // in the directory `inode`, of an op about one
+  std::string path;     // where it is known (op_paths.h): the caller of ops() fills it in
 };
 
 struct counter_view {
@@ -88,6 +90,9 @@ struct mount_view {
   std::uint64_t lease_left_ns = 0;
   std::array<counter_view, counter_count> counters{};
 };
+
+// /proc/PID/comm; empty when it has gone.
+std::string command_of(std::uint32_t pid);
 
 class arena_view {
  public:
