@@ -192,8 +192,8 @@ outcome<server_config> read_server_config(const std::string& path) {
       }
     } else {
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
-                             "known are: listen, secret_file, standby, lease_seconds, evict_seconds, "
-                             "window_soft_seconds, window_hard_seconds, commit_interval_ms, "
+                             "known are: listen, secret_file, standby, lease_seconds, "
+                             "evict_seconds, window_soft_seconds, window_hard_seconds, commit_interval_ms, "
                              "[[volume]]")};
     }
   }
