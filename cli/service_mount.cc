@@ -81,8 +81,9 @@ failure<problem> start_failure(const std::string& unit) {
   p.text = property(unit, "StatusText");
   if (p.text.empty()) p.text = unit + " does not start";
   p.hint = "see journalctl -u '" + unit + "'";
-  // It would be tried again and again.
+  // It would be tried again and again; and who asked for it has been told.
   (void)run_program({"systemctl", "stop", unit}, look_wait_ms);
+  (void)run_program({"systemctl", "reset-failed", "--quiet", unit}, look_wait_ms);
   return failure{p};
 }
 

@@ -103,7 +103,7 @@ FailureAction=exit
 Type=exec
 Environment=TANGELO_KILLS=${TANGELO_KILLS:-30} TANGELO_SEED=${TANGELO_SEED:-$RANDOM}
 EnvironmentFile=/t/environment
-ExecStart=/root/\${JOB}
+ExecStart=/bin/bash /root/\${JOB}
 StandardOutput=append:/t/log
 StandardError=append:/t/log
 EOF
