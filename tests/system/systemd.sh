@@ -120,7 +120,8 @@ boot() { # the root $1; ends when the job has ended
   echo $BASHPID > "/sys/fs/cgroup/$group/cgroup.procs"
   exec timeout -k 5 "${TANGELO_LIMIT:-900}" systemd-nspawn --quiet --boot --register=no \
     --keep-unit --private-network --capability=CAP_IPC_LOCK,CAP_SYS_RESOURCE \
-    --bind="$work/t:/t" --bind=/dev/fuse --bind=/dev/autofs --machine="$group" -D "$1" > "$work/console" 2>&1
+    --bind="$work/t:/t" --bind=/dev/fuse --bind=/dev/autofs --machine="$group" \
+    -D "$1" > "$work/console" 2>&1
 }
 
 root=$(build_root) || die "the root cannot be built"
