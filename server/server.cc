@@ -122,7 +122,13 @@ outcome<bool> server::start() {
   if (!made) return failure{made.error()};
   loop_ = std::move(*made);
   pool_ = std::make_unique<thread_workers>(*loop_, "store", pool_thread_count);
-  exports_ = export_host::make(options_of(times_of(config_)), *loop_);
+  export_options options = options_of(times_of(config_));
+  if (!config_.secret_file.empty()) {
+    outcome<secret> shared = read_secret(config_.secret_file);
+    if (!shared) return failure{shared.error()};
+    options.shared_secret = *std::move(shared);
+  }
+  exports_ = export_host::make(std::move(options), *loop_);
   fabric_ = std::make_unique<tcp_provider>(*loop_);
   if (config_.standby) {
     if (const outcome<bool> waits = stand_by(); !waits) return failure{waits.error()};
