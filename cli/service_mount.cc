@@ -98,16 +98,19 @@ bool mounts_are_services() {
   return false;
 }
 
-std::string asked_text(const mount_ref& mount, const std::vector<std::string>& options) {
+std::string asked_text(const mount_ref& mount, const std::vector<std::string>& options,
+                       const std::string& through) {
   std::string text = "source = " + quoted(mount.source) + "\nmount_point = " +
                      quoted(mount.mount_point) + "\noptions = [";
   for (std::size_t i = 0; i < options.size(); ++i)
     text += (i == 0 ? "" : ", ") + quoted(options[i]);
-  return text + "]\n";
+  text += "]\n";
+  return through.empty() ? text : text + "through = " + quoted(through) + "\n";
 }
 
 outcome<void> start_service(const mount_ref& mount, const std::string& run_root,
-                            const std::vector<std::string>& options) {
+                            const std::vector<std::string>& options,
+                            const std::string& through) {
   const std::string unit = "tangelo@" + mount.name + ".service";
   const std::string path = run_root + "/asked/" + mount.name + ".toml";
   if (!wait_for_last(unit))
@@ -115,7 +118,7 @@ outcome<void> start_service(const mount_ref& mount, const std::string& run_root,
                            mount.mount_point + ": " + unit + " runs, but mounts nothing here",
                            "something may use its last mount (umount -l): systemctl stop '" +
                                unit + "'"}};
-  if (outcome<void> written = write_asked(run_root, path, asked_text(mount, options)); !written)
+  if (outcome<void> written = write_asked(run_root, path, asked_text(mount, options, through)); !written)
     return written;
   // Now, whatever else is being started: at boot, somebody waits for this mount whom the unit's
   // own dependencies may wait for.

@@ -76,9 +76,9 @@ TEST(Remount, ReadsWhatAMountWasMadeWith) {
 }
 
 TEST(ServiceMount, DescribesTheMountInToml) {
-  EXPECT_EQ(asked_text({"n", "/mnt/a \"b\"", "s:/v"}, {"ro", "a=\\"}),
+  EXPECT_EQ(asked_text({"n", "/mnt/a \"b\"", "s:/v"}, {"ro", "a=\\"}, "/proc/1/fd/2"),
             "source = \"s:/v\"\nmount_point = \"/mnt/a \\\"b\\\"\"\n"
-            "options = [\"ro\", \"a=\\\\\"]\n");
+            "options = [\"ro\", \"a=\\\\\"]\nthrough = \"/proc/1/fd/2\"\n");
 }
 
 }  // namespace
