@@ -118,8 +118,8 @@ outcome<void> start_service(const mount_ref& mount, const std::string& run_root,
                            mount.mount_point + ": " + unit + " runs, but mounts nothing here",
                            "something may use its last mount (umount -l): systemctl stop '" +
                                unit + "'"}};
-  if (outcome<void> written = write_asked(run_root, path, asked_text(mount, options, through)); !written)
-    return written;
+  outcome<void> written = write_asked(run_root, path, asked_text(mount, options, through));
+  if (!written) return written;
   // Now, whatever else is being started: at boot, somebody waits for this mount whom the unit's
   // own dependencies may wait for.
   const outcome<program_end> end = run_program(
