@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -115,8 +116,9 @@ outcome<void> check_answer(const mount_ref& mount, const std::string& run_root) 
 }
 
 outcome<void> start_daemon_of(const mount_ref& mount, const std::string& run_root,
-                              const mount_arguments& words) {
+                              const mount_arguments& words, const std::string& through) {
   std::vector<std::string> call{"--source", words.source, "--mount-point", mount.mount_point};
+  if (!through.empty()) call.insert(call.end(), {"--through", through});
   if (words.verbose) call.push_back("--verbose");
   for (const std::string& option : words.options) call.insert(call.end(), {"--option", option});
   return start_watchdog(mount, run_root, std::move(call));
@@ -134,8 +136,14 @@ outcome<void> run_mount(const mount_arguments& words) {
   outcome<std::string> real = real_directory(words.directory);
   if (!real) return failure{real.error()};
   const mount_ref mount{mount_name_of(*real), *real, words.source};
-  outcome<void> started = mounts_are_services() ? start_service(mount, run_root, words.options)
-                                                : start_daemon_of(mount, run_root, words);
+  // Who makes the mount of an automount for systemd can open it; the watchdog cannot.
+  const unique_fd open_point(is_automount(*real) ? ::open(real->c_str(), O_PATH | O_CLOEXEC) : -1);
+  const std::string through = open_point ? "/proc/" + std::to_string(::getpid()) + "/fd/" +
+                                               std::to_string(open_point.get())
+                                         : std::string();
+  outcome<void> started = mounts_are_services()
+                              ? start_service(mount, run_root, words.options, through)
+                              : start_daemon_of(mount, run_root, words, through);
   if (!started) return started;
   outcome<void> answered = check_answer(mount, run_root);
   if (answered && !words.quiet)
