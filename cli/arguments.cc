@@ -194,9 +194,12 @@ class command_line {
     for (CLI::App* any : {show, set, clear, list})
       any->add_option("path", quota_.path, "of the mount; a directory's own limit without -u, -g")
           ->required();
+    // An unset variable of a script must not turn a user's limit into a directory's.
+    const CLI::Validator said(
+        [](const std::string& text) { return std::string(text.empty() ? "is empty" : ""); }, "");
     for (CLI::App* one : {show, set, clear}) {
-      CLI::Option* user = one->add_option("-u,--user", quota_.user, "name or number");
-      one->add_option("-g,--group", quota_.group, "name or number")->excludes(user);
+      CLI::Option* user = one->add_option("-u,--user", quota_.user, "name or number")->check(said);
+      one->add_option("-g,--group", quota_.group, "name or number")->check(said)->excludes(user);
     }
     set->add_option("--bytes", quota_.bytes, "500M, 10G, 1.5T, ... or none");
     set->add_option("--inodes", quota_.inodes, "files and directories: 100000, 100K, ... or none");

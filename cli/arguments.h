@@ -16,6 +16,7 @@ struct mount_arguments {
   std::string directory;
   std::vector<std::string> options;
   bool verbose = false;
+  bool quiet = false;  // says nothing when it works
 };
 struct umount_arguments {
   std::string directory;
@@ -31,6 +32,7 @@ struct look_arguments {
 struct set_arguments {
   std::string mount;
   std::vector<std::string> words;  // key=value
+  bool quiet = false;              // does not show what is set
 };
 struct abort_arguments {
   std::string mount;

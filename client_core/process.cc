@@ -22,6 +22,12 @@ problem attach_problem(std::string text) {
           "tangelo-core is started by tangelo-watchdog: use `tangelo mount`"};
 }
 
+// The watchdog, as root, has opened and checked it for us.
+outcome<secret> take_secret(const unique_fd& file) {
+  if (!file) return secret();
+  return read_secret(file.get(), "of this mount");
+}
+
 }  // namespace
 
 outcome<core_source> parse_source(const std::string& source) {
@@ -84,6 +90,8 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   unique_fd fuse(fds.fuse);
   outcome<core_source> where = parse_source(source);
   if (!where) return failure{where.error()};
+  outcome<secret> shared_secret = take_secret(unique_fd(fds.secret));
+  if (!shared_secret) return failure{shared_secret.error()};
   outcome<std::unique_ptr<loop>> l = loop::make(512);
   if (!l) return failure{l.error()};
   outcome<attachment> a = attach(fds.device);
@@ -95,14 +103,15 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   if (!shared) return failure{shared.error()};
   std::unique_ptr<core_process> process(
       new core_process(*std::move(l), std::move(device), std::move(fuse), *std::move(arena),
-                       *std::move(shared), *std::move(a), *std::move(where)));
+                       *std::move(shared), *std::move(a), *std::move(where),
+                       *std::move(shared_secret)));
   if (keeper) process->control_.open(std::move(keeper));
   return process;
 }
 
 core_process::core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd fuse,
                            fs_arena_map arena, shared_arena_map shared, attachment a,
-                           core_source source)
+                           core_source source, secret shared_secret)
     : loop_(std::move(l)),
       device_(std::move(device)),
       fuse_(std::move(fuse)),
@@ -116,7 +125,8 @@ core_process::core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd 
     (void)!::write(down_bell_.get(), &one, sizeof one);
   };
   core_ = std::make_unique<core>(
-      core::wiring{*arena_, *shared_, a.generation, *fabric_, *loop_, ring},
+      core::wiring{*arena_, *shared_, a.generation, *fabric_, *loop_, ring,
+                   std::move(shared_secret)},
       std::move(source.addresses), std::move(source.volume));
   log_info("attached, generation {}", a.generation);
 }

@@ -2,9 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <grp.h>
-#include <pwd.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
@@ -17,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "server/volume_owner.h"
 
 namespace tangelo {
 
@@ -25,18 +23,6 @@ namespace {
 constexpr unsigned loop_entry_count = 1024;
 constexpr std::size_t pool_thread_count = 2;
 constexpr std::uint64_t stop_time_max_ns = 10 * ns_per_s;
-
-outcome<bool> become(const std::string& user) {
-  const passwd* p = ::getpwnam(user.c_str());
-  if (p == nullptr)
-    return failure{problem{exit_code::usage, "--user " + user + ": no such user", {}}};
-  if (::initgroups(user.c_str(), p->pw_gid) != 0 || ::setgid(p->pw_gid) != 0 ||
-      ::setuid(p->pw_uid) != 0)
-    return failure{problem{exit_code::failed, "--user " + user + ": " + std::strerror(errno),
-                           "start the server as root, or without --user"}};
-  (void)::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);  // best effort
-  return true;
-}
 
 // Object files and sockets; best effort.
 void raise_open_files() {
@@ -62,10 +48,17 @@ std::string holder_text(const std::string& directory) {
 
 }  // namespace
 
-outcome<std::unique_ptr<server>> server::make(const server_config& config) {
+outcome<std::unique_ptr<server>> server::make(server_config config, unique_fd passed) {
+  if (passed) {
+    outcome<std::string> address = listening_address(passed.get());
+    if (!address) return failure{address.error()};
+    if (*address != config.listen)
+      log_notice("listening on {}, which systemd has bound, not on {}", *address, config.listen);
+    config.listen = *std::move(address);
+  }
   if (const outcome<bool> checked = check_config(config); !checked)
     return failure{checked.error()};
-  std::unique_ptr<server> s(new server(config));
+  std::unique_ptr<server> s(new server(config, std::move(passed)));
   if (const outcome<bool> started = s->start(); !started) return failure{started.error()};
   return s;
 }
@@ -122,14 +115,20 @@ outcome<bool> server::stand_by() {
 
 outcome<bool> server::start() {
   if (!config_.user.empty())
-    if (const outcome<bool> changed = become(config_.user); !changed)
+    if (const outcome<void> changed = become_user(config_.user); !changed)
       return failure{changed.error()};
   raise_open_files();
   outcome<std::unique_ptr<loop>> made = loop::make(loop_entry_count);
   if (!made) return failure{made.error()};
   loop_ = std::move(*made);
   pool_ = std::make_unique<thread_workers>(*loop_, "store", pool_thread_count);
-  exports_ = export_host::make(options_of(times_of(config_)), *loop_);
+  export_options options = options_of(times_of(config_));
+  if (!config_.secret_file.empty()) {
+    outcome<secret> shared = read_secret(config_.secret_file);
+    if (!shared) return failure{shared.error()};
+    options.shared_secret = *std::move(shared);
+  }
+  exports_ = export_host::make(std::move(options), *loop_);
   fabric_ = std::make_unique<tcp_provider>(*loop_);
   if (config_.standby) {
     if (const outcome<bool> waits = stand_by(); !waits) return failure{waits.error()};
@@ -141,11 +140,7 @@ outcome<bool> server::start() {
         return failure{served.error()};
     }
   }
-  outcome<std::unique_ptr<listener>> l = fabric_->listen(
-      config_.listen,
-      [this](std::unique_ptr<endpoint> peer) { exports_->accept(std::move(peer)); });
-  if (!l) return failure{l.error()};
-  listener_ = std::move(*l);
+  if (const outcome<bool> listens = listen(); !listens) return failure{listens.error()};
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
@@ -155,6 +150,17 @@ outcome<bool> server::start() {
   arm_signal();
   if (const outcome<bool> opened = open_control(); !opened) return failure{opened.error()};
   return write_run_file();
+}
+
+outcome<bool> server::listen() {
+  const auto accept = [this](std::unique_ptr<endpoint> peer) {
+    exports_->accept(std::move(peer));
+  };
+  outcome<std::unique_ptr<listener>> l = passed_ ? fabric_->listen_at(std::move(passed_), accept)
+                                                 : fabric_->listen(config_.listen, accept);
+  if (!l) return failure{l.error()};
+  listener_ = std::move(*l);
+  return true;
 }
 
 outcome<bool> server::open_control() {
