@@ -88,15 +88,22 @@ watcher=$!
 sleep 0.3
 
 step "while the server stands still: who waits, how long, for which file"
-kill -STOP "$server_pid"
-(cd "$mnt" && exec "$python" -c 'open("stuck-file")') 2> /dev/null &
+"$python" -c 'import os, sys, time
+os.chdir(sys.argv[1])
+open(sys.argv[2] + "/there", "w").close()
+while not os.path.exists(sys.argv[2] + "/go"):
+    time.sleep(0.01)
+open("stuck-file")' "$mnt/d1" "$work" 2> /dev/null &
 sleeper=$!
+until_true 20 test -e "$work/there" || die "the program does not start"
+kill -STOP "$server_pid"
+touch "$work/go"
 waits() { [ "$("$tangelo" ops "$mnt" --json | jq '.mounts[0].ops | length')" -ge 1 ]; }
 until_true 20 waits || die "nobody waits"
 sleep 1.2
 "$tangelo" ops "$mnt" --json > "$work/ops"
 jq -e --arg mnt "$mnt" --argjson pid $sleeper '.mounts[0].ops[] | select(.pid == $pid and
-  (.command | startswith("python")) and (.path | startswith($mnt)) and .age_ms >= 1000)' \
+  (.command | startswith("python")) and .path == $mnt + "/d1/stuck-file" and .age_ms >= 1000)' \
   "$work/ops" > /dev/null || die "ops says: $(cat "$work/ops")"
 [ "$(of_mount tangelo_ops_pending 'state="in_progress"')" -ge 1 ] || die "no pending operation"
 [ "$(of_mount tangelo_op_oldest_seconds)" -ge 1 ] || die "the oldest is not old"
@@ -114,5 +121,12 @@ watcher=
 jq -es 'any(.[]; .took_us >= 100000 and (.command | startswith("python")))' "$work/trace" \
   > /dev/null || die "trace saw: $(cat "$work/trace")"
 grep -q 'operations passed' "$work/trace.log" || die "trace does not say how many passed"
+
+step "a connection that breaks is counted"
+lost=$(of_mount tangelo_connections_lost_total)
+stop_server KILL
+start_server "$address"
+is_reconnected() { [ "$(of_mount tangelo_connected)" = 1 ] && is_equal $((lost + 1)) tangelo_connections_lost_total; }
+until_true 30 is_reconnected || die "$(of_mount tangelo_connections_lost_total) connections lost, $lost before"
 unmount_volume
 [ "$("$tangelo" metrics | grep -c "mount=\"$mnt\"")" = 0 ] || die "the mount is gone"
