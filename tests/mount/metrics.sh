@@ -126,7 +126,11 @@ step "a connection that breaks is counted"
 lost=$(of_mount tangelo_connections_lost_total)
 stop_server KILL
 start_server "$address"
-is_reconnected() { [ "$(of_mount tangelo_connected)" = 1 ] && is_equal $((lost + 1)) tangelo_connections_lost_total; }
-until_true 30 is_reconnected || die "$(of_mount tangelo_connections_lost_total) connections lost, $lost before"
+is_reconnected() {
+  [ "$(of_mount tangelo_connected)" = 1 ] &&
+    is_equal $((lost + 1)) tangelo_connections_lost_total
+}
+until_true 30 is_reconnected ||
+  die "$(of_mount tangelo_connections_lost_total) connections lost, $lost before"
 unmount_volume
 [ "$("$tangelo" metrics | grep -c "mount=\"$mnt\"")" = 0 ] || die "the mount is gone"
