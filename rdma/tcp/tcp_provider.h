@@ -5,32 +5,24 @@
 // run until the last endpoint has said on_flushed.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "base/loop.h"
+#include "rdma/address.h"
 #include "rdma/provider.h"
 
 namespace tangelo {
 
 class tcp_provider final : public provider {
  public:
-  explicit tcp_provider(loop& l) : loop_(l) {}
-  ~tcp_provider() override;
+  explicit tcp_provider(loop& l) : loop_(l), names_(l) {}
   std::unique_ptr<endpoint> connect(std::string_view address) override;
   outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) override;
 
  private:
-  struct lookup {
-    std::thread thread;
-    std::shared_ptr<std::atomic<bool>> done;
-  };
-
   loop& loop_;
-  std::vector<lookup> lookups_;
+  resolver names_;
 };
 
 }  // namespace tangelo

@@ -1,0 +1,37 @@
+// fabric: which provider a mount or a server uses, and "auto": verbs where an RDMA device leads to
+// the peer, tcp everywhere else.
+//
+// With auto, a connection is tried over verbs first; when that does not come up, the same endpoint
+// goes on over tcp, and the log says why. The address is then not tried over verbs for a while. A
+// server listens on tcp, and on verbs at the same port if there is a device. Loop thread only.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/loop.h"
+#include "rdma/provider.h"
+
+namespace tangelo {
+
+enum class fabric_choice : std::uint8_t { automatic, verbs, tcp };
+
+constexpr std::string_view name_of(fabric_choice f) noexcept {
+  switch (f) {
+    using enum fabric_choice;
+    case automatic: return "auto";
+    case verbs: return "verbs";
+    case tcp: return "tcp";
+  }
+  return {};
+}
+std::optional<fabric_choice> fabric_named(std::string_view name) noexcept;
+
+// Fails where there is no RDMA, or where this program was built without it.
+outcome<std::unique_ptr<provider>> make_verbs(loop& l);
+// Fails only when verbs alone is wanted and there is none.
+outcome<std::unique_ptr<provider>> make_fabric(loop& l, fabric_choice choice);
+
+}  // namespace tangelo
