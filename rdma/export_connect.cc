@@ -51,7 +51,7 @@ void export_core::take_hello(peer_link& link, const message_view& message) {
   ack.features = link.features;
   ack.target_id = link.volume->target_id;
   ack.credits = options_.credits;
-  ack.eager_payload_max = options_.eager_payload_max;
+  ack.eager_payload_max = link.wire.is_eager() ? options_.eager_payload_max : 0;
   std::array<std::byte, 256> bytes;
   const std::size_t size = encode(ack, bytes).value_or(0);
   send_control(link, message_type::hello_ack, {bytes.data(), size}, 0);

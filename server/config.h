@@ -1,6 +1,7 @@
 // config: what a server is told: by its file /etc/tangelo/servers/NAME.toml and its command line.
 //
 //   listen = "127.0.0.1:7471"
+//   fabric = "auto"               # or "verbs", "tcp": what it listens with
 //   standby = true                # waits for each volume until nobody else holds it
 //   lease_seconds = 30            # and evict_seconds, window_soft_seconds, window_hard_seconds,
 //   commit_interval_ms = 50       # which follow the lease when they are not there
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "base/problem.h"
+#include "rdma/fabric.h"
 #include "server/export_rules.h"
 
 namespace tangelo {
@@ -45,6 +47,7 @@ struct server_times {
 struct server_config {
   std::string name = "default";
   std::string listen = "127.0.0.1:7471";
+  fabric_choice fabric = fabric_choice::automatic;
   std::vector<volume_config> volumes;
   bool standby = false;
   server_times times;  // as written

@@ -129,8 +129,12 @@ outcome<bool> server::start() {
   if (!made) return failure{made.error()};
   loop_ = std::move(*made);
   pool_ = std::make_unique<thread_workers>(*loop_, "store", pool_thread_count);
-  exports_ = export_host::make(options_of(times_of(config_)), *loop_);
-  fabric_ = std::make_unique<tcp_provider>(*loop_);
+  outcome<std::unique_ptr<provider>> fabric = make_fabric(*loop_, config_.fabric);
+  if (!fabric) return failure{fabric.error()};
+  fabric_ = std::move(*fabric);
+  export_options options = options_of(times_of(config_));
+  options.fabric = fabric_.get();
+  exports_ = export_host::make(std::move(options), *loop_);
   if (config_.standby) {
     if (const outcome<bool> waits = stand_by(); !waits) return failure{waits.error()};
   } else {

@@ -14,7 +14,7 @@
 #include "base/loop.h"
 #include "base/problem.h"
 #include "rdma/export.h"
-#include "rdma/tcp/tcp_provider.h"
+#include "rdma/provider.h"
 #include "server/config.h"
 #include "server/served_volume.h"
 #include "server/server_control.h"
@@ -57,7 +57,7 @@ class server {
   std::unique_ptr<thread_workers> opener_;  // of standby_
   std::vector<std::unique_ptr<served_volume>> volumes_;
   std::unique_ptr<standby> standby_;
-  std::unique_ptr<tcp_provider> fabric_;
+  std::unique_ptr<provider> fabric_;
   std::unique_ptr<export_host> exports_;
   std::unique_ptr<listener> listener_;
   std::unique_ptr<server_control> control_;

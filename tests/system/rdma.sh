@@ -3,7 +3,7 @@
 #
 # As oldkernel.sh: QEMU without acceleration, and an initramfs with our programs, the conformance
 # suite of the providers, the libraries of RDMA, busybox, and rdma_job.sh as the first process. See
-# lib.sh for the environment. TANGELO_RECONNECTS is the number of connections cut (20).
+# lib.sh for the environment. TANGELO_RECONNECTS is the number of servers killed, each of which makes the mount connect again (10).
 . "$(dirname "$0")/lib.sh"
 go_inside "$@"
 need meson apt-get dpkg-deb cpio busybox qemu-system-x86_64 ldd rdma ip
@@ -33,7 +33,7 @@ get_kernel() { # prints the directory with vmlinuz and the modules; downloaded o
 
 make_initramfs() { # from the directory $1, which it fills; the kernel is in $2
   local top=$1 module n=10 tools library
-  [ -n "${QUICK:-}" ] || install_programs "$top"; mkdir -p "$top/usr/bin"
+  install_programs "$top"
   mkdir -p "$top"/{bin,dev,proc,sys,tmp,run,srv,mnt,var/lib,modules,etc}
   install "$(command -v busybox)" "$top/bin/busybox"
   install "$build/tests/unit/rdma_provider_test" "$top/usr/bin/provider_test"
@@ -51,7 +51,7 @@ make_initramfs() { # from the directory $1, which it fills; the kernel is in $2
     install -D "$library" "$top$library"
   done
   install "$source_dir/tests/system/rdma_job.sh" "$top/init"
-  printf 'reconnects=%d\n' "${TANGELO_RECONNECTS:-20}" > "$top/settings"
+  printf 'reconnects=%d\n' "${TANGELO_RECONNECTS:-10}" > "$top/settings"
   (cd "$top" && find . | cpio --quiet -o -H newc | gzip -1) > "$work/initramfs"
 }
 
