@@ -14,6 +14,9 @@ constexpr const char* examples =
     "  tangelo status                 every mount of this machine\n"
     "  tangelo status /mnt/tangelo --json\n"
     "  tangelo ops /mnt/tangelo       what is waiting, for how long, for whom\n"
+    "  tangelo top                    operations per second, and how long they take\n"
+    "  tangelo trace /mnt/tangelo --slower 10ms\n"
+    "  tangelo metrics --listen 127.0.0.1:9471\n"
     "  tangelo umount /mnt/tangelo    (-l: even while it is in use; -f: and nobody waits)\n"
     "  tangelo set /mnt/tangelo fast_io_fail_tmo=15 dev_loss_tmo=120\n"
     "  tangelo abort /mnt/tangelo     who waits now gets EIO; the mount goes on\n"
@@ -63,6 +66,13 @@ constexpr const char* quota_notes =
 // NAME: systemd-escape --path MOUNTPOINT, the name of the mount's run directory.
 constexpr const char* mount_point_text = "mount point, or its name in the run directory";
 
+constexpr const char* every_mount_text = "mount point, or its name; every mount if missing";
+
+constexpr const char* trace_notes =
+    "It looks every millisecond at what the mount has recorded, and costs the mount nothing. Of\n"
+    "operations that follow each other faster in one slot it sees the last; how many it did not\n"
+    "see is told at the end. ^C ends it.\n";
+
 constexpr const char* server_name_text = "its name in /run/tangelo/servers, or its run directory";
 
 // The grammar, and the values that parsing fills in.
@@ -73,6 +83,7 @@ class command_line {
     app.require_subcommand(1);
     add_mounting();
     add_looking();
+    add_measuring();
     add_changing();
     add_servers();
     add_quotas();
@@ -92,6 +103,9 @@ class command_line {
     if (app.got_subcommand("watchdog")) return adopt_;
     if (app.got_subcommand("server")) return chosen_server();
     if (app.got_subcommand("quota")) return chosen_quota();
+    if (app.got_subcommand("metrics")) return metrics_;
+    if (app.got_subcommand("top")) return top_;
+    if (app.got_subcommand("trace")) return trace_;
     look_.ops = app.got_subcommand("ops");
     return look_;
   }
@@ -120,10 +134,25 @@ class command_line {
     CLI::App* status = app.add_subcommand("status", "processes, server and counters of mounts");
     CLI::App* ops = app.add_subcommand("ops", "operations that have not ended");
     for (CLI::App* look : {status, ops}) {
-      look->add_option("mount", look_.what,
-                       std::string(mount_point_text) + "; every mount if missing");
+      look->add_option("mount", look_.what, every_mount_text);
       look->add_flag("--json", look_.json, "for programs");
     }
+  }
+  void add_measuring() {
+    CLI::App* metrics = app.add_subcommand("metrics", "counters and times of mounts for Prometheus");
+    metrics->add_option("mount", metrics_.mount, every_mount_text);
+    metrics->add_option("--listen", metrics_.listen, "127.0.0.1:9471: tell them to who asks there");
+    CLI::App* top = app.add_subcommand("top", "operations per second and their times, on and on");
+    top->add_option("mount", top_.mount, every_mount_text);
+    top->add_flag("--json", top_.json, "one look, for programs");
+    top->footer("q ends it. When standard output is no terminal it takes one look, for a second.\n");
+    CLI::App* trace = app.add_subcommand("trace", "follow operations as they pass");
+    trace->add_option("mount", trace_.mount, mount_point_text)->required();
+    trace->add_option("--op", trace_.ops, "only these: read,write,...")->delimiter(',');
+    trace->add_option("--pid", trace_.pid, "only this process (thread)");
+    trace->add_option("--slower", trace_.slower, "only what takes longer than 10ms, 1s, ...");
+    trace->add_flag("--json", trace_.json, "a line of JSON for each, for programs");
+    trace->footer(trace_notes);
   }
   void add_changing() {
     CLI::App* set = app.add_subcommand(
@@ -165,9 +194,12 @@ class command_line {
     for (CLI::App* any : {show, set, clear, list})
       any->add_option("path", quota_.path, "of the mount; a directory's own limit without -u, -g")
           ->required();
+    // An unset variable of a script must not turn a user's limit into a directory's.
+    const CLI::Validator said(
+        [](const std::string& text) { return std::string(text.empty() ? "is empty" : ""); }, "");
     for (CLI::App* one : {show, set, clear}) {
-      CLI::Option* user = one->add_option("-u,--user", quota_.user, "name or number");
-      one->add_option("-g,--group", quota_.group, "name or number")->excludes(user);
+      CLI::Option* user = one->add_option("-u,--user", quota_.user, "name or number")->check(said);
+      one->add_option("-g,--group", quota_.group, "name or number")->check(said)->excludes(user);
     }
     set->add_option("--bytes", quota_.bytes, "500M, 10G, 1.5T, ... or none");
     set->add_option("--inodes", quota_.inodes, "files and directories: 100000, 100K, ... or none");
@@ -204,6 +236,9 @@ class command_line {
   adopt_arguments adopt_;
   server_arguments server_;
   quota_arguments quota_;
+  metrics_arguments metrics_;
+  top_arguments top_;
+  trace_arguments trace_;
   std::vector<std::string> server_words_;  // of evict
 };
 

@@ -16,6 +16,7 @@ struct mount_arguments {
   std::string directory;
   std::vector<std::string> options;
   bool verbose = false;
+  bool quiet = false;  // says nothing when it works
 };
 struct umount_arguments {
   std::string directory;
@@ -31,6 +32,7 @@ struct look_arguments {
 struct set_arguments {
   std::string mount;
   std::vector<std::string> words;  // key=value
+  bool quiet = false;              // does not show what is set
 };
 struct abort_arguments {
   std::string mount;
@@ -60,6 +62,21 @@ struct quota_arguments {
   std::string inodes;
   bool json = false;
 };
+struct metrics_arguments {
+  std::string mount;   // empty: every mount
+  std::string listen;  // empty: print them once
+};
+struct top_arguments {
+  std::string mount;  // empty: every mount
+  bool json = false;
+};
+struct trace_arguments {
+  std::string mount;
+  std::vector<std::string> ops;  // empty: all
+  std::uint32_t pid = 0;         // 0: everybody
+  std::string slower;            // "10ms"; empty: all
+  bool json = false;
+};
 // Help or version was asked for.
 struct said_arguments {
   std::string text;
@@ -68,7 +85,7 @@ struct said_arguments {
 using arguments =
     std::variant<mount_arguments, umount_arguments, look_arguments, set_arguments, abort_arguments,
                  upgrade_arguments, adopt_arguments, server_arguments, quota_arguments,
-                 said_arguments>;
+                 metrics_arguments, top_arguments, trace_arguments, said_arguments>;
 
 outcome<arguments> parse_arguments(int argc, char** argv);
 // The words of `-o a,b -o c`.

@@ -56,6 +56,7 @@ outcome<void> run_set(const set_arguments& words) {
     if (!reply) return failure{reply.error()};
     if (reply->errno_value != 0) return failure{refusal(*mount, *reply)};
   }
+  if (words.quiet) return {};
   std::printf("%s: %s\n", mount->mount_point.c_str(), policy_line(arena->policy()).c_str());
   return {};
 }

@@ -1,10 +1,9 @@
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "base/clock.h"
 #include "base/places.h"
 #include "cli/commands.h"
+#include "cli/op_paths.h"
 #include "cli/render.h"
 #include "cli/snapshot.h"
 
@@ -12,23 +11,14 @@ namespace tangelo {
 
 namespace {
 
-outcome<std::vector<mount_ref>> chosen_mounts(const std::string& what) {
-  if (what.empty()) return list_mounts();
-  outcome<mount_ref> one = find_mount_of(what);
-  if (!one) return failure{one.error()};
-  return std::vector<mount_ref>{*std::move(one)};
-}
-
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 }  // namespace
 
 outcome<void> run_look(const look_arguments& words) {
-  outcome<std::vector<mount_ref>> chosen = chosen_mounts(words.what);
+  outcome<std::vector<mount_ref>> chosen =
+      mounts_to_look_into(words.what, words.ops ? "ops" : "status");
   if (!chosen) return failure{chosen.error()};
-  if (::geteuid() != 0 && !chosen->empty())  // else every mount would seem UNSUPERVISED
-    return failure{problem{exit_code::failed, "looking into a mount needs root",
-                           words.ops ? "try: sudo tangelo ops" : "try: sudo tangelo status"}};
   const system_clock time;
   std::vector<mount_view> views;
   std::vector<mount_ops> pending;
@@ -36,7 +26,10 @@ outcome<void> run_look(const look_arguments& words) {
   for (const mount_ref& mount : *chosen) {
     outcome<arena_view> arena = arena_view::open(default_run_dir(), mount);
     if (!arena || (!words.ops && !arena->supervised())) silent += " " + mount.mount_point;
-    if (arena && words.ops) pending.push_back({mount, arena->ops(time.now_ns())});
+    if (arena && words.ops) {
+      pending.push_back({mount, arena->ops(time.now_ns())});
+      for (op_view& o : pending.back().ops) o.path = path_of(mount, o.pid, o.inode);
+    }
     mount_view view;
     if (arena) view = arena->status(mount, time.now_ns());
     view.mount = mount;

@@ -17,6 +17,9 @@ struct run_words {
   outcome<void> operator()(const tangelo::adopt_arguments& w) const { return run_adopt(w); }
   outcome<void> operator()(const tangelo::server_arguments& w) const { return run_server(w); }
   outcome<void> operator()(const tangelo::quota_arguments& w) const { return run_quota(w); }
+  outcome<void> operator()(const tangelo::metrics_arguments& w) const { return run_metrics(w); }
+  outcome<void> operator()(const tangelo::top_arguments& w) const { return run_top(w); }
+  outcome<void> operator()(const tangelo::trace_arguments& w) const { return run_trace(w); }
   outcome<void> operator()(const tangelo::said_arguments& w) const {
     std::fputs(w.text.c_str(), stdout);
     return {};

@@ -1,17 +1,21 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "base/mount_name.h"
+#include "base/mount_table.h"
 #include "base/places.h"
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/process.h"
 #include "cli/render.h"
+#include "cli/service_mount.h"
 #include "cli/snapshot.h"
 #include "cli/watchdog_daemon.h"
 
@@ -31,8 +35,9 @@ outcome<bool> is_mounted_already(const mount_arguments& words, const std::string
                            there->mount_point + ": " + there->source + " is mounted here already",
                            "end it first: tangelo umount " + there->mount_point}};
   if (ask_watchdog(run_root, there->name, control_verb::arenas, 2000)) {
-    std::printf("%s is already mounted on %s\n", there->source.c_str(),
-                there->mount_point.c_str());
+    if (!words.quiet)
+      std::printf("%s is already mounted on %s\n", there->source.c_str(),
+                  there->mount_point.c_str());
     return true;
   }
   outcome<void> adopted = adopt_mount(*there, run_root);
@@ -72,13 +77,23 @@ outcome<void> undo(const mount_ref& mount, const std::string& run_root, const co
                          "in SOURCE, and `tangelo-server` on that host"}};
 }
 
+// Whoever looks below an automount waits for us, who are making its mount.
+bool is_automount(const std::string& mount_point) {
+  const std::vector<mount_entry> table = read_mount_table();
+  return std::any_of(table.begin(), table.end(), [&mount_point](const mount_entry& m) {
+    return m.type == "autofs" && m.mount_point == mount_point;
+  });
+}
+
 // The mount is there; does the server answer?
 outcome<void> check_answer(const mount_ref& mount, const std::string& run_root) {
   outcome<arena_view> arena = arena_view::open(run_root, mount);
   if (!arena) return failure{arena.error()};
-  statfs_probe probe(mount.mount_point);
+  std::optional<statfs_probe> probe;
+  if (!is_automount(mount.mount_point)) probe.emplace(mount.mount_point);
   for (unsigned waited = 0; waited < answer_wait_ms; waited += step_ms) {
-    if (const std::optional<int> error = probe.poll()) {
+    if (!probe && is_reachable(arena->core())) return {};
+    if (const std::optional<int> error = probe ? probe->poll() : std::nullopt) {
       if (*error != 0)
         std::fprintf(stderr, "tangelo: warning: mounted, but statfs says: %s\n",
                      std::strerror(*error));
@@ -98,6 +113,14 @@ outcome<void> check_answer(const mount_ref& mount, const std::string& run_root) 
   return {};
 }
 
+outcome<void> start_daemon_of(const mount_ref& mount, const std::string& run_root,
+                              const mount_arguments& words) {
+  std::vector<std::string> call{"--source", words.source, "--mount-point", mount.mount_point};
+  if (words.verbose) call.push_back("--verbose");
+  for (const std::string& option : words.options) call.insert(call.end(), {"--option", option});
+  return start_watchdog(mount, run_root, std::move(call));
+}
+
 }  // namespace
 
 outcome<void> run_mount(const mount_arguments& words) {
@@ -110,13 +133,11 @@ outcome<void> run_mount(const mount_arguments& words) {
   outcome<std::string> real = real_directory(words.directory);
   if (!real) return failure{real.error()};
   const mount_ref mount{mount_name_of(*real), *real, words.source};
-  std::vector<std::string> call{"--source", words.source, "--mount-point", mount.mount_point};
-  if (words.verbose) call.push_back("--verbose");
-  for (const std::string& option : words.options) call.insert(call.end(), {"--option", option});
-  outcome<void> started = start_watchdog(mount, run_root, std::move(call));
+  outcome<void> started = mounts_are_services() ? start_service(mount, run_root, words.options)
+                                                : start_daemon_of(mount, run_root, words);
   if (!started) return started;
   outcome<void> answered = check_answer(mount, run_root);
-  if (answered)
+  if (answered && !words.quiet)
     std::printf("%s mounted on %s\n", words.source.c_str(), mount.mount_point.c_str());
   return answered;
 }

@@ -43,6 +43,22 @@ outcome<mount_ref> find_mount_of(std::string_view what) {
   return at;
 }
 
+outcome<std::vector<mount_ref>> mounts_to_look_into(const std::string& what,
+                                                    std::string_view command) {
+  std::vector<mount_ref> chosen;
+  if (what.empty()) {
+    chosen = list_mounts();
+  } else {
+    outcome<mount_ref> one = find_mount_of(what);
+    if (!one) return failure{one.error()};
+    chosen.push_back(*std::move(one));
+  }
+  if (::geteuid() != 0 && !chosen.empty())
+    return failure{problem{exit_code::failed, "looking into a mount needs root",
+                           "try: sudo tangelo " + std::string(command)}};
+  return chosen;
+}
+
 outcome<mount_ref> find_mount_at(std::string_view what) {
   const std::vector<mount_ref> mounts = list_mounts();
   const std::string path = absolute_path(what, working_directory());

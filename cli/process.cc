@@ -1,6 +1,7 @@
 #include "cli/process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -15,6 +16,7 @@ namespace tangelo {
 namespace {
 
 constexpr off_t log_size_max = 1 << 20;
+constexpr std::size_t program_output_max = 64 << 10;
 
 failure<problem> system_failure(const std::string& what) {
   return failure{problem{exit_code::failed, what + ": " + std::strerror(errno), {}}};
@@ -73,6 +75,42 @@ std::optional<int> exit_status_of(pid_t pid, int wait_ms) {
     if (got < 0 || waited >= wait_ms) return std::nullopt;
     ::usleep(step_ms * 1000);
   }
+}
+
+outcome<program_end> run_program(std::vector<std::string> words, int wait_ms) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return system_failure("pipe");
+  const unique_fd read_end(ends[0]);
+  unique_fd write_end(ends[1]);
+  std::vector<char*> pointers;
+  for (std::string& w : words) pointers.push_back(w.data());
+  pointers.push_back(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) return system_failure("fork");
+  if (pid == 0) {
+    ::dup2(write_end.get(), STDOUT_FILENO);
+    ::dup2(write_end.get(), STDERR_FILENO);
+    ::execvp(pointers[0], pointers.data());
+    ::_exit(127);
+  }
+  write_end.reset();
+  program_end end;
+  char part[1024];
+  pollfd p{read_end.get(), POLLIN, 0};
+  while (::poll(&p, 1, wait_ms) == 1) {
+    const ssize_t n = ::read(read_end.get(), part, sizeof part);
+    if (n <= 0) break;
+    if (end.output.size() < program_output_max)
+      end.output.append(part, static_cast<std::size_t>(n));
+  }
+  const std::optional<int> status = exit_status_of(pid, 100);
+  if (status) {
+    end.status = *status;
+    return end;
+  }
+  ::kill(pid, SIGKILL);
+  (void)exit_status_of(pid, 1000);
+  return failure{problem{exit_code::failed, words[0] + ": no end within its time", {}}};
 }
 
 statfs_probe::statfs_probe(const std::string& path) : pid_(::fork()) {

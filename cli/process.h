@@ -1,5 +1,5 @@
-// process: the two child processes that the command line needs: the watchdog as a daemon, and a
-// probe that may get stuck in a dead mount and be killed instead of us.
+// process: the child processes that the command line needs: the watchdog as a daemon, systemctl,
+// and a probe that may get stuck in a dead mount and be killed instead of us.
 //
 // The only place of this folder where fork(2) stands.
 #pragma once
@@ -27,6 +27,14 @@ outcome<daemon_start> start_daemon(const std::string& path, std::vector<std::str
                                    const std::string& log_path);
 // Its exit status once it has ended, waiting up to `wait_ms`; nothing if it still runs.
 std::optional<int> exit_status_of(pid_t pid, int wait_ms);
+
+// A program looked for in PATH, with what it wrote to standard output and error. Killed, and a
+// failure, when it has not ended in `wait_ms`.
+struct program_end {
+  int status = 0;  // exit code, or 128 + signal
+  std::string output;
+};
+outcome<program_end> run_program(std::vector<std::string> words, int wait_ms);
 
 // Calls statfs(2) in a child. Ended by its destructor, however stuck it is.
 class statfs_probe {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -60,8 +61,10 @@ struct place {
 };
 
 outcome<std::uint64_t> id_of(const std::string& text, bool is_user) {
-  const bool is_number = text.find_first_not_of("0123456789") == text.npos && text.size() < 10;
-  if (is_number) return std::uint64_t{std::strtoul(text.c_str(), nullptr, 10)};
+  std::uint32_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc{} && end == text.data() + text.size() && number != UINT32_MAX)
+    return std::uint64_t{number};
   if (is_user)
     if (const passwd* p = ::getpwnam(text.c_str()); p != nullptr) return std::uint64_t{p->pw_uid};
   if (!is_user)

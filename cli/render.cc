@@ -231,6 +231,12 @@ std::string status_json(const std::vector<mount_view>& mounts) {
   return j.str() + "\n";
 }
 
+// "/mnt/dir/name", ".../name" when the directory's path is not known, "-" when nothing is.
+std::string path_text(const op_view& o) {
+  if (o.name.empty()) return o.path.empty() ? "-" : o.path;
+  return (o.path.empty() ? "..." : o.path) + "/" + o.name;
+}
+
 std::string ops_text(const std::vector<mount_ops>& mounts) {
   std::string out;
   for (const mount_ops& m : mounts) {
@@ -239,12 +245,12 @@ std::string ops_text(const std::vector<mount_ops>& mounts) {
       out += "no pending operations\n";
       continue;
     }
-    out += fmt::format("{:>8}  {:<12} {:>12}  {:<11} {:>8}  {:>8} {}\n", "AGE", "OP", "INODE",
-                       "STATE", "ATTEMPTS", "PID", "COMMAND");
+    out += fmt::format("{:>8}  {:<12} {:>12}  {:<11} {:>8}  {:>8} {:<15}  {}\n", "AGE", "OP",
+                       "INODE", "STATE", "ATTEMPTS", "PID", "COMMAND", "PATH");
     for (const op_view& o : m.ops)
-      out += fmt::format("{:>8}  {:<12} {:>12}  {:<11} {:>8}  {:>8} {}\n", duration_text(o.age_ns),
-                         o.op, o.inode, o.state, o.attempts, o.pid,
-                         o.command.empty() ? "-" : o.command);
+      out += fmt::format("{:>8}  {:<12} {:>12}  {:<11} {:>8}  {:>8} {:<15}  {}\n",
+                         duration_text(o.age_ns), o.op, o.inode, o.state, o.attempts, o.pid,
+                         o.command.empty() ? "-" : o.command, path_text(o));
   }
   return out;
 }
@@ -260,7 +266,8 @@ std::string ops_json(const std::vector<mount_ops>& mounts) {
       j.key("state").text(o.state).key("inode").number(o.inode).key("offset").number(o.offset);
       j.key("size").number(o.size).key("age_ms").number(o.age_ns / ns_per_ms);
       j.key("attempts").number(o.attempts).key("core_losses").number(o.core_losses);
-      j.key("pid").number(o.pid).key("command").text(o.command).close_object();
+      j.key("pid").number(o.pid).key("command").text(o.command);
+      j.key("path").text(path_text(o)).close_object();
     }
     j.close_list().close_object();
   }

@@ -18,6 +18,7 @@ struct mount_ops {
   mount_ref mount;
   std::vector<op_view> ops;
 };
+std::string path_text(const op_view& op);
 std::string ops_text(const std::vector<mount_ops>& mounts);
 std::string ops_json(const std::vector<mount_ops>& mounts);
 

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "cli/control.h"
+#include "cli/op_paths.h"
 #include "protocol/op_state.h"
 #include "protocol/records.h"
 #include "rdma/import.h"
@@ -69,17 +70,6 @@ std::uint64_t since(std::uint64_t then_ns, std::uint64_t now_ns) {
   return then_ns == 0 || then_ns > now_ns ? 0 : now_ns - then_ns;
 }
 
-std::string command_of(std::uint32_t pid) {
-  if (pid == 0) return {};
-  const std::string path = "/proc/" + std::to_string(pid) + "/comm";
-  const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  char name[64];
-  const ssize_t n = fd ? ::read(fd.get(), name, sizeof name) : -1;
-  if (n <= 0) return {};
-  const std::string_view text(name, static_cast<std::size_t>(n));
-  return printable(text.substr(0, text.find('\n')));
-}
-
 // Field 22 of /proc/PID/stat, 0 when there is no such process.
 std::uint64_t start_ticks_of(std::uint32_t pid) {
   const std::string path = "/proc/" + std::to_string(pid) + "/stat";
@@ -126,6 +116,7 @@ std::optional<op_view> view_of(const op_slot& slot, std::uint32_t index, std::ui
     v.core_losses = slot.core_losses.load(std::memory_order_relaxed);
     v.pid = cell.pid;
     v.command = command_of(cell.pid);
+    v.name = name_in_directory(cell);
     return v;
   }
   return std::nullopt;
@@ -141,9 +132,21 @@ std::string hex_of(const id128& id) {
 
 }  // namespace
 
-outcome<arena_view> arena_view::open(const std::string& run_root, const mount_ref& mount) {
-  constexpr int wait_ms = 2000;
-  outcome<control_reply> reply = ask_either(run_root, mount.name, control_verb::arenas, wait_ms);
+std::string command_of(std::uint32_t pid) {
+  if (pid == 0) return {};
+  const std::string path = "/proc/" + std::to_string(pid) + "/comm";
+  const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char name[64];
+  const ssize_t n = fd ? ::read(fd.get(), name, sizeof name) : -1;
+  if (n <= 0) return {};
+  const std::string_view text(name, static_cast<std::size_t>(n));
+  return printable(text.substr(0, text.find('\n')));
+}
+
+outcome<arena_view> arena_view::open(const std::string& run_root, const mount_ref& mount,
+                                     int wait_ms_max) {
+  outcome<control_reply> reply =
+      ask_either(run_root, mount.name, control_verb::arenas, wait_ms_max);
   if (!reply) return failure{reply.error()};
   if (reply->errno_value != 0) return failure{refusal(mount, *reply)};
   outcome<fs_arena_map> fs =

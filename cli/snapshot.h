@@ -42,6 +42,8 @@ struct op_view {
   std::uint32_t core_losses = 0;
   std::uint32_t pid = 0;
   std::string command;  // of the caller; empty when it has gone
+  std::string name;     // in the directory `inode`, of an op about one
+  std::string path;     // where it is known (op_paths.h): the caller of ops() fills it in
 };
 
 struct counter_view {
@@ -89,14 +91,20 @@ struct mount_view {
   std::array<counter_view, counter_count> counters{};
 };
 
+// /proc/PID/comm; empty when it has gone.
+std::string command_of(std::uint32_t pid);
+
 class arena_view {
  public:
   // From the watchdog, else from the front end; the failure is then what became of the watchdog.
-  static outcome<arena_view> open(const std::string& run_root, const mount_ref& mount);
+  static constexpr int wait_ms = 2000;  // of either
+  static outcome<arena_view> open(const std::string& run_root, const mount_ref& mount,
+                                  int wait_ms_max = wait_ms);
   mount_view status(const mount_ref& mount, std::uint64_t now_ns) const;
   core_view core() const;
   mount_policy policy() const { return read_policy(fs_->watchdog.policy); }
   bool supervised() const noexcept { return supervised_; }
+  const fs_arena& front_end() const noexcept { return *fs_; }
   // Answered changes that are not known to be durable; also when the mount has ended meanwhile.
   std::uint64_t undurable_count() const noexcept {
     return fs_->counters.replays_kept.load(std::memory_order_relaxed);

@@ -47,6 +47,7 @@ session_options options_of(const core::wiring& w, std::vector<std::string> addre
     o.last_committed = w.shared.core.last_committed.load(std::memory_order_relaxed);
   }
   o.timings.back_off_max_ns = back_off_max_of(w.arena.watchdog.policy);
+  o.shared_secret = w.shared_secret;
   o.cursor_by_boot = w.cursor_by_boot;
   o.seed = w.arena.watchdog.incarnation ^ w.generation;
   return o;

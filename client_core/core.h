@@ -37,6 +37,7 @@ class core final : public session_events, public replay_source {
     provider& fabric;
     scheduler& time;
     std::function<void()> ring_front_end;
+    secret shared_secret{};      // for the server; may be empty
     bool cursor_by_boot = true;  // false: a negative control of the tests (rdma/session.h)
   };
   // `addresses`: of the server, "host:port"; `volume`: its name there.

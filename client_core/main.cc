@@ -30,6 +30,7 @@ core_words parse(int argc, char** argv) {
               : name == "--keeper-fd"sv ? &words.fds.keeper
               : name == "--fuse-fd"sv   ? &words.fds.fuse
               : name == "--arena-fd"sv  ? &words.fds.arena
+              : name == "--secret-fd"sv ? &words.fds.secret
                                         : nullptr;
     if (fd != nullptr) std::from_chars(value.data(), value.data() + value.size(), *fd);
     if (name == "--source"sv) words.source = value;
@@ -57,7 +58,7 @@ int main(int argc, char** argv) {
   }
   if (words.fds.device < 0 || words.source.empty()) {
     tangelo::log_error("usage: tangelo-core --device-fd N --source HOSTS:/VOLUME [--keeper-fd N "
-                       "--fuse-fd N]; it is started by tangelo-watchdog: use `tangelo mount`");
+                       "--fuse-fd N] [--secret-fd N]; it is started by tangelo-watchdog: use `tangelo mount`");
     return static_cast<int>(tangelo::exit_code::usage);
   }
   std::signal(SIGHUP, SIG_IGN);

@@ -21,6 +21,12 @@ problem attach_problem(std::string text) {
           "tangelo-core is started by tangelo-watchdog: use `tangelo mount`"};
 }
 
+// The watchdog, as root, has opened and checked it for us.
+outcome<secret> take_secret(const unique_fd& file) {
+  if (!file) return secret();
+  return read_secret(file.get(), "of this mount");
+}
+
 }  // namespace
 
 outcome<core_source> parse_source(const std::string& source) {
@@ -84,6 +90,8 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   unique_fd fuse(fds.fuse);
   outcome<core_source> where = parse_source(source);
   if (!where) return failure{where.error()};
+  outcome<secret> shared_secret = take_secret(unique_fd(fds.secret));
+  if (!shared_secret) return failure{shared_secret.error()};
   outcome<std::unique_ptr<loop>> l = loop::make(512);
   if (!l) return failure{l.error()};
   outcome<std::unique_ptr<provider>> fabric = make_fabric(**l, choice);
@@ -98,14 +106,15 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   std::unique_ptr<core_process> process(
       new core_process(*std::move(l), std::move(device), std::move(fuse), *std::move(arena),
                        *std::move(shared), *std::move(a), *std::move(where),
-                       *std::move(fabric)));
+                       *std::move(shared_secret), *std::move(fabric)));
   if (keeper) process->control_.open(std::move(keeper));
   return process;
 }
 
 core_process::core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd fuse,
                            fs_arena_map arena, shared_arena_map shared, attachment a,
-                           core_source source, std::unique_ptr<provider> fabric)
+                           core_source source, secret shared_secret,
+                           std::unique_ptr<provider> fabric)
     : loop_(std::move(l)),
       device_(std::move(device)),
       fuse_(std::move(fuse)),
@@ -124,7 +133,8 @@ core_process::core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd 
     (void)!::write(down_bell_.get(), &one, sizeof one);
   };
   core_ = std::make_unique<core>(
-      core::wiring{*arena_, *shared_, a.generation, *fabric_, *loop_, ring},
+      core::wiring{*arena_, *shared_, a.generation, *fabric_, *loop_, ring,
+                   std::move(shared_secret)},
       std::move(source.addresses), std::move(source.volume));
   log_info("attached, generation {}", a.generation);
 }

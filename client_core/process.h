@@ -32,6 +32,7 @@ struct core_fds {
   int device = -1;
   int keeper = -1;  // listening core.sock; -1: keeps nothing
   int fuse = -1;    // only kept
+  int secret = -1;  // the file of the server's secret; -1: there is none
   int arena = -1;   // for self_test()
 };
 
@@ -51,7 +52,7 @@ class core_process final : control_events {
   };
   static outcome<attachment> attach(int socket);
   core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd fuse, fs_arena_map arena,
-               shared_arena_map shared, attachment a, core_source source,
+               shared_arena_map shared, attachment a, core_source source, secret shared_secret,
                std::unique_ptr<provider> fabric);
   void on_device() noexcept;
   void on_front_end_gone() noexcept;

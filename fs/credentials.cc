@@ -123,4 +123,10 @@ credential credentials::of(std::uint32_t tid, std::uint32_t uid, std::uint32_t g
   return who;
 }
 
+bool credentials::is_administrator(std::uint32_t tid, std::uint32_t uid,
+                                   std::uint32_t gid) noexcept {
+  credential who{uid, gid, 0, 0, {}};
+  return tid != 0 && callers_.look_up(tid, who) && (who.powers & power::sys_admin) != 0;
+}
+
 }  // namespace tangelo

@@ -22,6 +22,8 @@ class credentials {
   // Of root nothing has to be known: the server lets it pass, or counts it as somebody else.
   credential of(std::uint32_t tid, std::uint32_t uid, std::uint32_t gid,
                 std::uint64_t now_ns) noexcept;
+  // CAP_SYS_ADMIN, which root may lack, too; read anew.
+  bool is_administrator(std::uint32_t tid, std::uint32_t uid, std::uint32_t gid) noexcept;
   void forget(std::uint32_t tid) noexcept { place_of(tid).tid = 0; }
 
  private:

@@ -95,7 +95,23 @@ ssize_t proc_inspector::read_status(std::uint32_t tid) noexcept {
 
 bool proc_inspector::look_up(std::uint32_t tid, credential& who) noexcept {
   const ssize_t n = read_status(tid);
-  return n > 0 && add_groups({status_, static_cast<std::size_t>(n)}, who);
+  if (n <= 0 || !add_groups({status_, static_cast<std::size_t>(n)}, who)) return false;
+  // The others the kernel has weighed with the owner of the file; this one counts here only.
+  if ((who.powers & power::sys_admin) != 0 && !has_our_ids(tid)) who.powers &= ~power::sys_admin;
+  return true;
+}
+
+bool proc_inspector::has_our_ids(std::uint32_t tid) noexcept {
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/%u/uid_map", tid);
+  char maps[2][512];
+  ssize_t sizes[2] = {-1, -1};
+  for (const int i : {0, 1}) {
+    const unique_fd fd(::open(i == 0 ? "/proc/self/uid_map" : path, O_RDONLY | O_CLOEXEC));
+    if (fd) sizes[i] = ::read(fd.get(), maps[i], sizeof maps[i]);
+  }
+  return sizes[0] > 0 && sizes[0] == sizes[1] &&
+         std::memcmp(maps[0], maps[1], static_cast<std::size_t>(sizes[0])) == 0;
 }
 
 bool proc_inspector::is_being_killed(std::uint32_t tid) noexcept {

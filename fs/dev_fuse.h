@@ -34,6 +34,9 @@ class proc_inspector final : public caller_inspector {
  private:
   // Reads it into status_; its size, or a negative errno.
   ssize_t read_status(std::uint32_t tid) noexcept;
+  // Whether its user ids are ours, so that its capabilities are of our user namespace: only who may
+  // become any user here can give the same ids to another one.
+  static bool has_our_ids(std::uint32_t tid) noexcept;
   char status_[4096];
 };
 

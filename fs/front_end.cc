@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "fs/op_meter.h"
 #include "protocol/arena.h"
 
 namespace tangelo {
@@ -19,6 +20,11 @@ constexpr std::size_t request_size_max = receive_head_size + (128 << 10);
 
 bool is_lock_change(opcode op) noexcept {
   return op == opcode::set_lock || op == opcode::cancel_lock;
+}
+
+std::uint64_t moved_bytes(const op_cell& op, const downcall_cell& d) noexcept {
+  if (op.op == opcode::read) return d.payload_size;
+  return op.op == opcode::write ? op.payload_in.size : 0;
 }
 
 }  // namespace
@@ -256,6 +262,7 @@ void front_end::finish_serviced(std::uint32_t index, const downcall_cell& d) noe
     (void)w_.kernel.forget_attributes(facts.stale_attributes);
   if (id != 0) send_answer();
   if (lost_directory) losses_.directory_told(op.inode);
+  meter_answered(w_.arena, op, facts.status, moved_bytes(op, d), w_.time.now_ns());
   end_op(index);
 }
 

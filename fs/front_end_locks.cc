@@ -12,6 +12,7 @@
 #include "fs/claims.h"
 #include "fs/front_end.h"
 #include "fs/fuse_abi.h"
+#include "fs/op_meter.h"
 #include "protocol/arena.h"
 
 namespace tangelo {
@@ -78,6 +79,9 @@ void front_end::finish_lock_op(std::uint32_t index, const downcall_cell& d,
   const op_cell& op = ops_.cell(index);
   const error_code status = error_of_wire(d.status);
   const byte_span answer{d.body, d.body_size};
+  if (has_caller)
+    meter_answered(w_.arena, op, status == error_code::queued ? error_code::ok : status, 0,
+                   w_.time.now_ns());
   if (op.op == opcode::cancel_lock) {
     const std::optional<cancel_lock_call> call =
         decode<cancel_lock_call>({op.body, op.body_size});

@@ -7,6 +7,7 @@
 #include "fs/claims.h"
 #include "fs/front_end.h"
 #include "fs/fuse_abi.h"
+#include "fs/op_meter.h"
 #include "protocol/arena.h"
 
 namespace tangelo {
@@ -251,6 +252,7 @@ void front_end::interrupt_op(std::uint32_t index, bool killed) noexcept {
     case op_action::abandon:
       note_abandoned(index);
       answer_error(reply_id, error_code::interrupted);
+      meter_answered(w_.arena, ops_.cell(index), error_code::interrupted, 0, w_.time.now_ns());
       return;
     case op_action::none:
       if (!killed) watch_caller(index);
@@ -289,6 +291,7 @@ void front_end::refuse_op(std::uint32_t index) noexcept {
   CHECK(action == op_action::abandon_eio);
   note_abandoned(index);
   answer_error(reply_id, error_code::io);
+  meter_answered(w_.arena, ops_.cell(index), error_code::io, 0, w_.time.now_ns());
 }
 
 // `all`: also what may have been executed and changes something.
@@ -330,7 +333,10 @@ void front_end::end_unexecuted(std::uint32_t index, std::optional<error_code> er
   if (has_new_handle(op)) handles_.close_unconfirmed(op.handle);
   if (const std::optional<lock_call> call = lock_call_of(op); call && call->wait != 0)
     locks_.drop(call->lock_id);
-  if (error) answer_error(ops_.reply_id(index), *error);
+  if (error) {
+    answer_error(ops_.reply_id(index), *error);
+    meter_answered(w_.arena, op, *error, 0, w_.time.now_ns());
+  }
   end_op(index);
 }
 

@@ -54,7 +54,7 @@ class caller_inspector {
   // True if a signal that ends thread `tid` is pending, or it is gone.
   virtual bool is_being_killed(std::uint32_t tid) noexcept = 0;
   // Adds the groups and powers of thread `tid`, whose uid and gid are those of `who`; false when
-  // they cannot be told.
+  // they cannot be told. CAP_SYS_ADMIN counts in our user namespace only.
   virtual bool look_up(std::uint32_t, credential&) noexcept { return false; }
 };
 

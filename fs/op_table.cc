@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "fs/op_meter.h"
 
 namespace tangelo {
 
@@ -83,6 +84,7 @@ void op_table::begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id)
   if (observe_op != nullptr) observe_op(op_state::unknown, op_event::queued, cell);
   const auto& row = op_transitions.at(op_state::unknown, op_event::queued);
   publish(s, cell, static_cast<std::uint8_t>(row.to), 0, sequence);
+  meter_begun(arena_, cell.op);
   if (cell.kernel_id != 0) hash(index, cell.kernel_id);
   arena_.pending_ops.store(static_cast<std::uint32_t>(live_count()), std::memory_order_relaxed);
   append(index);

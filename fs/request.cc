@@ -195,6 +195,12 @@ request_kind decode_getxattr(decoding& d, opcode op) noexcept {
   return as_op(d, op, body);
 }
 
+// The kernel asks nobody who sets attributes of the system's, and the server only for root.
+bool may_set(const decoding& d, std::string_view name) noexcept {
+  return d.known == nullptr || !name.starts_with("system.tangelo.") ||
+         d.known->is_administrator(d.header.pid, d.header.uid, d.header.gid);
+}
+
 request_kind decode_setxattr(decoding& d) noexcept {
   struct short_setxattr_in {  // without FUSE_SETXATTR_EXT
     std::uint32_t size, flags;
@@ -202,6 +208,7 @@ request_kind decode_setxattr(decoding& d) noexcept {
   const auto in = d.in.take<short_setxattr_in>();
   const xattr_call body{d.who, d.header.nodeid, in.flags, in.size, d.in.name()};
   if (too_long(body.name)) return refuse(d.draft, error_code::range);
+  if (!may_set(d, body.name)) return refuse(d.draft, error_code::not_permitted);
   if (in.size > xattr_value_size_max || d.in.rest().size() < in.size)
     return refuse(d.draft, error_code::io);
   d.draft.payload = d.in.rest().first(in.size);
@@ -211,6 +218,7 @@ request_kind decode_setxattr(decoding& d) noexcept {
 request_kind decode_removexattr(decoding& d) noexcept {
   const xattr_call body{d.who, d.header.nodeid, 0, 0, d.in.name()};
   if (too_long(body.name)) return refuse(d.draft, error_code::range);
+  if (!may_set(d, body.name)) return refuse(d.draft, error_code::not_permitted);
   return as_op(d, opcode::removexattr, body);
 }
 
@@ -306,7 +314,7 @@ request_kind decode_any(byte_span request, op_draft& draft, credentials* known,
   cell.inode = header.nodeid;
   cell.pid = header.pid;
   if (!in.ok()) return refuse(draft, error_code::io);
-  decoding d{header, in, draft, caller_of(header, draft, known), policy};
+  decoding d{header, in, draft, caller_of(header, draft, known), policy, known};
   switch (header.opcode) {
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET: return request_kind::no_answer;

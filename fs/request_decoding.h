@@ -53,6 +53,7 @@ struct decoding {
   op_draft& draft;
   credential who;
   const cache_policy& policy;
+  credentials* known;  // null: the request was taken before
 };
 
 inline request_kind refuse(op_draft& draft, error_code error) noexcept {

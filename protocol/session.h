@@ -58,6 +58,17 @@ struct hello_ack_body {
   }
 };
 
+// AUTH: the client's answer to HELLO_ACK, if HELLO named an auth_kind (rdma/handshake.h). CONNECT
+// follows at once.
+struct auth_body {
+  nonce256 proof{};
+
+  template <class Self, class V>
+  static void fields(Self& s, V& v) {
+    v(s.proof);
+  }
+};
+
 namespace held_state {
 inline constexpr std::uint32_t opens = 1;
 inline constexpr std::uint32_t locks = 2;

@@ -4,6 +4,7 @@
 //
 //   HELLO           ->           versions, features, identities, nonces
 //                   <- HELLO_ACK or ERROR
+//   AUTH            ->           with a secret only: the client's proof
 //   CONNECT         ->           resume or begin a session, with the epoch of this connection
 //                   <- CONNECT_ACK  verdict, cookie, boot generation, slots, lease
 //   CALL            ->           one operation in a session slot
@@ -47,7 +48,7 @@ enum class message_type : std::uint8_t {
   hello = 1,
   hello_ack = 2,
   auth = 3,
-  auth_ack = 4,
+  auth_ack = 4,  // retired before it was used: CONNECT_ACK says it
   connect = 7,
   connect_ack = 8,
   call = 9,

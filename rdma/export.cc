@@ -131,8 +131,10 @@ void export_core::link_message(peer_link& link, const message_view& message) {
     case early_reply:
     case commit_note:
     case advice: return;  // of a newer client, or not used yet
-    case hello_ack:
     case auth:
+      if (link.where == stage::auth) return take_auth(link, message);
+      break;
+    case hello_ack:
     case auth_ack:
     case connect_ack:
     case reply:

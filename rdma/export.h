@@ -26,12 +26,14 @@
 
 #include "base/clock.h"
 #include "base/problem.h"
+#include "base/secret.h"
 #include "rdma/provider.h"
 #include "rdma/service.h"
 
 namespace tangelo {
 
 struct export_options {
+  secret shared_secret{};  // not empty: who does not know it, too, is told nothing
   std::uint32_t slot_count = 16384;
   std::uint16_t credits = 1024;                 // calls in flight per connection
   std::uint32_t eager_payload_max = 1 << 20;    // larger payloads wait for pull_request

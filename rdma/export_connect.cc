@@ -1,4 +1,4 @@
-// HELLO and CONNECT: what became of a session (recovery.md §7.7).
+// HELLO, AUTH and CONNECT: what became of a session (recovery.md §7.7).
 //
 // A CONNECT with a boot generation claims a session; without one it claims nothing. In this order:
 //
@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/prng.h"
 #include "rdma/export_core.h"
+#include "rdma/handshake.h"
 
 namespace tangelo {
 
@@ -40,21 +41,41 @@ void export_core::take_hello(peer_link& link, const message_view& message) {
                              std::to_string(body->version_max);
     return breach(link, error_code::bad_version, text);
   }
+  const bool signs = !options_.shared_secret.empty();
+  if (signs != (body->auth_kind == auth_hmac_sha256) || body->auth_kind > auth_hmac_sha256)
+    return breach(link, error_code::denied,
+                  signs ? "this server wants a secret: mount with secret_file=FILE"
+                        : "this server has no secret: mount without secret_file, or give it one",
+                  down_reason::auth);
   link.volume = volume_named(body->volume);
   if (link.volume == nullptr) {
     const std::string name(body->volume.substr(0, 128));
     return breach(link, error_code::denied, "no volume " + name + " here", down_reason::auth);
   }
-  link.where = peer_link::stage::connect;
+  link.where = signs ? peer_link::stage::auth : peer_link::stage::connect;
   link.features = body->features & feature::known;
   hello_ack_body ack;
   ack.features = link.features;
   ack.target_id = link.volume->target_id;
   ack.credits = options_.credits;
   ack.eager_payload_max = link.wire.is_eager() ? options_.eager_payload_max : 0;
+  if (signs) {
+    ack.auth_kind = auth_hmac_sha256;
+    ack.nonce = new_nonce();
+    ack.proof = server_proof(options_.shared_secret, message.body, ack);
+    link.proof_wanted = client_proof(options_.shared_secret, message.body, ack);
+  }
   std::array<std::byte, 256> bytes;
   const std::size_t size = encode(ack, bytes).value_or(0);
   send_control(link, message_type::hello_ack, {bytes.data(), size}, 0);
+}
+
+void export_core::take_auth(peer_link& link, const message_view& message) {
+  const std::optional<auth_body> body = decode<auth_body>(message.body);
+  if (!body || !same_mac(body->proof, link.proof_wanted))
+    return breach(link, error_code::denied, "the client does not know the secret",
+                  down_reason::auth);
+  link.where = peer_link::stage::connect;
 }
 
 void export_core::take_connect(peer_link& link, const message_view& message) {

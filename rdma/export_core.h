@@ -148,7 +148,7 @@ class call_job final : public inbound_call {
 // One connection from a client.
 class peer_link final : public channel_events {
  public:
-  enum class stage : std::uint8_t { hello, connect, active, closing };
+  enum class stage : std::uint8_t { hello, auth, connect, active, closing };
   peer_link(export_core& host, std::unique_ptr<endpoint> e)
       : host_(host), wire(std::move(e), *this, 0) {}
 
@@ -164,6 +164,7 @@ class peer_link final : public channel_events {
   channel wire;
   stage where = stage::hello;
   served_volume* volume = nullptr;
+  mac256 proof_wanted{};  // of AUTH
   client_ref client;
   std::uint64_t epoch = 0;
   std::uint64_t features = 0;
@@ -230,6 +231,7 @@ class export_core final : public export_host {
 
   // export_connect.cc
   void take_hello(peer_link& link, const message_view& message);
+  void take_auth(peer_link& link, const message_view& message);
   void take_connect(peer_link& link, const message_view& message);
   bool refused_at_once(peer_link& link, const client_ref& c, const connect_body& body);
   bool went_back(peer_link& link, const connect_body& body);

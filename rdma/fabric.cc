@@ -72,7 +72,9 @@ class auto_provider final : public provider {
     if (it != tcp_until_.end() && loop_.now_ns() < it->second) return tcp_->connect(address);
     return std::make_unique<auto_endpoint>(*this, std::string(address));
   }
-  outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) override;
+  outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) override {
+    return tcp_->listen(address, std::move(a));  // nobody listens with it: a server has both
+  }
   void register_memory(mutable_byte_span memory, memory_use use) override {
     verbs_->register_memory(memory, use);
   }
@@ -121,30 +123,6 @@ void auto_endpoint::go_on_over_tcp() {
   wire_ = home_.tcp_->connect(address_);
   wire_->start(*this);
   if (closed_) wire_->close(down_reason::admin);
-}
-
-class both_listeners final : public listener {
- public:
-  both_listeners(std::unique_ptr<listener> tcp, std::unique_ptr<listener> verbs)
-      : tcp_(std::move(tcp)), verbs_(std::move(verbs)) {}
-  std::string address() const override { return tcp_->address(); }
-
- private:
-  std::unique_ptr<listener> tcp_;
-  std::unique_ptr<listener> verbs_;
-};
-
-outcome<std::unique_ptr<listener>> auto_provider::listen(std::string_view address, acceptor a) {
-  outcome<std::unique_ptr<listener>> tcp = tcp_->listen(address, a);
-  if (!tcp) return tcp;
-  outcome<std::unique_ptr<listener>> verbs = verbs_->listen((*tcp)->address(), a);
-  if (!verbs) {
-    log_notice("{}: tcp alone", verbs.error().text);
-    return tcp;
-  }
-  log_notice("listening on {} with tcp and verbs", (*tcp)->address());
-  return std::unique_ptr<listener>(
-      std::make_unique<both_listeners>(std::move(*tcp), std::move(*verbs)));
 }
 
 }  // namespace

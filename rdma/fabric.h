@@ -3,7 +3,7 @@
 //
 // With auto, a connection is tried over verbs first; when that does not come up, the same endpoint
 // goes on over tcp, and the log says why. The address is then not tried over verbs for a while. A
-// server listens on tcp, and on verbs at the same port if there is a device. Loop thread only.
+// server has both providers, and makes them itself. Loop thread only.
 #pragma once
 
 #include <memory>

@@ -287,12 +287,16 @@ void session_core::link_message(session_link& link, const message_view& message)
 void session_core::take_error(const message_view& message) {
   const std::optional<close_body> body = decode<close_body>(message.body);
   const error_code code = body ? error_of_wire(body->code) : error_code::protocol;
-  const std::string text(body ? body->text : std::string_view("malformed"));
-  if (text != last_text_)
-    log_warning("import {}: {} says: {}", options_.volume, addresses_[address_index_].text, text);
-  last_text_ = text;
+  note_refusal(body ? body->text : std::string_view("malformed"));
   // Evicted: the next CONNECT is told how much of what we did is kept.
   lose_link(code == error_code::denied ? down_reason::auth : down_reason::protocol);
+}
+
+// Said once in the log, however often it comes.
+void session_core::note_refusal(std::string_view text) {
+  if (text == last_text_) return;
+  log_warning("import {}: {}: {}", options_.volume, addresses_[address_index_].text, text);
+  last_text_ = text;
 }
 
 // The volume is served here from now on: the server that said `wait` has taken it over.

@@ -28,6 +28,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/prng.h"
+#include "base/secret.h"
 #include "protocol/errors.h"
 #include "protocol/lock_ops.h"
 #include "protocol/session.h"
@@ -146,6 +147,7 @@ struct session_options {
   std::uint32_t core_generation = 1;  // upper half of every epoch
   std::string volume;
   std::vector<std::string> addresses;  // "host:port", at least one
+  secret shared_secret{};  // not empty: no server is believed that does not know it, too
   std::uint64_t seed = 1;              // of the back-off jitter
   session_timings timings{};
   // What an earlier core of this arena saw of the server; boot generation 0: it never got that far,

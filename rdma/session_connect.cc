@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "rdma/handshake.h"
 #include "rdma/session_core.h"
 
 namespace tangelo {
@@ -71,22 +72,45 @@ void session_core::send_hello() {
   hello_body body;
   body.client_id = options_.client_id;
   body.volume = options_.volume;
-  std::array<std::byte, 1024> bytes;
-  const std::optional<std::size_t> size = encode(body, bytes);
-  if (!size) return lose_link(down_reason::local_error);
-  send_control(message_type::hello, {bytes.data(), *size}, 0);
+  if (!options_.shared_secret.empty()) {
+    body.auth_kind = auth_hmac_sha256;
+    body.nonce = new_nonce();
+  }
+  server_proved_ = options_.shared_secret.empty();
+  hello_.resize(1024);
+  hello_.resize(encode(body, hello_).value_or(0));
+  if (hello_.empty()) return lose_link(down_reason::local_error);
+  send_control(message_type::hello, hello_, 0);
 }
 
 void session_core::take_hello_ack(const message_view& message) {
   const std::optional<hello_ack_body> ack = decode<hello_ack_body>(message.body);
   if (!ack || ack->version != wire_version || (ack->features & ~feature::known) != 0)
     return lose_link(down_reason::protocol);
+  if (!server_proved_ && !take_proof(*ack)) return;
   features_ = ack->features;
   eager_max_ = (features_ & feature::eager_payload) != 0 ? ack->eager_payload_max : 0;
   target_changed_ = target_id_ != id128{} && target_id_ != ack->target_id;
   target_id_ = ack->target_id;
   current_->wire().grant(ack->credits);
   send_connect();
+}
+
+// The server's proof checked, ours sent.
+bool session_core::take_proof(const hello_ack_body& ack) {
+  const secret& s = options_.shared_secret;
+  server_proved_ = ack.auth_kind == auth_hmac_sha256 &&
+                   same_mac(ack.proof, server_proof(s, hello_, ack));
+  if (!server_proved_) {
+    note_refusal(ack.auth_kind == auth_none ? "it asks for no secret, and this mount has one"
+                                            : "it does not know the secret of this mount");
+    lose_link(down_reason::auth);
+    return false;
+  }
+  std::array<std::byte, 64> bytes;
+  const std::size_t size = encode(auth_body{client_proof(s, hello_, ack)}, bytes).value_or(0);
+  send_control(message_type::auth, {bytes.data(), size}, 0);
+  return true;
 }
 
 // What is held can be said only when every answer has found its way into the records.
@@ -123,6 +147,7 @@ void session_core::ask_again_when_settled() {
 
 void session_core::take_connect_ack(const message_view& message) {
   const std::optional<connect_ack_body> ack = decode<connect_ack_body>(message.body);
+  if (!server_proved_) return lose_link(down_reason::auth);
   if (!ack || message.header.epoch != current_->epoch()) return lose_link(down_reason::protocol);
   const import_event event = judge(*ack);
   if (event == import_event::verdict_later) {
@@ -243,11 +268,7 @@ import_event session_core::judge_later(const connect_ack_body& ack) {
     case recovering_resumed:
     case evicted: return import_event::verdict_evicted;
   }
-  const std::string text = ack.text.empty() ? std::string(name_of(ack.verdict))
-                                            : std::string(ack.text);
-  if (text != last_text_)
-    log_warning("import {}: {} says: {}", options_.volume, addresses_[address_index_].text, text);
-  last_text_ = text;
+  note_refusal(ack.text.empty() ? name_of(ack.verdict) : ack.text);
   return import_event::verdict_later;
 }
 

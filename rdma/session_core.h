@@ -110,6 +110,7 @@ class session_core final : public client_session {
   void fulfil(flush_wish wish);
   void send_control(message_type type, byte_span body, std::uint64_t xid);
   void take_error(const message_view& message);
+  void note_refusal(std::string_view text);
   void take_advice(const message_view& message);
   void send_goodbye(bool resume_ok);
   void end_session();
@@ -138,6 +139,7 @@ class session_core final : public client_session {
   std::uint64_t pause_max_ns() const noexcept;
   void send_hello();
   void take_hello_ack(const message_view& message);
+  bool take_proof(const hello_ack_body& ack);
   void send_connect();
   void take_connect_ack(const message_view& message);
   import_event judge(const connect_ack_body& ack);
@@ -214,6 +216,8 @@ class session_core final : public client_session {
   std::uint32_t eager_max_ = 0;
   id128 target_id_{};
   bool target_changed_ = false;
+  std::vector<std::byte> hello_;  // as sent on this connection
+  bool server_proved_ = false;    // that it knows the secret, or there is none
   bool forget_held_ = false;  // claims nothing: new or evicted, and not yet FULL
   std::uint64_t kept_through_ = 0;  // of the eviction
   bool went_back_ = false;          // and the store is not the one that we knew

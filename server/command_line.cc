@@ -14,7 +14,7 @@ namespace tangelo {
 namespace {
 
 struct raw_command {
-  std::string directory, name, config, listen, fabric, run_dir, user;
+  std::string directory, name, config, listen, fabric, secret_file, run_dir, user;
   std::vector<std::string> volumes;
   std::string fence;
   bool repair = false, json = false;
@@ -56,6 +56,7 @@ outcome<server_command> run_command(const raw_command& raw) {
       return failure{usage(fmt::format("--fabric {}: write auto, verbs or tcp", raw.fabric))};
     c.config.fabric = *fabric;
   }
+  if (!raw.secret_file.empty()) c.config.secret_file = raw.secret_file;
   c.config.standby = c.config.standby || raw.standby;
   for (const auto t : {&server_times::lease_seconds, &server_times::evict_seconds,
                        &server_times::window_soft_seconds, &server_times::window_hard_seconds,
@@ -77,6 +78,7 @@ void add_run(CLI::App& run, raw_command& raw, bool for_tests) {
   run.add_option("--volume", raw.volumes, "NAME=DIR, may be repeated");
   run.add_option("--listen", raw.listen, "ADDRESS:PORT (127.0.0.1:7471; port 0: any free one)");
   run.add_option("--fabric", raw.fabric, "auto, verbs or tcp");
+  run.add_option("--secret-file", raw.secret_file, "clients must know what is in it, too");
   run.add_option("--run-dir", raw.run_dir, "server.json and control.sock go there");
   run.add_option("--user", raw.user, "become this user");
   run.add_flag("--standby", raw.standby, "wait for each volume until nobody else holds it");
@@ -113,6 +115,9 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   CLI::App* init = app.add_subcommand("init", "make an empty volume");
   init->add_option("DIR", raw.directory, "an empty or new directory")->required();
   init->add_option("--name", raw.name, "a name to remember it by");
+  init->add_option("--user", raw.user,
+                   "whose files it is made of, so that a server can write them; as root: who owns "
+                   "DIR, or the directory around it");
   CLI::App* run = app.add_subcommand("run", "serve volumes");
   add_run(*run, raw, for_tests);
   CLI::App* check = app.add_subcommand("check", "verify a volume that is not served");
@@ -156,6 +161,7 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
                                                  : server_command::kind::init;
   c.directory = raw.directory;
   c.volume_name = raw.name;
+  c.config.user = raw.user;
   c.fence = raw.fence;
   c.repair = raw.repair;
   c.json = raw.json;

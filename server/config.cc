@@ -171,10 +171,10 @@ outcome<server_config> read_server_config(const std::string& path) {
   c.name = path.substr(slash == path.npos ? 0 : slash + 1);
   if (c.name.ends_with(".toml")) c.name.resize(c.name.size() - 5);
   for (const auto& [key, value] : parsed.table()) {
-    if (key.str() == "listen") {
-      outcome<std::string> text = text_in(path, value, "listen");
+    if (key.str() == "listen" || key.str() == "secret_file") {
+      outcome<std::string> text = text_in(path, value, key.str());
       if (!text) return failure{text.error()};
-      c.listen = *text;
+      (key.str() == "listen" ? c.listen : c.secret_file) = *text;
     } else if (key.str() == "fabric") {
       const outcome<std::string> text = text_in(path, value, "fabric");
       if (!text) return failure{text.error()};
@@ -200,7 +200,8 @@ outcome<server_config> read_server_config(const std::string& path) {
       }
     } else {
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
-                             "known are: listen, fabric, standby, lease_seconds, evict_seconds, "
+                             "known are: listen, fabric, secret_file, standby, lease_seconds, "
+                             "evict_seconds, "
                              "window_soft_seconds, window_hard_seconds, commit_interval_ms, "
                              "[[volume]]")};
     }
@@ -279,11 +280,11 @@ outcome<bool> check_config(const server_config& config) {
     return failure{checked.error()};
   if (config.listen.rfind(':') == config.listen.npos)
     return wrong(fmt::format("listen \"{}\"", config.listen), "write ADDRESS:PORT");
-  if (!is_loopback(config.listen))
-    return wrong(fmt::format("listen \"{}\": beyond loopback needs secret_file; authentication is "
-                             "not available in this version",
+  if (!is_loopback(config.listen) && config.secret_file.empty())
+    return wrong(fmt::format("listen \"{}\": beyond loopback clients have to know a secret",
                              config.listen),
-                 "listen on 127.0.0.1 and reach it through a tunnel (ssh -L, WireGuard)");
+                 "give it one with secret_file = \"/FILE\" or --secret-file, or listen on "
+                 "127.0.0.1");
   return true;
 }
 

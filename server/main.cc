@@ -9,16 +9,21 @@
 #include "base/log.h"
 #include "server/command_line.h"
 #include "server/offline_commands.h"
+#include "server/passed_socket.h"
 #include "server/server.h"
 #include "server/volume_directory.h"
+#include "server/volume_owner.h"
 
 namespace {
 
 using namespace tangelo;
 
 int init(const server_command& c) {
+  const root_owner root;  // before we become the owner of the files
+  const outcome<void> owned = become_volume_owner(c.directory, c.config.user);
+  if (!owned) return say_problem("tangelo-server", owned.error());
   const outcome<superblock> made =
-      make_volume(c.directory, c.volume_name, system_clock().wall_ns());
+      make_volume(c.directory, c.volume_name, system_clock().wall_ns(), root);
   if (!made) return say_problem("tangelo-server", made.error());
   (void)std::fputs(fmt::format("{}: an empty volume\n", c.directory).c_str(), stdout);
   return 0;
@@ -31,7 +36,9 @@ int run(const server_command& c) {
   sigaddset(&set, SIGINT);
   (void)sigprocmask(SIG_BLOCK, &set, nullptr);  // they come through the loop
   (void)std::signal(SIGPIPE, SIG_IGN);
-  outcome<std::unique_ptr<server>> s = server::make(c.config);
+  outcome<unique_fd> passed = take_passed_socket();
+  if (!passed) return say_problem("tangelo-server", passed.error());
+  outcome<std::unique_ptr<server>> s = server::make(c.config, *std::move(passed));
   if (!s) return say_problem("tangelo-server", s.error());
   (*s)->run();
   return 0;

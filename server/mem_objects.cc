@@ -120,15 +120,27 @@ void mem_objects::change_space(space_change what, std::uint64_t inode, std::uint
   });
 }
 
-void mem_objects::blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
-                                 count_done f) {
+std::uint64_t mem_objects::blocks_in(std::uint64_t inode, std::uint64_t offset,
+                                     std::uint64_t size) const {
   const std::uint64_t first = (offset + page_size - 1) / page_size;
   const std::uint64_t last = size > INT64_MAX - offset ? INT64_MAX : (offset + size) / page_size;
   std::uint64_t blocks = 0;
   if (const auto at = now_.find(inode); at != now_.end())
     for (const std::uint64_t p : at->second.pages)
-      if (p < first || p >= last) blocks += blocks_per_page;
-  later([blocks, f = std::move(f)] { f(blocks); });
+      if (p >= first && p < last) blocks += blocks_per_page;
+  return blocks;
+}
+
+void mem_objects::blocks_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                                count_done f) {
+  later([blocks = blocks_in(inode, offset, size), f = std::move(f)] { f(blocks); });
+}
+
+void mem_objects::blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                                 count_done f) {
+  later([blocks = blocks_of(inode) - blocks_in(inode, offset, size), f = std::move(f)] {
+    f(blocks);
+  });
 }
 
 void mem_objects::seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) {

@@ -29,6 +29,8 @@ class mem_objects final : public object_store {
   void truncate(std::uint64_t inode, std::uint64_t size, done f) override;
   void change_space(space_change what, std::uint64_t inode, std::uint64_t offset,
                     std::uint64_t size, count_done f) override;
+  void blocks_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                     count_done f) override;
   void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
                       count_done f) override;
   void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override;
@@ -63,6 +65,7 @@ class mem_objects final : public object_store {
   using objects = std::map<std::uint64_t, object>;
   std::uint64_t take(std::uint64_t inode, std::uint64_t offset, mutable_byte_span into) const;
   std::uint64_t blocks_of(std::uint64_t inode) const;
+  std::uint64_t blocks_in(std::uint64_t inode, std::uint64_t offset, std::uint64_t size) const;
   void flush(std::uint64_t inode);
   void later(std::function<void()> f);
 

@@ -22,6 +22,8 @@ class object_files {
   // As object_store has them.
   op_result<std::uint64_t> change_space(space_change what, std::uint64_t inode,
                                         std::uint64_t offset, std::uint64_t size) const;
+  op_result<std::uint64_t> blocks_inside(std::uint64_t inode, std::uint64_t offset,
+                                         std::uint64_t size) const;
   op_result<std::uint64_t> blocks_outside(std::uint64_t inode, std::uint64_t offset,
                                           std::uint64_t size) const;
   op_result<std::uint64_t> seek(std::uint64_t inode, std::uint64_t offset, bool hole) const;

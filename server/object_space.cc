@@ -126,6 +126,16 @@ std::uint64_t data_bytes(int fd, std::uint64_t offset, std::uint64_t end) {
   return bytes;
 }
 
+// In whole units.
+std::uint64_t blocks_in(int fd, std::uint64_t offset, std::uint64_t size) {
+  const std::uint64_t from = (offset + unit_size - 1) / unit_size * unit_size;
+  const std::uint64_t to =
+      size > size_max - offset ? size_max : (offset + size) / unit_size * unit_size;
+  if (from >= to) return 0;
+  const op_result<std::uint64_t> mapped = mapped_bytes(fd, from, to);
+  return (mapped ? *mapped : data_bytes(fd, from, to)) / block_size;
+}
+
 }  // namespace
 
 op_result<std::uint64_t> object_files::change_space(space_change what, std::uint64_t inode,
@@ -146,6 +156,15 @@ op_result<std::uint64_t> object_files::change_space(space_change what, std::uint
   return blocks_of(fd.get());
 }
 
+op_result<std::uint64_t> object_files::blocks_inside(std::uint64_t inode, std::uint64_t offset,
+                                                     std::uint64_t size) const {
+  const op_result<int> opened = open(inode, false);
+  if (!opened && opened.error() == error_code::no_entry) return std::uint64_t{0};
+  if (!opened) return failure{opened.error()};
+  const unique_fd fd(*opened);
+  return blocks_in(fd.get(), offset, size);
+}
+
 op_result<std::uint64_t> object_files::blocks_outside(std::uint64_t inode, std::uint64_t offset,
                                                       std::uint64_t size) const {
   const op_result<int> opened = open(inode, false);
@@ -154,12 +173,7 @@ op_result<std::uint64_t> object_files::blocks_outside(std::uint64_t inode, std::
   const unique_fd fd(*opened);
   const op_result<std::uint64_t> blocks = blocks_of(fd.get());
   if (!blocks) return blocks;
-  const std::uint64_t from = (offset + unit_size - 1) / unit_size * unit_size;
-  const std::uint64_t to =
-      size > size_max - offset ? size_max : (offset + size) / unit_size * unit_size;
-  if (from >= to) return blocks;
-  const op_result<std::uint64_t> mapped = mapped_bytes(fd.get(), from, to);
-  const std::uint64_t inside = (mapped ? *mapped : data_bytes(fd.get(), from, to)) / block_size;
+  const std::uint64_t inside = blocks_in(fd.get(), offset, size);
   return *blocks > inside ? *blocks - inside : 0;
 }
 

@@ -57,7 +57,11 @@ class object_store {
   // The count is the object's allocated blocks afterwards.
   virtual void change_space(space_change what, std::uint64_t inode, std::uint64_t offset,
                             std::uint64_t size, count_done f) = 0;
-  // The blocks that the object has outside of this range.
+  // The blocks of data that the object has within this range; what the filesystem needs to find
+  // them is in no range.
+  virtual void blocks_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                             count_done f) = 0;
+  // All others that it has.
   virtual void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
                               count_done f) = 0;
   // The next data, or hole, at or behind `offset`; no_device_address when there is none: behind an

@@ -89,6 +89,17 @@ bool quota_table::allows(const quota_change& more, bool unlimited) const {
   return moved_by(q->blocks + reserved, more.blocks) <= q->bytes_max / block_size;
 }
 
+bool quota_table::is_far_from_limits(const inode_record& r) const {
+  constexpr std::uint64_t far = 16;
+  for (const quota_key& key : charged(r)) {
+    const saved_quota* q = find(key);
+    if (q == nullptr) continue;
+    if (q->inodes_max != 0 && q->inodes > q->inodes_max / far) return false;
+    if (q->bytes_max != 0 && q->blocks > q->bytes_max / block_size / far) return false;
+  }
+  return true;
+}
+
 void quota_table::reserve(const quota_key& key, std::uint64_t blocks) {
   if (find(key) != nullptr) reserved_[key] += blocks;
 }

@@ -105,6 +105,8 @@ class quota_table {
   // Whether this much more may be; what is reserved counts as used. `unlimited`: whom users' and
   // groups' limits do not hold.
   bool allows(const quota_change& more, bool unlimited) const;
+  // Whether all who are charged for `r` use less than a sixteenth of what they may.
+  bool is_far_from_limits(const inode_record& r) const;
   void reserve(const quota_key& key, std::uint64_t blocks);
   void release(const quota_key& key, std::uint64_t blocks);
 

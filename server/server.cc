@@ -2,9 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <grp.h>
-#include <pwd.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
@@ -17,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "server/volume_owner.h"
 
 namespace tangelo {
 
@@ -25,18 +23,6 @@ namespace {
 constexpr unsigned loop_entry_count = 1024;
 constexpr std::size_t pool_thread_count = 2;
 constexpr std::uint64_t stop_time_max_ns = 10 * ns_per_s;
-
-outcome<bool> become(const std::string& user) {
-  const passwd* p = ::getpwnam(user.c_str());
-  if (p == nullptr)
-    return failure{problem{exit_code::usage, "--user " + user + ": no such user", {}}};
-  if (::initgroups(user.c_str(), p->pw_gid) != 0 || ::setgid(p->pw_gid) != 0 ||
-      ::setuid(p->pw_uid) != 0)
-    return failure{problem{exit_code::failed, "--user " + user + ": " + std::strerror(errno),
-                           "start the server as root, or without --user"}};
-  (void)::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);  // best effort
-  return true;
-}
 
 // Object files and sockets; best effort.
 void raise_open_files() {
@@ -62,10 +48,17 @@ std::string holder_text(const std::string& directory) {
 
 }  // namespace
 
-outcome<std::unique_ptr<server>> server::make(const server_config& config) {
+outcome<std::unique_ptr<server>> server::make(server_config config, unique_fd passed) {
+  if (passed) {
+    outcome<std::string> address = listening_address(passed.get());
+    if (!address) return failure{address.error()};
+    if (*address != config.listen)
+      log_notice("listening on {}, which systemd has bound, not on {}", *address, config.listen);
+    config.listen = *std::move(address);
+  }
   if (const outcome<bool> checked = check_config(config); !checked)
     return failure{checked.error()};
-  std::unique_ptr<server> s(new server(config));
+  std::unique_ptr<server> s(new server(config, std::move(passed)));
   if (const outcome<bool> started = s->start(); !started) return failure{started.error()};
   return s;
 }
@@ -73,6 +66,7 @@ outcome<std::unique_ptr<server>> server::make(const server_config& config) {
 server::~server() {
   control_.reset();
   listener_.reset();
+  verbs_listener_.reset();
   exports_.reset();
   standby_.reset();
   opener_.reset();
@@ -122,18 +116,23 @@ outcome<bool> server::stand_by() {
 
 outcome<bool> server::start() {
   if (!config_.user.empty())
-    if (const outcome<bool> changed = become(config_.user); !changed)
+    if (const outcome<void> changed = become_user(config_.user); !changed)
       return failure{changed.error()};
   raise_open_files();
   outcome<std::unique_ptr<loop>> made = loop::make(loop_entry_count);
   if (!made) return failure{made.error()};
   loop_ = std::move(*made);
   pool_ = std::make_unique<thread_workers>(*loop_, "store", pool_thread_count);
-  outcome<std::unique_ptr<provider>> fabric = make_fabric(*loop_, config_.fabric);
-  if (!fabric) return failure{fabric.error()};
-  fabric_ = std::move(*fabric);
   export_options options = options_of(times_of(config_));
-  options.fabric = fabric_.get();
+  if (!config_.secret_file.empty()) {
+    outcome<secret> shared = read_secret(config_.secret_file);
+    if (!shared) return failure{shared.error()};
+    options.shared_secret = *std::move(shared);
+  }
+  fabric_ = std::make_unique<tcp_provider>(*loop_);
+  if (const outcome<bool> made_verbs = find_verbs(); !made_verbs)
+    return failure{made_verbs.error()};
+  options.fabric = verbs_.get();
   exports_ = export_host::make(std::move(options), *loop_);
   if (config_.standby) {
     if (const outcome<bool> waits = stand_by(); !waits) return failure{waits.error()};
@@ -145,11 +144,7 @@ outcome<bool> server::start() {
         return failure{served.error()};
     }
   }
-  outcome<std::unique_ptr<listener>> l = fabric_->listen(
-      config_.listen,
-      [this](std::unique_ptr<endpoint> peer) { exports_->accept(std::move(peer)); });
-  if (!l) return failure{l.error()};
-  listener_ = std::move(*l);
+  if (const outcome<bool> listens = listen(); !listens) return failure{listens.error()};
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
@@ -159,6 +154,38 @@ outcome<bool> server::start() {
   arm_signal();
   if (const outcome<bool> opened = open_control(); !opened) return failure{opened.error()};
   return write_run_file();
+}
+
+outcome<bool> server::listen() {
+  const auto accept = [this](std::unique_ptr<endpoint> peer) {
+    exports_->accept(std::move(peer));
+  };
+  outcome<std::unique_ptr<listener>> l = passed_ ? fabric_->listen_at(std::move(passed_), accept)
+                                                 : fabric_->listen(config_.listen, accept);
+  if (!l) return failure{l.error()};
+  listener_ = std::move(*l);
+  if (verbs_ == nullptr) return true;
+  outcome<std::unique_ptr<listener>> too = verbs_->listen(listener_->address(), accept);
+  if (too) {
+    verbs_listener_ = std::move(*too);
+    log_notice("listening on {} with tcp and verbs", listener_->address());
+    return true;
+  }
+  if (config_.fabric == fabric_choice::verbs) return failure{too.error()};
+  log_notice("{}: tcp alone", too.error().text);
+  return true;
+}
+
+outcome<bool> server::find_verbs() {
+  if (config_.fabric == fabric_choice::tcp) return true;
+  outcome<std::unique_ptr<provider>> made = make_verbs(*loop_);
+  if (made) {
+    verbs_ = std::move(*made);
+    return true;
+  }
+  if (config_.fabric == fabric_choice::verbs) return failure{made.error()};
+  log_info("{}: tcp alone", made.error().text);
+  return true;
 }
 
 outcome<bool> server::open_control() {

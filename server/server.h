@@ -15,6 +15,7 @@
 #include "base/problem.h"
 #include "rdma/export.h"
 #include "rdma/provider.h"
+#include "rdma/tcp/tcp_provider.h"
 #include "server/config.h"
 #include "server/served_volume.h"
 #include "server/server_control.h"
@@ -26,7 +27,8 @@ namespace tangelo {
 class server {
  public:
   // SIGTERM and SIGINT must be blocked already.
-  static outcome<std::unique_ptr<server>> make(const server_config& config);
+  // `passed` is a socket that listens already, instead of config.listen.
+  static outcome<std::unique_ptr<server>> make(server_config config, unique_fd passed = {});
   ~server();
   server(const server&) = delete;
   server& operator=(const server&) = delete;
@@ -39,10 +41,13 @@ class server {
   volume_status status_of(std::size_t volume_index) const;
 
  private:
-  explicit server(const server_config& config) : config_(config) {}
+  server(const server_config& config, unique_fd passed)
+      : config_(config), passed_(std::move(passed)) {}
   outcome<bool> start();
   outcome<bool> serve(const volume_config& v, opened_store store);
   outcome<bool> stand_by();
+  outcome<bool> listen();
+  outcome<bool> find_verbs();
   outcome<bool> open_control();
   std::vector<server_volume_row> volume_rows() const;
   std::string standing() const;  // what it does, for people
@@ -52,14 +57,17 @@ class server {
   void stop_volume(std::size_t index);
 
   const server_config config_;
+  unique_fd passed_;  // until it is the listener's
   std::unique_ptr<loop> loop_;
   std::unique_ptr<thread_workers> pool_;
   std::unique_ptr<thread_workers> opener_;  // of standby_
   std::vector<std::unique_ptr<served_volume>> volumes_;
   std::unique_ptr<standby> standby_;
-  std::unique_ptr<provider> fabric_;
+  std::unique_ptr<tcp_provider> fabric_;
+  std::unique_ptr<provider> verbs_;  // null where there is no RDMA, or none is wanted
   std::unique_ptr<export_host> exports_;
   std::unique_ptr<listener> listener_;
+  std::unique_ptr<listener> verbs_listener_;
   std::unique_ptr<server_control> control_;
   unique_fd signals_;
   std::unique_ptr<std::byte[]> signal_room_;

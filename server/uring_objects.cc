@@ -45,6 +45,8 @@ class uring_objects final : public object_store {
   void truncate(std::uint64_t inode, std::uint64_t size, done f) override;
   void change_space(space_change what, std::uint64_t inode, std::uint64_t offset,
                     std::uint64_t size, count_done f) override;
+  void blocks_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                     count_done f) override;
   void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
                       count_done f) override;
   void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override;
@@ -283,6 +285,12 @@ void uring_objects::change_space(space_change what, std::uint64_t inode, std::ui
   count_on_pool([this, what, inode, offset, size] {
     return files_.change_space(what, inode, offset, size);
   }, std::move(f));
+}
+
+void uring_objects::blocks_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                                  count_done f) {
+  count_on_pool([this, inode, offset, size] { return files_.blocks_inside(inode, offset, size); },
+                std::move(f));
 }
 
 void uring_objects::blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,

@@ -214,6 +214,7 @@ std::uint64_t volume::space_left() {
 bool volume::has_space(const operation& o) {
   if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir ||
       o.op == opcode::setattr || o.op == opcode::rename || o.op == opcode::inode_range ||
+      o.op == opcode::removexattr ||
       o.op == opcode::fallocate)  // which looks for itself, or gives room back
     return true;
   return space_left() != 0;
@@ -258,7 +259,8 @@ void volume::add_time(operation& o) {
 }
 
 void volume::write_batch(operation& o, transaction& t) {
-  if (!has_space(o)) return answer(o, error_code::no_space, t);
+  // A limit is set when it is needed most.
+  if (!has_space(o) && t.quota_edits().empty()) return answer(o, error_code::no_space, t);
   const std::vector<quota_change> charges = t.quota_changes();
   if (const error_code e = check_quotas(o, charges); e != error_code::ok) return answer(o, e, t);
   const std::vector<quota_update> quotas = quotas_.updated(charges, t.quota_edits());

@@ -299,6 +299,7 @@ class volume final : public service {
   op_result<std::optional<saved_client>> saved_of(transaction& t, const id128& client);
   void released(const std::vector<std::uint64_t>& inodes);
   void remove_orphan(std::uint64_t inode);
+  bool may_linger(std::uint64_t inode, const inode_record& r, const client_key& by) const;
   void keep_for_a_moment(std::uint64_t inode);
   void note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode);
 

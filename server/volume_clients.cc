@@ -46,9 +46,9 @@ error_code volume::do_open(operation& o, transaction& t) {
   if (S_ISLNK((*r)->mode)) return error_code::loop_of_links;
   const bool writes = (c->open_flags & O_ACCMODE) != O_RDONLY;
   if (S_ISDIR((*r)->mode) && writes) return error_code::is_directory;
-  if (!S_ISDIR((*r)->mode) && (c->open_flags & O_DIRECTORY) != 0)
-    return error_code::not_directory;
-  if (o.op == opcode::open) {
+  if (o.op == opcode::open) {  // else it is open already, perhaps by O_TMPFILE (O_DIRECTORY, too)
+    if (!S_ISDIR((*r)->mode) && (c->open_flags & O_DIRECTORY) != 0)
+      return error_code::not_directory;
     // By a name that the kernel had from before: it is to look again (fs/open_retries.h).
     if ((*r)->link_count == 0 && (c->open_flags & open_again) == 0 &&
         !opens_.means(o.client, c->handle, c->inode))
@@ -78,7 +78,13 @@ void volume::released(const std::vector<std::uint64_t>& inodes) {
     if (opens_.count(inode) == 0 && orphans_.contains(inode)) remove_orphan(inode);
 }
 
-// Somebody may be about to open it (recent_lookups.h): as if it were open, by nobody.
+// Whether somebody may be about to open it (recent_lookups.h). Its owner is charged for it as long
+// as it is kept, so not close to a limit of his.
+bool volume::may_linger(std::uint64_t inode, const inode_record& r, const client_key& by) const {
+  return looked_up_.by_another(inode, by, parts_.time.now_ns()) && quotas_.is_far_from_limits(r);
+}
+
+// As if it were open, by nobody.
 void volume::keep_for_a_moment(std::uint64_t inode) {
   const std::uint64_t handle = ++last_keeping_;
   (void)opens_.open(client_key{}, handle, inode);  // a new number

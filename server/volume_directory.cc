@@ -53,7 +53,7 @@ std::string metadata_path(const std::string& directory) { return directory + "/m
 std::string objects_path(const std::string& directory) { return directory + "/objects"; }
 
 outcome<superblock> make_volume(const std::string& directory, const std::string& name,
-                                std::uint64_t now_ns) {
+                                std::uint64_t now_ns, const root_owner& owner) {
   std::error_code e;
   std::filesystem::create_directories(directory, e);
   if (e) return failure{trouble(directory, e.message(), "choose a directory you may write to")};
@@ -68,7 +68,7 @@ outcome<superblock> make_volume(const std::string& directory, const std::string&
     outcome<std::unique_ptr<kv_store>> kv = open_rocks_kv(metadata_path(directory), true);
     if (!kv) return failure{kv.error()};
     const error_code f =
-        volume::format(**kv, ::geteuid(), ::getegid(), static_cast<std::int64_t>(now_ns));
+        volume::format(**kv, owner.uid, owner.gid, static_cast<std::int64_t>(now_ns));
     if (f != error_code::ok)
       return failure{trouble(metadata_path(directory), row_of(f).text, "is the disk full?")};
   }

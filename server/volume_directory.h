@@ -8,6 +8,8 @@
 // Blocks; for a process that starts. A refusal changes nothing in the directory.
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <string>
 
@@ -17,9 +19,14 @@
 
 namespace tangelo {
 
+// Who owns the root directory inside a new volume.
+struct root_owner {
+  uid_t uid = ::geteuid();
+  gid_t gid = ::getegid();
+};
 // Makes an empty volume in `directory`, which must be empty or missing.
 outcome<superblock> make_volume(const std::string& directory, const std::string& name,
-                                std::uint64_t now_ns);
+                                std::uint64_t now_ns, const root_owner& owner = {});
 
 std::string metadata_path(const std::string& directory);
 std::string objects_path(const std::string& directory);

@@ -150,7 +150,7 @@ error_code volume::drop_link(operation& o, transaction& t, std::uint64_t number,
   t.touch(number, aspect::life);
   const bool is_kept = directory && handle != 0 && (o.replay || known_.contains(o.client));
   if (is_kept) put_answer(o, removed_answer{number});
-  const bool lingers = looked_up_.by_another(number, o.client, parts_.time.now_ns());
+  const bool lingers = may_linger(number, **r, o.client);
   if (opens_.count(number) == 0 && recovered_ && !is_kept && !lingers)
     return erase_inode(o, t, number);
   t.put(column::orphans, key_of(number), {});

@@ -172,11 +172,11 @@ error_code volume::need_room(operation& o, std::uint64_t inode, const inode_reco
   }
   if (is_inline || o.blocks_inside) return error_code::quota;
   o.working = true;  // what of the range has its room already?
-  parts_.objects.blocks_outside(
-      inode, from, to - from, guarded([this, &o, had = r.blocks](op_result<std::uint64_t> n) {
-        o.blocks_inside = n && had > *n ? had - *n : 0;
-        run(o);
-      }));
+  parts_.objects.blocks_inside(inode, from, to - from,
+                               guarded([this, &o](op_result<std::uint64_t> n) {
+                                 o.blocks_inside = n ? *n : 0;
+                                 run(o);
+                               }));
   return error_code::again_later;
 }
 

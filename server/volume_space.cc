@@ -169,13 +169,11 @@ error_code volume::begin_allocate(operation& o, transaction& t, const space_call
     allocate(o, c, size_before, cuts);
     return error_code::again_later;
   }
-  parts_.objects.blocks_outside(
+  parts_.objects.blocks_inside(
       c.inode, c.offset, c.size,
-      guarded([this, &o, c, size_before, cuts, left, had = r.blocks](
-                  op_result<std::uint64_t> outside) {
-        if (!outside) return resume(o, outside.error());
-        const std::uint64_t inside = had > *outside ? had - *outside : 0;
-        if (c.size / block_size > inside && c.size - inside * block_size >= left)
+      guarded([this, &o, c, size_before, cuts, left](op_result<std::uint64_t> inside) {
+        if (!inside) return resume(o, inside.error());
+        if (c.size / block_size > *inside && c.size - *inside * block_size >= left)
           return resume(o, error_code::no_space);
         allocate(o, c, size_before, cuts);
       }));

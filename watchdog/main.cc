@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/notify.h"
 #include "watchdog/spawn.h"
 #include "watchdog/watchdog.h"
 
@@ -55,6 +56,7 @@ int block_stop_signals() noexcept {
 int fail(const problem& p, int ready_fd) noexcept {
   const std::string hint = p.hint.empty() ? "" : "; " + p.hint;
   log_error("{}{}", p.text, hint);
+  notify_status(p.text + hint);
   if (ready_fd >= 0) {
     const std::string text = p.text + "\n" + p.hint + "\n";
     // Nobody reads it any more when this fails, and the log has it.

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mount_table.h"
+#include "base/secret.h"
 #include "protocol/policy.h"
 #include "watchdog/fuse_mount.h"
 #include "watchdog/identity.h"
@@ -64,6 +65,16 @@ outcome<prepared_arenas> prepare_arenas() {
   return prepared_arenas{*std::move(fs), std::move(fds->shared), *std::move(view)};
 }
 
+// Also what is in it: a mount that could never connect is not made.
+outcome<unique_fd> take_secret(const std::string& path) {
+  if (path.empty()) return unique_fd();
+  outcome<unique_fd> file = open_secret(path);
+  if (!file) return file;
+  const outcome<secret> content = read_secret(file->get(), path);
+  if (!content) return failure{content.error()};
+  return file;
+}
+
 }  // namespace
 
 outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
@@ -72,6 +83,8 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   if (!front_end) return failure{front_end.error()};
   outcome<program> core = find_installed("tangelo-core", "client_core");
   if (!core) return failure{core.error()};
+  outcome<unique_fd> secret_file = take_secret(s.options.secret_file);
+  if (!secret_file) return failure{secret_file.error()};
   // One that is mounted will not end by itself; one that is not may be about to.
   const std::vector<mount_entry> before = read_mount_table();
   const mount_entry* there = find_mount(before, s.mount_point);
@@ -105,7 +118,8 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   return mount_parts{*std::move(directory), *std::move(fuse), std::move(arenas->fs),
                      std::move(arenas->shared), std::move(arenas->shared_view),
                      *std::move(control), ours == nullptr ? std::string() : ours->device,
-                     *std::move(front_end), *std::move(core), false, {}, {}, {}, 0, {}};
+                     *std::move(front_end), *std::move(core), false, {}, {}, {}, 0, {},
+                     *std::move(secret_file)};
 }
 
 }  // namespace tangelo

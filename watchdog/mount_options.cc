@@ -127,6 +127,13 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
       options.locks = word == "lock";
       continue;
     }
+    if (word.starts_with("secret_file=")) {
+      options.secret_file = word.substr(word.find('=') + 1);
+      if (!options.secret_file.starts_with('/'))
+        return failure{problem{exit_code::usage, "mount option '" + word + "': not a full path",
+                               "write secret_file=/PATH"}};
+      continue;
+    }
     if (std::optional<outcome<void>> taken = parse_policy_word(word, change)) {
       if (!*taken) return failure{taken->error()};
       continue;
@@ -140,7 +147,8 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
                              "known are ro, suid, dev, noexec, noatime, sync, lock and their "
                              "opposites, ac=, direct_io, writeback_cache, commit=, "
-                             "reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo=, fabric="}};
+                             "secret_file=, fabric=, reconnect_delay=, fast_io_fail_tmo=, "
+                             "dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
   }
   if (change.commit == policy_unchanged)

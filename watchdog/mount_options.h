@@ -18,6 +18,7 @@ struct mount_options {
   std::vector<std::string> words;     // as given, for mount.toml
   mount_policy policy;                // sound
   cache_policy caching;               // sound
+  std::string secret_file;            // absolute; empty: none
   bool locks = true;                  // false (nolock): locks are those of this machine's kernel
 };
 

@@ -1,5 +1,7 @@
 #include "watchdog/settings.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <charconv>
 #include <climits>
@@ -18,8 +20,8 @@ const char* const watchdog_usage =
     "usage: tangelo-watchdog --source HOST[:PORT][,HOST...]:/VOLUME --mount-point DIR\n"
     "         [--run-dir DIR] [--state-dir DIR] [--option WORD]... [--foreground] [--verbose]\n"
     "         [--ready-fd N] [--version] [--help]\n"
-    "       tangelo-watchdog --config FILE [--run-dir DIR] [--state-dir DIR] [--foreground]\n"
-    "         [--verbose]\n"
+    "       tangelo-watchdog --config FILE... [--run-dir DIR] [--state-dir DIR] [--foreground]\n"
+    "         [--verbose]                   of several files the first that is there\n"
     "       tangelo-watchdog --adopt --mount-point DIR [--run-dir DIR] [--foreground]\n"
     "         [--verbose] [--ready-fd N]\n"
     "Makes one mount and keeps it alive. `tangelo mount` starts it; so does systemd. --adopt\n"
@@ -60,7 +62,7 @@ struct raw_settings {
   bool take_value(std::string_view word, const std::string& value) {
     if (word == "--source") s.source = value;
     else if (word == "--mount-point") s.mount_point = value;
-    else if (word == "--config") s.config = value;
+    else if (word == "--config") take_file(value);
     else if (word == "--run-dir") s.run_dir = value;
     else if (word == "--state-dir") s.state_dir = value;
     else if (word == "--option") options.push_back(value);
@@ -68,6 +70,10 @@ struct raw_settings {
     else if (word == "--resume") return take_resume(value);
     else return false;
     return true;
+  }
+  // Of several the first that is there.
+  void take_file(const std::string& path) {
+    if (s.config.empty() || ::access(s.config.c_str(), F_OK) != 0) s.config = path;
   }
   bool take_number(const std::string& value) {
     const char* end = value.data() + value.size();

@@ -1,5 +1,6 @@
 #include "watchdog/watchdog.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "base/notify.h"
 #include "base/packet_socket.h"
 #include "base/prng.h"
+#include "base/secret.h"
 #include "protocol/policy.h"
 #include "watchdog/mount_file.h"
 
@@ -115,6 +117,21 @@ void watchdog::expect_ready() noexcept {
   });
 }
 
+// Opened anew for each core, so that a new secret needs no new mount; a core that was started with
+// the last one is better than none.
+unique_fd watchdog::secret_for_core() noexcept {
+  const std::string& path = settings_.options.secret_file;
+  if (path.empty()) return {};
+  if (outcome<unique_fd> file = open_secret(path)) {
+    parts_.secret = *std::move(file);
+  } else {
+    log_warning("{}{}", file.error().text,
+                parts_.secret ? ": the core goes on with the one before" : ": no core can start");
+  }
+  if (!parts_.secret) return {};
+  return unique_fd(::fcntl(parts_.secret.get(), F_DUPFD_CLOEXEC, 0));
+}
+
 result<child_process, int> watchdog::start_core() noexcept {
   if (!link_.idle()) return failure{EAGAIN};  // the front end has not been told of the last one
   socket_pair pair = make_socket_pair();
@@ -136,6 +153,14 @@ result<child_process, int> watchdog::start_core() noexcept {
     } else {
       log_warning("{}; the core keeps nothing for an adopter", listener.error().text);
     }
+  }
+  const unique_fd secret_file = secret_for_core();
+  if (secret_file) {
+    call.arguments.insert(call.arguments.end(),
+                          {"--secret-fd", std::to_string(first_child_fd + call.fds.size())});
+    call.fds.push_back(secret_file.get());
+  } else if (!settings_.options.secret_file.empty()) {
+    return failure{EACCES};
   }
   result<child_process, int> child = spawn(call);
   if (!child) return child;

@@ -58,6 +58,7 @@ struct mount_parts {
   child_process core;
   std::uint32_t ended_core_pid = 0;  // one that ended while nobody looked
   unique_fd asker;                   // of the upgrade that this program came with
+  unique_fd secret{};                // the file of it, as last opened; empty: none, or not yet
 };
 outcome<mount_parts> make_mount(const watchdog_settings& settings, const clock& time);
 // Descriptors of a mount, from systemd or from a process that serves it.
@@ -115,6 +116,7 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   result<child_process, int> start_front_end() noexcept;
   void expect_ready() noexcept;
   result<child_process, int> start_core() noexcept;
+  unique_fd secret_for_core() noexcept;
   child_verdict on_front_end_ended(const child_end& end) noexcept;
   child_verdict on_core_ended(const child_end& end) noexcept;
   bool core_is_wanted() const noexcept;

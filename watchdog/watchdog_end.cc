@@ -73,6 +73,8 @@ void watchdog::end_now() noexcept {
   core_.kill_now();
   front_end_.kill_now();
   parts_.directory.remove();
+  // What `mount` wrote for this mount alone; a file of /etc is its administrator's.
+  ::unlink((settings_.run_dir + "/asked/" + settings_.name + ".toml").c_str());
   if (settings_.under_systemd) take_back_mount();
   report("tangelo-watchdog was told to end before the mount was ready\n");
   time_.stop();

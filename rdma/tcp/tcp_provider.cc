@@ -134,12 +134,22 @@ outcome<std::unique_ptr<listener>> tcp_provider::listen(std::string_view address
   if (::bind(fd.get(), at->raw(), at->size) != 0 ||
       ::listen(fd.get(), 256) != 0)
     return cannot_listen(address, std::strerror(errno));
+  return listen_at(std::move(fd), std::move(a));
+}
+
+outcome<std::unique_ptr<listener>> tcp_provider::listen_at(unique_fd fd, acceptor a) {
+  outcome<std::string> address = listening_address(fd.get());
+  if (!address) return failure{address.error()};
+  return std::unique_ptr<listener>(std::make_unique<tcp_listener>(
+      loop_, std::move(fd), std::move(a), *std::move(address)));
+}
+
+outcome<std::string> listening_address(int fd) {
   socket_address bound;
   bound.size = sizeof bound.storage;
-  if (::getsockname(fd.get(), bound.raw(), &bound.size) != 0)
-    return cannot_listen(address, std::strerror(errno));
-  return std::unique_ptr<listener>(std::make_unique<tcp_listener>(
-      loop_, std::move(fd), std::move(a), text_of_address(bound)));
+  if (::getsockname(fd, bound.raw(), &bound.size) != 0)
+    return cannot_listen("a socket", std::strerror(errno));
+  return text_of_address(bound);
 }
 
 }  // namespace tangelo

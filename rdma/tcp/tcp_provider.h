@@ -8,17 +8,23 @@
 #include <memory>
 #include <string>
 
+#include "base/fd.h"
 #include "base/loop.h"
 #include "rdma/address.h"
 #include "rdma/provider.h"
 
 namespace tangelo {
 
+// Where a bound socket is, as "address:port".
+outcome<std::string> listening_address(int fd);
+
 class tcp_provider final : public provider {
  public:
   explicit tcp_provider(loop& l) : loop_(l), names_(l) {}
   std::unique_ptr<endpoint> connect(std::string_view address) override;
   outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) override;
+  // On a socket that somebody else has bound, and that listens.
+  outcome<std::unique_ptr<listener>> listen_at(unique_fd fd, acceptor a);
 
  private:
   loop& loop_;

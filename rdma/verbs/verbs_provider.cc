@@ -53,6 +53,7 @@ failure<problem> cannot_listen(std::string_view address) {
                          "is there an RDMA device with this address? `tangelo fabric` says"}};
 }
 
+constexpr std::uint64_t again_ns = ns_per_s;
 constexpr int backlog = 128;
 constexpr std::size_t private_data_max = 64;
 
@@ -62,17 +63,19 @@ class verbs_listener final : public listener, private cm_listener {
  public:
   verbs_listener(verbs_provider& home, acceptor a) : home_(home), accept_(std::move(a)) {}
   ~verbs_listener() override {
+    home_.loop_.cancel(again_timer_);
     if (id_ != nullptr) (void)rdma_destroy_id(id_);
     for (const auto& c : home_.connections_)
       if (c->listening == this) c->listening = nullptr;
   }
-  bool open(rdma_event_channel* events, socket_address at) {
-    if (rdma_create_id(events, &id_, static_cast<cm_listener*>(this), RDMA_PS_TCP) != 0)
+  bool open(socket_address at) {
+    if (rdma_create_id(home_.events_, &id_, static_cast<cm_listener*>(this), RDMA_PS_TCP) != 0)
       return false;
     int one = 1;
     (void)rdma_set_option(id_, RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, &one, sizeof one);
     if (rdma_bind_addr(id_, at.raw()) != 0 || rdma_listen(id_, backlog) != 0) return false;
-    address_ = text_of_address(copy_of(rdma_get_local_addr(id_)));
+    bound_ = copy_of(rdma_get_local_addr(id_));
+    address_ = text_of_address(bound_);
     return true;
   }
   std::string address() const override { return address_; }
@@ -82,6 +85,7 @@ class verbs_listener final : public listener, private cm_listener {
 
  private:
   void on_cm_event(const cm_event& event) noexcept override {
+    if (event.type == RDMA_CM_EVENT_DEVICE_REMOVAL) return open_again();
     if (event.type != RDMA_CM_EVENT_CONNECT_REQUEST) return;
     const std::string peer = text_of_address(copy_of(rdma_get_peer_addr(event.fresh)));
     const std::shared_ptr<verbs_connection> c = home_.make_connection(peer);
@@ -89,8 +93,18 @@ class verbs_listener final : public listener, private cm_listener {
     c->take_request(event);
   }
 
+  // The device has gone: waits for one that has the address again.
+  void open_again() noexcept {
+    if (id_ != nullptr) (void)rdma_destroy_id(std::exchange(id_, nullptr));
+    again_timer_ = home_.loop_.call_after(again_ns, [this] {
+      open(bound_) ? log_notice("verbs: listening on {} again", address_) : open_again();
+    });
+  }
+
   verbs_provider& home_;
   acceptor accept_;
+  timer_id again_timer_ = 0;
+  socket_address bound_;
   rdma_cm_id* id_ = nullptr;
   std::string address_;
 };
@@ -138,7 +152,7 @@ outcome<std::unique_ptr<listener>> verbs_provider::listen(std::string_view addre
   const std::optional<socket_address> at = address_to_listen(address);
   auto l = std::make_unique<verbs_listener>(*this, std::move(a));
   errno = EINVAL;
-  if (!at || !l->open(events_, *at)) return cannot_listen(address);
+  if (!at || !l->open(*at)) return cannot_listen(address);
   return std::unique_ptr<listener>(std::move(l));
 }
 

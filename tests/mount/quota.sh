@@ -52,6 +52,19 @@ as $ann dd if=/dev/zero of="$mnt/ann/again" bs=1M count=7 status=none
 as $ann truncate -s 0 "$mnt/ann/again"
 as $ann tar -C /etc -cf "$mnt/ann/tar" passwd group
 
+step "what has its room already is written at the limit, too"
+for i in 0 1 2 3 4 5; do  # more pieces than ext4 finds without a block of its own
+  dd if=/dev/zero of="$mnt/ann/holes" bs=4k count=1 seek=$((i * 3)) conv=notrunc status=none
+done
+chown $ann:$crew "$mnt/ann/holes"
+sync "$mnt/ann/holes"
+quota set "$mnt" --user $ann --bytes "$(used_bytes "$mnt" --user $ann)" > /dev/null
+as $ann dd if=/dev/zero of="$mnt/ann/holes" bs=4k count=1 seek=6 conv=notrunc,fsync status=none ||
+  die "an overwrite is refused"
+refused as $ann dd if=/dev/zero of="$mnt/ann/holes" bs=4k count=1 seek=7 conv=notrunc,fsync
+quota set "$mnt" --user $ann --bytes 8M > /dev/null
+rm "$mnt/ann/holes"
+
 step "a user's inodes"
 i=0
 while as $ann touch "$mnt/ann/t$i" 2> /dev/null; do i=$((i + 1)); [ $i -lt 30 ] || break; done
@@ -139,6 +152,23 @@ rm -f "$mnt/old/big"
 rm "$mnt/old/"t*.h
 quota clear "$mnt/old"
 dd if=/dev/zero of="$mnt/old/big" bs=1M count=1 status=none
+
+step "who may set them"
+not_permitted() { # COMMAND...
+  if "$@" 2> "$work/out"; then die "permitted: $*"; fi
+  grep -q "Operation not permitted" "$work/out" || die "$* : $(cat "$work/out")"
+}
+name=system.tangelo.quota
+not_permitted as $ann setfattr -n $name.user.$ann -v bytes=0 "$mnt"
+not_permitted setpriv --bounding-set -sys_admin --inh-caps -sys_admin setfattr -x $name "$mnt/dir"
+if unshare --user --map-root-user true 2> /dev/null; then
+  not_permitted as $ann unshare --user --map-root-user setfattr -x $name "$mnt/dir"
+  not_permitted as $ann unshare --user --map-root-user setfattr -n $name -v bytes=1 "$mnt"
+fi
+for word in --user --group; do
+  quota clear "$mnt/dir" $word "" 2> /dev/null && die "$word without a name"
+done
+quota show "$mnt/dir" > /dev/null || die "a limit is gone"
 
 step "the server dies in the middle"
 mkdir "$mnt/made"

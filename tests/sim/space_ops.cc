@@ -59,7 +59,7 @@ app_op tmpfile(std::string at, std::string as) {
   return {"tmpfile " + at,
           [=](app& a, std::uint64_t u) {
             fuse_create_in in{};
-            in.flags = O_RDWR;
+            in.flags = O_RDWR | O_TMPFILE;
             in.mode = 0100600;
             return fuse_request(fuse_opcode_tmpfile, a.node(at), u).add(in).name("/");
           },

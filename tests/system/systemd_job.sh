@@ -1,153 +1,49 @@
 #!/bin/bash
-# systemd_job.sh: the one job of the machine that systemd.sh boots: a mount as a service, each
-# process of it killed, stopped and replaced under a program that must not notice, and ended in
-# every state. Says what was seen and, in /t/code, whether it holds.
+# systemd_job.sh: the first job of the machine that systemd.sh boots: the packages are installed, a
+# mount is a service, each process of it is killed, stopped and replaced under a program that must
+# not notice, and ended in every state; mount(8), the server's socket, the upgrade of the packages.
+# Says what was seen and, in /t/code, whether it holds.
 #
 # Environment: TANGELO_KILLS, TANGELO_SEED.
-set -uo pipefail
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-
-service=tangelo@mnt-home.service
-mnt=/mnt/home
-status=/run/witness
+. /root/job_lib.sh
 stop_ms_max=2300  # 2 s, and what systemctl itself takes
-descriptors=3     # /dev/fuse and the two arenas
-began=$(date +%s)
-witness=
-
-say() { printf '%4d s in it  %s\n' $(($(date +%s) - began)) "$*"; }
-die() { say "FAILED: $*"; exit 1; }
-finish() {
-  local code=$?
-  trap - EXIT
-  if [ $code != 0 ]; then
-    timeout 10 systemctl status --no-pager -n 0 "$service"
-    [ -s $status ] && echo "witness: $(cat $status)"
-    timeout 10 tangelo status
-    timeout 10 tangelo ops | head -20
-    journalctl --no-pager -o short-precise -n 60 -u "$service" -u server.service
-  fi
-  jobs -p | xargs -r kill -9 2> /dev/null
-  echo $code > /t/code
-}
-trap finish EXIT
 RANDOM=$TANGELO_SEED
-
-now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
-within() { # $1 seconds for the command $2... to succeed; looks every 20 ms
-  local end=$(($(now_ms) + $1 * 1000))
-  shift
-  until "$@"; do
-    [ "$(now_ms)" -lt $end ] || return 1
-    sleep 0.02
-  done
-}
-
-# ---- the service --------------------------------------------------------------------------------
-
-property() { systemctl show -P "$1" "$service"; }
-processes() { # of the service: lines "PID COMMAND"
-  local group pid
-  group=$(property ControlGroup)
-  [ -n "$group" ] && [ -e "/sys/fs/cgroup$group/cgroup.procs" ] || return 0
-  while read -r pid; do
-    echo "$pid $(cat "/proc/$pid/comm" 2> /dev/null)"
-  done < "/sys/fs/cgroup$group/cgroup.procs"
-}
-pid_of() { # main, front_end or core
-  local comm
-  case $1 in
-    main) property MainPID; return ;;
-    front_end) comm=tangelo-fs ;;
-    core) comm=tangelo-core ;;
-  esac
-  processes | awk -v comm=$comm '$2 == comm { print $1 }'
-}
-whole() { # active, with one process of each kind and no other, and the descriptors stored
-  local all
-  all=$(processes | awk '{ print $2 }' | sort | paste -sd' ')
-  [ "$(property ActiveState)/$(property SubState)" = active/running ] &&
-    [ "$all" = "tangelo-core tangelo-fs tangelo-watchdo" ] &&
-    [ "$(property NFileDescriptorStore)" = $descriptors ]
-}
-describe() {
-  echo "$(property ActiveState)/$(property SubState)," \
-    "$(property NFileDescriptorStore) descriptors stored, processes: $(processes | paste -sd,)"
-}
-is_another() { # the process $1 runs and is not $2
-  local pid
-  pid=$(pid_of "$1")
-  [ -n "$pid" ] && [ "$pid" != 0 ] && [ "$pid" != "$2" ]
-}
-
-start_server() {
-  systemctl reset-failed server.service 2> /dev/null
-  systemd-run --quiet --unit=server -p Type=notify tangelo-server run --volume home=/srv/home ||
-    die "the server does not start"
-}
-kill_server() { systemctl kill -s KILL server.service; }
-
-# ---- the witness --------------------------------------------------------------------------------
-
-start_witness() {
-  rm -f $status
-  witness "$mnt/w" $status &
-  witness=$!
-  within 20 test -s $status || die "the witness does not start"
-  mark
-  within 20 went_on || die "the witness does not begin"
-}
-end_witness() {
-  kill -TERM $witness
-  wait $witness || die "the witness saw something"
-}
-mark() { read -r data names held longest < $status; }
-went_on() { # each of its workers has finished three operations since `mark`
-  local d n h l
-  kill -0 $witness 2> /dev/null || die "the witness has ended"
-  read -r d n h l < $status
-  longest=$l
-  [ "${l:-}" ] && [ "$d" -ge $((data + 3)) ] && [ "$n" -ge $((names + 3)) ] &&
-    [ "$h" -ge $((held + 3)) ]
-}
-
-# Does $2... to the mount; then the processes $1 (of main, front_end, core) have to be others, the
-# rest the same, everything whole again within $limit seconds, and the witness has gone on.
-# $took: milliseconds until then.
-declare -A pid
-limit=20
-change() {
-  local changed=" $1 " began_ms role restarts
-  shift
-  for role in main front_end core; do pid[$role]=$(pid_of $role); done
-  restarts=$(property NRestarts)
-  kill -USR1 $witness
-  began_ms=$(now_ms)
-  "$@" || die "$* failed"
-  for role in main front_end core; do
-    [[ $changed != *" $role "* ]] || within $limit is_another $role "${pid[$role]}" ||
-      die "no other $role: $(describe)"
-  done
-  within $limit whole || die "not whole again: $(describe)"
-  took=$(($(now_ms) - began_ms))
-  mark
-  within $limit went_on || die "the witness does not go on"
-  for role in main front_end core; do
-    [[ $changed = *" $role "* ]] || [ "$(pid_of $role)" = "${pid[$role]}" ] ||
-      die "$role was replaced, too"
-  done
-  [[ $changed = *" main "* ]] && restarts=$((restarts + 1))
-  [ "$(property NRestarts)" = $restarts ] || die "NRestarts is $(property NRestarts), not $restarts"
-}
 
 # ---- the tests ----------------------------------------------------------------------------------
 
-test_start() {
-  systemd-analyze verify --man=no "/etc/systemd/system/tangelo@.service" ||
-    die "systemd does not like the unit"
-  tangelo-server init /srv/home --name home > /dev/null || die "no volume"
+install_packages() { # of the directory $1
+  dpkg -i /root/packages/"$1"/*.deb > /run/dpkg 2>&1 || { cat /run/dpkg; return 1; }
+}
+test_install() {
+  local start
+  start=$(now_ms)
+  install_packages one || die "the packages cannot be installed"
+  getent passwd tangelo > /dev/null || die "there is no user tangelo"
+  say "installed in $(($(now_ms) - start)) ms"
+  systemd-analyze verify --man=no tangelo@mnt-home.service tangelo-server@default.service \
+    tangelo-server@default.socket || die "systemd does not like the units"
+  systemd-analyze security --offline=yes --threshold=40 tangelo-server@default.service \
+    > /run/exposed || { tail -3 /run/exposed; die "the server is exposed"; }
+  say "$(tail -1 /run/exposed)"
+}
+test_server() { # not without its volume; made by root, served by its user
+  ! systemctl start $server 2> /dev/null || die "a server without a volume serves"
+  [ "$(systemctl show -P NRestarts $server)" = 0 ] || die "it is tried again"
+  journalctl --no-pager -o cat -u $server | grep 'volumes/home' > /run/said ||
+    die "the volume is not named in the journal"
+  tangelo-server init /var/lib/tangelo/volumes/home > /dev/null || die "no volume"
+  [ -z "$(find /var/lib/tangelo/volumes/home ! -user tangelo)" ] ||
+    die "its files are not tangelo's"
   start_server
-  mkdir -p /etc/tangelo/mounts $mnt
+  [ "$(ps -o user= -p "$(systemctl show -P MainPID $server)")" = tangelo ] ||
+    die "the server is not tangelo's"
+  [ "$(systemctl show -P StatusText $server)" = "serving home on 127.0.0.1:7471" ] ||
+    die "systemctl status of the server says $(systemctl show -P StatusText $server)"
+  tangelo server volumes | grep -q home || die "tangelo server volumes"
+  say "the server, without a volume: $(head -1 /run/said)"
+}
+test_start() {
+  mkdir -p $mnt
   cat > /etc/tangelo/mounts/mnt-home.toml << EOF
 source = "127.0.0.1:7471:/home"
 mount_point = "$mnt"
@@ -289,7 +185,7 @@ stop_while() {
     die "$1: $(property Result)/$(property ActiveState)"
   [ "$(property NFileDescriptorStore)" = 0 ] || die "$1: descriptors are still stored"
   say "systemctl stop while $1: $took ms, nothing left"
-  systemctl is-active -q server.service || start_server
+  systemctl is-active -q $server || start_server
 }
 test_unmount() { # by somebody else: the service ends, and is not started again
   local restarts
@@ -315,6 +211,113 @@ test_end() {
   test_unmount
 }
 
+# ---- mount(8) -----------------------------------------------------------------------------------
+
+two=/mnt/two
+refused() { # mount(8) with "$@" says $1 and ends with $2
+  local text=$1 code=$2 got=0
+  shift 2
+  mount "$@" 2> /run/said || got=$?
+  [ $got = "$code" ] || die "mount $*: exit code $got, not $code: $(cat /run/said)"
+  grep -q -- "$text" /run/said || die "mount $*: does not say '$text': $(cat /run/said)"
+}
+two_ended() {
+  [ "$(systemctl show -P ActiveState tangelo@mnt-two.service)" = inactive ] &&
+    [ ! -e /run/tangelo/asked/mnt-two.toml ] && [ ! -e /run/tangelo/mounts/mnt-two ]
+}
+test_mount() {
+  local n took
+  mkdir -p $two
+  mount -t tangelo -o defaults,_netdev,x-a.b=c,comment=d 127.0.0.1:/home $two || die "mount"
+  systemctl is-active -q tangelo@mnt-two.service || die "mount(8) makes no service"
+  [ "$(findmnt -nro SOURCE,FSTYPE $two)" = "127.0.0.1:/home fuse.tangelo" ] ||
+    die "findmnt: $(findmnt -nro SOURCE,FSTYPE $two)"
+  [ "$(df --output=source,fstype $two | tail -1 | tr -s ' ')" = "127.0.0.1:/home fuse.tangelo" ] ||
+    die "df: $(df --output=source,fstype $two)"
+  mount -o remount,ro $two || die "remount,ro"
+  ! mkdir $two/refused 2> /dev/null || die "a change in what is mounted ro"
+  mount -o remount,rw,dev_loss_tmo=77 $two || die "remount,rw"
+  mkdir $two/taken && rmdir $two/taken || die "no change in what is mounted rw"
+  tangelo set $two | grep -q 77 || die "remount,dev_loss_tmo=77: $(tangelo set $two)"
+  refused "cannot be changed" 1 -o remount,nolock $two
+  mount -f -t tangelo 127.0.0.1:/home /mnt || die "mount -f"
+  for n in 1 2 3 4 5 6 7 8; do
+    umount $two || die "umount $two"
+    mount -t tangelo 127.0.0.1:/home $two || die "mount right after umount, $n"
+  done
+  mount -t tangelo 127.0.0.1:/home $two || die "what is mounted already is an error"
+  (cd $two && exec sleep 100) &
+  within 2 eval '[ "$(readlink /proc/$!/cwd)" = $two ]' || die "the test's own child"
+  ! umount $two 2> /dev/null || die "umount of what is used"
+  umount -l $two || die "umount -l"
+  kill -9 $!
+  wait $! 2> /dev/null
+  within 5 two_ended || die "left after umount: $(systemctl status -n0 tangelo@mnt-two.service)"
+  refused "no volume" 32 -t tangelo 127.0.0.1:/nothing $two
+  refused "colour" 1 -t tangelo -o colour=red 127.0.0.1:/home $two
+  within 5 two_ended || die "left after what was refused: $(ls /run/tangelo/*)"
+  say "mount(8): mounts, remounts, is refused, ends; 8 times in a row"
+  took=$(now_ms)
+  mount -t tangelo 127.0.0.1:7999:/home $two 2> /run/said || die "mount without a server"
+  took=$(($(now_ms) - took))
+  grep -q "does not answer yet" /run/said || die "mount without a server says: $(cat /run/said)"
+  [ $took -lt 15000 ] || die "mount without a server took $took ms"
+  ls $two 2> /dev/null &
+  sleep 0.3
+  umount -f $two 2> /dev/null || umount -l $two || die "umount -f"
+  within 3 eval "! kill -0 $! 2> /dev/null" || die "umount -f: a caller waits"
+  within 5 two_ended || die "left after umount -f: $(systemctl status -n0 tangelo@mnt-two.service)"
+  say "mount(8) without a server: there after $took ms, and ends by umount -f"
+}
+
+# ---- the server's socket, and an upgrade --------------------------------------------------------
+
+connects() { # until told to stop; one word for each connection
+  while [ ! -e /run/enough ]; do
+    if (exec 3<> /dev/tcp/127.0.0.1/7471) 2> /dev/null; then echo taken; else echo refused; fi
+    sleep 0.01
+  done > /run/connects
+}
+refusals_while() { # the command "$@" runs
+  local caller
+  rm -f /run/enough
+  connects &
+  caller=$!
+  "$@" || die "$*"
+  sleep 0.3
+  touch /run/enough
+  wait $caller
+  refusals=$(grep -c refused /run/connects)
+}
+restart_twice() {
+  systemctl restart $server && systemctl kill -s KILL $server &&
+    within 5 eval '[ "$(systemctl show -P ActiveState $server)" = active ]'
+}
+test_socket() {
+  local without
+  refusals_while restart_twice
+  without=$refusals
+  [ "$without" -gt 0 ] || die "without the socket nobody is refused: the test sees nothing"
+  systemctl stop $server && systemctl start tangelo-server@default.socket && start_server ||
+    die "the server does not start with its socket"
+  refusals_while restart_twice
+  [ "$refusals" = 0 ] || die "with the socket $refusals are refused"
+  mark
+  within 20 went_on || die "the witness does not go on"
+  say "server restarted: without its socket $without connections refused, with it none"
+}
+test_upgrade() {
+  local before
+  before=$(systemctl show -P MainPID $server)
+  change "front_end core" install_packages two
+  runs_installed main tangelo-watchdog && runs_installed front_end tangelo-fs &&
+    runs_installed core tangelo-core || die "not all run the new files"
+  [ "$(systemctl show -P MainPID $server)" != "$before" ] || die "the server was not restarted"
+  dpkg-query -W -f '${Version}\n' tangelo-client | grep -q two || die "no upgrade"
+  say "packages upgraded: all run the new files, $took ms," \
+    "the program waited $((longest / 1000)) ms"
+}
+
 logged() { # a line of the service's journal
   journalctl --no-pager -o cat -u "$service" > /run/journal
   grep -qE "$1" /run/journal || die "the journal has no line with: $1"
@@ -332,13 +335,27 @@ test_journal() {
   if grep -E 'ERROR|broken invariant' /run/journal; then die "suspicious lines in it"; fi
 }
 
+test_install
+test_server
 test_start
 test_mistake
 start_witness
+test_socket
+test_upgrade
 test_kills
 test_storm
 test_stops
 test_reload
 end_witness
+test_mount
 test_end
 test_journal
+# For the next boot: see systemd_boot.sh.
+systemctl enable -q $server || die "systemctl enable"
+mkdir -p /mnt/auto /mnt/late
+cat > /etc/fstab << END
+127.0.0.1:/home       /mnt/home  tangelo  _netdev                              0 0
+127.0.0.1:/home       /mnt/auto  tangelo  _netdev,noauto,x-systemd.automount   0 0
+127.0.0.1:7472:/late  /mnt/late  tangelo  _netdev,nofail                       0 0
+END
+sed 's/7471/7472/; s/home/late/g' /etc/tangelo/servers/default.toml > /etc/tangelo/servers/late.toml

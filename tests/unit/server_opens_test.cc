@@ -42,6 +42,49 @@ TEST_F(Opens, OrphansSurviveARestartUntilRecoveryEnds) {
   EXPECT_EQ(objects_.count(), 0u);
 }
 
+// O_TMPFILE has the bit of O_DIRECTORY in it.
+TEST_F(Opens, AFileWithoutANameIsReclaimedByTheFlagsItWasOpenedWith) {
+  make_call m = made(root_inode, "", 0600);
+  m.handle = 5;
+  const std::uint64_t f = m.inode;
+  ASSERT_EQ(call(opcode::tmpfile, m)->status, error_code::ok);
+  write(f, 0, "without a name");
+  power_cut();
+  EXPECT_EQ(call(opcode::reclaim_open, open_call{{}, f, 5, O_RDWR | O_TMPFILE})->status,
+            error_code::ok);
+  volume_->recovery_ended();
+  settle();
+  EXPECT_EQ(read(f, 0, 14), "without a name");
+}
+
+// Another client may be about to open it; its owner may need what it gives back.
+TEST_F(Opens, WhatAnotherClientHasLookedUpIsKeptForAMomentUnlessALimitIsNear) {
+  remember(bob_);
+  const auto left_of = [this](std::string_view name) {
+    write(create(root_inode, name, 0), 0, std::string(10'000, 'x'));
+    const call_ptr c = begin(bob_, opcode::lookup, name_call{{}, root_inode, name});
+    settle();
+    EXPECT_EQ(c->status, error_code::ok);
+    unlink(root_inode, name);
+    return objects_.count();
+  };
+  EXPECT_EQ(left_of("f"), 1u);
+  time_.advance(3 * ns_per_s);
+  settle();
+  EXPECT_EQ(objects_.count(), 0u);
+  const auto limit = [this](std::string_view value) {
+    return call(opcode::setxattr,
+                xattr_call{{}, root_inode, 0, static_cast<std::uint32_t>(value.size()),
+                           "system.tangelo.quota.user.0"}, value)->status;
+  };
+  EXPECT_EQ(limit("bytes=100000"), error_code::ok);
+  EXPECT_EQ(left_of("g"), 0u);
+  EXPECT_EQ(limit("bytes=100000000 inodes=3"), error_code::ok);
+  EXPECT_EQ(left_of("h"), 0u);
+  EXPECT_EQ(limit("inodes=3000"), error_code::ok);
+  EXPECT_EQ(left_of("i"), 1u);
+}
+
 TEST_F(Opens, WhatIsUnlinkedDuringRecoveryMayStillBeReclaimed) {
   const std::uint64_t f = create(root_inode, "f", 5);
   remember(bob_);

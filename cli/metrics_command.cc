@@ -1,0 +1,46 @@
+// tangelo metrics: every mount of this machine for Prometheus, once or for whoever asks.
+#include <cstdio>
+
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/mount_metrics.h"
+#include "protocol/text_endpoint.h"
+
+namespace tangelo {
+
+namespace {
+
+// A mount that does not answer must not use up the time of the others.
+constexpr int answer_wait_ms = 500;
+
+std::string metrics_of(const std::vector<mount_ref>& mounts) {
+  std::vector<mount_sample> samples;
+  samples.reserve(mounts.size());
+  for (const mount_ref& m : mounts) samples.push_back(sample_of(m, answer_wait_ms));
+  return metrics_of_mounts(samples);
+}
+
+}  // namespace
+
+outcome<void> run_metrics(const metrics_arguments& words) {
+  const outcome<std::vector<mount_ref>> chosen = mounts_to_look_into(words.mount, "metrics");
+  if (!chosen) return failure{chosen.error()};
+  if (words.listen.empty()) {
+    const std::string text = metrics_of(*chosen);
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return {};
+  }
+  outcome<text_endpoint> endpoint = text_endpoint::open(words.listen);
+  if (!endpoint) return failure{endpoint.error()};
+  log_start("metrics", log_level::info);
+  const std::string told = "http://" + words.listen.substr(0, words.listen.rfind(':')) + ":" +
+                           std::to_string(endpoint->port()) + "/metrics";
+  log_notice("ready: {}", told);
+  endpoint->run([&words] {
+    const outcome<std::vector<mount_ref>> now = mounts_to_look_into(words.mount, "metrics");
+    return metrics_of(now ? *now : std::vector<mount_ref>{});
+  });
+  return {};
+}
+
+}  // namespace tangelo

@@ -1,0 +1,18 @@
+// mount_sample: one look at a mount, with its metrics: what `tangelo metrics` and `tangelo top` tell.
+#pragma once
+
+#include "cli/figures.h"
+#include "cli/snapshot.h"
+
+namespace tangelo {
+
+struct mount_sample {
+  mount_view view;  // when it is not `known`, the rest is empty
+  op_figures figures;
+  op_summary now;
+  std::uint64_t taken_ns = 0;
+};
+// Waits for each of watchdog and front end `wait_ms` at most.
+mount_sample sample_of(const mount_ref& mount, int wait_ms);
+
+}  // namespace tangelo

@@ -1,0 +1,25 @@
+// service_mount: a mount made by systemd for us, as tangelo@NAME.service.
+//
+// Where systemd is PID 1 and knows that unit, `tangelo mount` and mount(8) describe the mount in
+// RUN/asked/NAME.toml, which the unit prefers to /etc/tangelo/mounts/NAME.toml, and start it. The
+// watchdog takes the file away when the mount ends.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/problem.h"
+#include "cli/mounts.h"
+
+namespace tangelo {
+
+// Not when TANGELO_RUN_DIR moves us elsewhere: the unit knows nothing of that.
+bool mounts_are_services();
+// Returns when the service serves the mount, or has said why it does not.
+outcome<void> start_service(const mount_ref& mount, const std::string& run_root,
+                            const std::vector<std::string>& options);
+
+// The text of that file.
+std::string asked_text(const mount_ref& mount, const std::vector<std::string>& options);
+
+}  // namespace tangelo
