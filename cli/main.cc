@@ -20,6 +20,7 @@ struct run_words {
   outcome<void> operator()(const tangelo::metrics_arguments& w) const { return run_metrics(w); }
   outcome<void> operator()(const tangelo::top_arguments& w) const { return run_top(w); }
   outcome<void> operator()(const tangelo::trace_arguments& w) const { return run_trace(w); }
+  outcome<void> operator()(const tangelo::fabric_arguments& w) const { return run_fabric(w); }
   outcome<void> operator()(const tangelo::said_arguments& w) const {
     std::fputs(w.text.c_str(), stdout);
     return {};

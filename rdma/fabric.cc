@@ -65,11 +65,11 @@ class auto_endpoint final : public endpoint, private endpoint_events {
 
 class auto_provider final : public provider {
  public:
-  auto_provider(loop& l, std::unique_ptr<provider> verbs)
-      : loop_(l), tcp_(std::make_unique<tcp_provider>(l)), verbs_(std::move(verbs)) {}
+  auto_provider(scheduler& time, std::unique_ptr<provider> tcp, std::unique_ptr<provider> verbs)
+      : time_(time), tcp_(std::move(tcp)), verbs_(std::move(verbs)) {}
   std::unique_ptr<endpoint> connect(std::string_view address) override {
     const auto it = tcp_until_.find(address);
-    if (it != tcp_until_.end() && loop_.now_ns() < it->second) return tcp_->connect(address);
+    if (it != tcp_until_.end() && time_.now_ns() < it->second) return tcp_->connect(address);
     return std::make_unique<auto_endpoint>(*this, std::string(address));
   }
   outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) override {
@@ -82,7 +82,7 @@ class auto_provider final : public provider {
 
  private:
   friend class auto_endpoint;
-  loop& loop_;
+  scheduler& time_;
   std::unique_ptr<provider> tcp_;
   std::unique_ptr<provider> verbs_;
   std::map<std::string, std::uint64_t, std::less<>> tcp_until_;
@@ -96,7 +96,7 @@ auto_endpoint::~auto_endpoint() = default;
 void auto_endpoint::start(endpoint_events& events) {
   events_ = &events;
   wire_->start(*this);
-  (void)home_.loop_.call_after(verbs_wait_ns, [this, weak = std::weak_ptr(alive_)] {
+  (void)home_.time_.call_after(verbs_wait_ns, [this, weak = std::weak_ptr(alive_)] {
     if (!weak.expired() && !up_ && !over_tcp_) wire_->close(down_reason::timeout);
   });
 }
@@ -107,13 +107,13 @@ void auto_endpoint::on_down(down_reason reason) noexcept {
     return events_->on_down(reason);
   }
   log_notice("{}: not over verbs ({}), over tcp", address_, name_of(reason));
-  home_.tcp_until_[address_] = home_.loop_.now_ns() + tcp_only_ns;
+  home_.tcp_until_[address_] = home_.time_.now_ns() + tcp_only_ns;
 }
 
 void auto_endpoint::on_flushed() noexcept {
   if (down_said_) return events_->on_flushed();
   // The endpoint that says so may not be destroyed from inside.
-  home_.loop_.post([this, weak = std::weak_ptr(alive_)] {
+  home_.time_.post([this, weak = std::weak_ptr(alive_)] {
     if (!weak.expired()) go_on_over_tcp();
   });
 }
@@ -142,7 +142,12 @@ outcome<std::unique_ptr<provider>> make_fabric(loop& l, fabric_choice choice) {
     log_info("{}: tcp", verbs.error().text);
     return std::unique_ptr<provider>(std::make_unique<tcp_provider>(l));
   }
-  return std::unique_ptr<provider>(std::make_unique<auto_provider>(l, std::move(*verbs)));
+  return make_auto(l, std::make_unique<tcp_provider>(l), std::move(*verbs));
+}
+
+std::unique_ptr<provider> make_auto(scheduler& time, std::unique_ptr<provider> tcp,
+                                    std::unique_ptr<provider> verbs) {
+  return std::make_unique<auto_provider>(time, std::move(tcp), std::move(verbs));
 }
 
 }  // namespace tangelo

@@ -31,6 +31,12 @@ std::optional<fabric_choice> fabric_named(std::string_view name) noexcept;
 
 // Fails where there is no RDMA, or where this program was built without it.
 outcome<std::unique_ptr<provider>> make_verbs(loop& l);
+// The devices with their ports and addresses, and, if `address` is not empty, what `auto` would try
+// for it, and why. For people. Blocks for a few seconds at most.
+outcome<std::string> describe_fabric(const std::string& address);
+// Over `verbs` where that comes up, else over `tcp`.
+std::unique_ptr<provider> make_auto(scheduler& time, std::unique_ptr<provider> tcp,
+                                    std::unique_ptr<provider> verbs);
 // Fails only when verbs alone is wanted and there is none.
 outcome<std::unique_ptr<provider>> make_fabric(loop& l, fabric_choice choice);
 

@@ -136,6 +136,7 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
   bool place_chunks(mutable_byte_span message) noexcept;
   void sent(const ibv_wc& wc) noexcept;
   void say_sendable();
+  send_status no_memory();
 
   // receive.cc
   void on_completions() noexcept override;

@@ -7,8 +7,8 @@
 // of a removal also when no connection is there. Loop thread only.
 //
 // Invariants:
-//   1. A region is registered when it is used first, and then once; it is deregistered only when no queue pair of the device uses
-//      it (the owner of the memory sees to that) or when the device has gone.
+//   1. A region is registered when it is used first, and then once; it is deregistered only when no
+//      queue pair of the device uses it (the owner of the memory sees to that), or with the device.
 //   2. is_idle() after retire(): the loop will not call it any more, it may be destroyed.
 #pragma once
 

@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t control_slots = 2;  // for frames of the provider's own
 constexpr std::uint32_t last_credit = 1;  // for CREDITS, or both ends could wait for each other
 constexpr std::size_t credits_offset = 2;
+constexpr std::uint64_t memory_wait_ns = 10 * ns_per_ms;
 
 }  // namespace
 
@@ -31,7 +32,7 @@ send_status verbs_connection::send(byte_span message) {
   const std::uint16_t slot = free_slots_.back();
   const mutable_byte_span at = {slot_at(slot) + verbs_header_size, message.size()};
   copy_bytes(at, message);
-  if (!place_chunks(at)) return send_status::out_of_memory;
+  if (!place_chunks(at)) return no_memory();
   ++stats_.messages_sent;
   queue_frame(frame_type::message, at);
   pump();
@@ -152,7 +153,7 @@ send_status verbs_connection::queue_transfer(work w, const chunk& c) {
   if (device_->region_of(local, memory_use::local) == nullptr) {
     const int access = reads ? device_->local_access() : 0;
     w.single = device_->register_one(local, access, home_.counts().single);
-    if (w.single == nullptr) return send_status::out_of_memory;
+    if (w.single == nullptr) return no_memory();
   }
   w.tag = c.transfer_tag;
   w.address = c.address;
@@ -264,6 +265,13 @@ void verbs_connection::sent(const ibv_wc& wc) noexcept {
   if (wc.status != IBV_WC_SUCCESS || phase_ != phase::up || w.kind == work_kind::frame) return;
   if (w.eager) --eager_waiting_;
   if (events_ != nullptr) events_->on_done(w.cookie, true);
+}
+
+// The device registers no more just now; that it may be tried again is said after a while.
+send_status verbs_connection::no_memory() {
+  refused_ = true;
+  later(&verbs_connection::say_sendable, memory_wait_ns);
+  return send_status::out_of_memory;
 }
 
 void verbs_connection::say_sendable() {

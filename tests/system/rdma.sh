@@ -3,7 +3,8 @@
 #
 # As oldkernel.sh: QEMU without acceleration, and an initramfs with our programs, the conformance
 # suite of the providers, the libraries of RDMA, busybox, and rdma_job.sh as the first process. See
-# lib.sh for the environment. TANGELO_RECONNECTS is the number of servers killed, each of which makes the mount connect again (10).
+# lib.sh for the environment. TANGELO_RECONNECTS is how often the server is killed so that the
+# mount connects again (10), when registrations are counted.
 . "$(dirname "$0")/lib.sh"
 go_inside "$@"
 need meson apt-get dpkg-deb cpio busybox qemu-system-x86_64 ldd rdma ip
