@@ -84,6 +84,7 @@ class command_line {
     add_mounting();
     add_looking();
     add_measuring();
+    add_fabric();
     add_changing();
     add_servers();
     add_quotas();
@@ -107,6 +108,7 @@ class command_line {
     if (app.got_subcommand("ping")) return ping_;
     if (app.got_subcommand("top")) return top_;
     if (app.got_subcommand("trace")) return trace_;
+    if (app.got_subcommand("fabric")) return fabric_;
     look_.ops = app.got_subcommand("ops");
     return look_;
   }
@@ -159,6 +161,10 @@ class command_line {
     trace->add_option("--slower", trace_.slower, "only what takes longer than 10ms, 1s, ...");
     trace->add_flag("--json", trace_.json, "a line of JSON for each, for programs");
     trace->footer(trace_notes);
+  }
+  void add_fabric() {
+    CLI::App* fabric = app.add_subcommand("fabric", "RDMA devices, and what leads to a server");
+    fabric->add_option("address", fabric_.address, "HOST:PORT: would it be verbs or tcp, and why");
   }
   void add_changing() {
     CLI::App* set = app.add_subcommand(
@@ -246,6 +252,7 @@ class command_line {
   ping_arguments ping_;
   top_arguments top_;
   trace_arguments trace_;
+  fabric_arguments fabric_;
   std::vector<std::string> server_words_;  // of evict
 };
 

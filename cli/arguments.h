@@ -83,6 +83,9 @@ struct trace_arguments {
   std::string slower;            // "10ms"; empty: all
   bool json = false;
 };
+struct fabric_arguments {
+  std::string address;  // "host:port"; empty: only the devices
+};
 // Help or version was asked for.
 struct said_arguments {
   std::string text;
@@ -91,7 +94,8 @@ struct said_arguments {
 using arguments =
     std::variant<mount_arguments, umount_arguments, look_arguments, set_arguments, abort_arguments,
                  upgrade_arguments, adopt_arguments, server_arguments, quota_arguments,
-                 metrics_arguments, ping_arguments, top_arguments, trace_arguments, said_arguments>;
+                 metrics_arguments, ping_arguments, top_arguments, trace_arguments,
+                 fabric_arguments, said_arguments>;
 
 outcome<arguments> parse_arguments(int argc, char** argv);
 // The words of `-o a,b -o c`.

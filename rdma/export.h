@@ -40,6 +40,7 @@ struct export_options {
   std::uint16_t credits = 1024;                 // calls in flight per connection
   std::uint32_t eager_payload_max = 1 << 20;    // larger payloads wait for pull_request
   std::size_t buffer_count_max = 64;            // 1 MiB buffers of the whole process
+  provider* fabric = nullptr;  // registers the buffers; nullptr: they need no registration
   std::uint32_t lease_ms = 30'000;
   // A client that holds something is evicted after such a silence, if another one is heard.
   std::uint32_t evict_ms = 150'000;

@@ -176,6 +176,14 @@ outcome<server_config> read_server_config(const std::string& path) {
       if (!text) return failure{text.error()};
       (key.str() == "listen" ? c.listen : key.str() == "metrics" ? c.metrics : c.secret_file) =
           *text;
+    } else if (key.str() == "fabric") {
+      const outcome<std::string> text = text_in(path, value, "fabric");
+      if (!text) return failure{text.error()};
+      const std::optional<fabric_choice> fabric = fabric_named(*text);
+      if (!fabric)
+        return failure{mistake(path, value.source(), fmt::format("fabric = \"{}\"", *text),
+                               "write \"auto\", \"verbs\" or \"tcp\"")};
+      c.fabric = *fabric;
     } else if (key.str() == "standby") {
       const outcome<bool> on = switch_in(path, value, "standby");
       if (!on) return failure{on.error()};
@@ -193,8 +201,8 @@ outcome<server_config> read_server_config(const std::string& path) {
       }
     } else {
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
-                             "known are: listen, secret_file, metrics, standby, lease_seconds, "
-                             "evict_seconds, window_soft_seconds, window_hard_seconds, "
+                             "known are: listen, fabric, secret_file, metrics, standby, "
+                             "lease_seconds, evict_seconds, window_soft_seconds, window_hard_seconds, "
                              "commit_interval_ms, [[volume]]")};
     }
   }

@@ -1,6 +1,7 @@
 // config: what a server is told: by its file /etc/tangelo/servers/NAME.toml and its command line.
 //
 //   listen = "127.0.0.1:7471"
+//   fabric = "auto"               # or "verbs", "tcp": what it listens with
 //   secret_file = "/etc/tangelo/secret"   # clients must know it, too
 //   metrics = "127.0.0.1:9472"    # for Prometheus; of this machine only
 //   standby = true                # waits for each volume until nobody else holds it
@@ -24,6 +25,7 @@
 #include <vector>
 
 #include "base/problem.h"
+#include "rdma/fabric.h"
 #include "server/export_rules.h"
 
 namespace tangelo {
@@ -47,6 +49,7 @@ struct server_times {
 struct server_config {
   std::string name = "default";
   std::string listen = "127.0.0.1:7471";
+  fabric_choice fabric = fabric_choice::automatic;
   std::vector<volume_config> volumes;
   std::string secret_file;  // empty: whoever reaches us is let in, so loopback only
   std::string metrics;      // ADDRESS:PORT of this machine; empty: nobody is told

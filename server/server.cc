@@ -67,6 +67,7 @@ server::~server() {
   metrics_.reset();
   control_.reset();
   listener_.reset();
+  verbs_listener_.reset();
   exports_.reset();
   standby_.reset();
   opener_.reset();
@@ -130,8 +131,11 @@ outcome<bool> server::start() {
     options.shared_secret = *std::move(shared);
   }
   options.meter = &calls_;
-  exports_ = export_host::make(std::move(options), *loop_);
   fabric_ = std::make_unique<tcp_provider>(*loop_);
+  if (const outcome<bool> made_verbs = find_verbs(); !made_verbs)
+    return failure{made_verbs.error()};
+  options.fabric = verbs_.get();
+  exports_ = export_host::make(std::move(options), *loop_);
   if (config_.standby) {
     if (const outcome<bool> waits = stand_by(); !waits) return failure{waits.error()};
   } else {
@@ -163,6 +167,27 @@ outcome<bool> server::listen() {
                                                  : fabric_->listen(config_.listen, accept);
   if (!l) return failure{l.error()};
   listener_ = std::move(*l);
+  if (verbs_ == nullptr) return true;
+  outcome<std::unique_ptr<listener>> too = verbs_->listen(listener_->address(), accept);
+  if (too) {
+    verbs_listener_ = std::move(*too);
+    log_notice("listening on {} with tcp and verbs", listener_->address());
+    return true;
+  }
+  if (config_.fabric == fabric_choice::verbs) return failure{too.error()};
+  log_notice("{}: tcp alone", too.error().text);
+  return true;
+}
+
+outcome<bool> server::find_verbs() {
+  if (config_.fabric == fabric_choice::tcp) return true;
+  outcome<std::unique_ptr<provider>> made = make_verbs(*loop_);
+  if (made) {
+    verbs_ = std::move(*made);
+    return true;
+  }
+  if (config_.fabric == fabric_choice::verbs) return failure{made.error()};
+  log_info("{}: tcp alone", made.error().text);
   return true;
 }
 

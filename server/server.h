@@ -15,6 +15,7 @@
 #include "base/problem.h"
 #include "protocol/op_metrics.h"
 #include "rdma/export.h"
+#include "rdma/provider.h"
 #include "rdma/tcp/tcp_provider.h"
 #include "server/config.h"
 #include "server/served_volume.h"
@@ -48,6 +49,7 @@ class server {
   outcome<bool> serve(const volume_config& v, opened_store store);
   outcome<bool> stand_by();
   outcome<bool> listen();
+  outcome<bool> find_verbs();
   outcome<bool> open_control();
   outcome<bool> open_metrics();
   server_figures figures() const;
@@ -67,8 +69,10 @@ class server {
   std::vector<std::unique_ptr<served_volume>> volumes_;
   std::unique_ptr<standby> standby_;
   std::unique_ptr<tcp_provider> fabric_;
+  std::unique_ptr<provider> verbs_;  // null where there is no RDMA, or none is wanted
   std::unique_ptr<export_host> exports_;
   std::unique_ptr<listener> listener_;
+  std::unique_ptr<listener> verbs_listener_;
   std::unique_ptr<server_control> control_;
   std::unique_ptr<server_metrics> metrics_;
   unique_fd signals_;
