@@ -307,6 +307,21 @@ test_socket() {
   within 20 went_on || die "the witness does not go on"
   say "server restarted: without its socket $without connections refused, with it none"
 }
+test_open_socket() { # a socket that strangers reach is not served without a secret
+  local unit=tangelo-server@open dropin=/etc/systemd/system/tangelo-server@open.socket.d
+  cp /etc/tangelo/servers/{default,open}.toml
+  mkdir -p $dropin
+  printf '[Socket]\nListenStream=\nListenStream=0.0.0.0:7474\n' > $dropin/address.conf
+  systemctl daemon-reload
+  systemctl start $unit.socket || die "the socket for everybody"
+  ! systemctl start $unit.service 2> /dev/null || die "strangers are served without a secret"
+  journalctl --no-pager -o cat -u $unit.service | grep '0.0.0.0:7474.*secret' > /run/said ||
+    die "the reason is not in the journal"
+  systemctl stop $unit.socket $unit.service
+  rm -r $dropin /etc/tangelo/servers/open.toml
+  systemctl daemon-reload
+  say "a socket for everybody: $(head -1 /run/said)"
+}
 test_upgrade() {
   local before
   before=$(systemctl show -P MainPID $server)
@@ -342,6 +357,7 @@ test_start
 test_mistake
 start_witness
 test_socket
+test_open_socket
 test_upgrade
 test_kills
 test_storm
