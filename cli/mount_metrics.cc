@@ -251,7 +251,12 @@ void put_counters(metric_text& t, const mounts_t& mounts) {
 
 }  // namespace
 
-std::string metrics_of_mounts(const std::vector<mount_sample>& mounts) {
+std::string metrics_of_mounts(const std::vector<mount_sample>& samples) {
+  mounts_t mounts;  // of several on one path the topmost, which is the last: a series is told once
+  for (const mount_sample& m : samples) {
+    std::erase_if(mounts, [&m](const mount_sample& other) { return point(other) == point(m); });
+    mounts.push_back(m);
+  }
   metric_text t;
   t.family("tangelo_build_info", is_gauge, "Version of the program that tells this; always 1.");
   t.sample({{"version", TANGELO_VERSION}}, 1);

@@ -11,6 +11,6 @@
 
 namespace tangelo {
 
-std::string metrics_of_mounts(const std::vector<mount_sample>& mounts);
+std::string metrics_of_mounts(const std::vector<mount_sample>& samples);
 
 }  // namespace tangelo

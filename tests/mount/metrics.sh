@@ -13,7 +13,7 @@ watcher=
 sleeper=
 
 of_mount() { # SERIES [LABELS]: of our mount, now
-  "$tangelo" metrics "$mnt" > "$work/metrics.txt" || true  # 5 while UNSUPERVISED
+  "$tangelo" metrics "$mnt" > "$work/metrics.txt"
   read_series "$work/metrics.txt" "$1{mount=\"$mnt\"${2:+,$2}}"
 }
 is_equal() { # COUNT SERIES LABELS
@@ -83,6 +83,11 @@ for i in $(seq 100); do echo "$i" > "$mnt/file$i"; done
 wait $top
 jq -e '.mounts[0] | .state == "SERVING" and .ops_per_s >= 0' "$work/top" > /dev/null ||
   die "top says: $(cat "$work/top")"
+for key in q '\x03'; do
+  "$python" "$(dirname "$0")/terminal.py" 2.5 "$key" "$tangelo" top "$mnt" > "$work/screen" ||
+    die "top on a terminal ended with $? at $key"
+  grep -q 'ops/s' "$work/screen" || die "top showed: $(cat "$work/screen")"
+done
 "$tangelo" trace "$mnt" --slower 100ms --json > "$work/trace" 2> "$work/trace.log" &
 watcher=$!
 sleep 0.3

@@ -80,6 +80,14 @@ TEST(MountMetrics, AreSoundWithNoMountOneManyAndOneThatDoesNotAnswer) {
   EXPECT_EQ(m.value("tangelo_mount_state{mount=\"/silent\",state=\"UNSUPERVISED\"}"), 1);
 }
 
+TEST(MountMetrics, OfTwoMountsOnOnePathAreTheTopmostOnes) {
+  mount_sample below = sample("/a");
+  below.view.supervised = false;
+  const parsed_metrics m = parse_metrics(metrics_of_mounts({below, sample("/b"), sample("/a")}));
+  EXPECT_EQ(m.problems, "");
+  EXPECT_EQ(m.value("tangelo_up{mount=\"/a\"}"), 1);
+}
+
 TEST(MountMetrics, TellEveryCounterAndFigure) {
   mount_sample s = sample("/a");
   s.figures.ops[static_cast<std::size_t>(opcode::read)] = {7, 6, 5, 4096};
