@@ -17,7 +17,7 @@ namespace tangelo {
 namespace {
 
 constexpr const char* how_to_make_one =
-    "make one: (umask 077; head -c 32 /dev/urandom | base64 > FILE), the same on server and clients";
+    "make one: (umask 077; head -c 32 /dev/urandom | base64 > FILE), the same on all machines";
 
 failure<problem> refused(const std::string& path, const std::string& why, std::string hint) {
   return failure{problem{exit_code::usage, "secret_file " + path + ": " + why, std::move(hint)}};

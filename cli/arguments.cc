@@ -105,6 +105,7 @@ class command_line {
     if (app.got_subcommand("server")) return chosen_server();
     if (app.got_subcommand("quota")) return chosen_quota();
     if (app.got_subcommand("metrics")) return metrics_;
+    if (app.got_subcommand("ping")) return ping_;
     if (app.got_subcommand("top")) return top_;
     if (app.got_subcommand("trace")) return trace_;
     if (app.got_subcommand("fabric")) return fabric_;
@@ -141,13 +142,18 @@ class command_line {
     }
   }
   void add_measuring() {
-    CLI::App* metrics = app.add_subcommand("metrics", "counters and times of mounts for Prometheus");
+    CLI::App* metrics = app.add_subcommand("metrics", "counters and times, for Prometheus");
     metrics->add_option("mount", metrics_.mount, every_mount_text);
     metrics->add_option("--listen", metrics_.listen, "127.0.0.1:9471: tell them to who asks there");
+    CLI::App* ping = app.add_subcommand("ping", "is a server there, and how far away?");
+    ping->add_option("server", ping_.server, "HOST[:PORT]")->required();
+    ping->add_option("-c,--count", ping_.count, "so many times, one each second (4)");
+    ping->add_option("--size", ping_.size, "send so many bytes with each: 10M");
+    ping->add_flag("--json", ping_.json, "a line of JSON for each, for programs");
     CLI::App* top = app.add_subcommand("top", "operations per second and their times, on and on");
     top->add_option("mount", top_.mount, every_mount_text);
     top->add_flag("--json", top_.json, "one look, for programs");
-    top->footer("q ends it. When standard output is no terminal it takes one look, for a second.\n");
+    top->footer("q ends it. When standard output is no terminal it looks once, for a second.\n");
     CLI::App* trace = app.add_subcommand("trace", "follow operations as they pass");
     trace->add_option("mount", trace_.mount, mount_point_text)->required();
     trace->add_option("--op", trace_.ops, "only these: read,write,...")->delimiter(',');
@@ -243,6 +249,7 @@ class command_line {
   server_arguments server_;
   quota_arguments quota_;
   metrics_arguments metrics_;
+  ping_arguments ping_;
   top_arguments top_;
   trace_arguments trace_;
   fabric_arguments fabric_;

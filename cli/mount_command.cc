@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -61,10 +62,8 @@ outcome<std::string> real_directory(const std::string& path) {
 
 // Answers of a server that asking again does not change.
 bool is_final(const core_view& core) {
-  if (is_reachable(core)) return false;
-  for (const char* words : {"no volume", "denied", "version", "not allowed"})
-    if (core.last_text.find(words) != std::string::npos) return true;
-  return false;
+  if (is_reachable(core) || core.last_text.empty()) return false;
+  return core.last_down_reason == "auth" || core.last_text.find("version") != std::string::npos;
 }
 
 outcome<void> undo(const mount_ref& mount, const std::string& run_root, const core_view& core) {
@@ -73,8 +72,11 @@ outcome<void> undo(const mount_ref& mount, const std::string& run_root, const co
   return failure{problem{exit_code::unreachable,
                          mount.source + ": the server at " + core.address + " says: " +
                              core.last_text,
-                         "the volumes of a server are those it was started with: check the name "
-                         "in SOURCE, and `tangelo-server` on that host"}};
+                         core.last_text.find("secret") != std::string::npos
+                             ? "server and mount have to know the same one: docs/OPERATIONS.md, "
+                               "\"Beyond this machine\""
+                             : "the volumes of a server are those it was started with: check the "
+                               "name in SOURCE, and `tangelo-server` on that host"}};
 }
 
 // Whoever looks below an automount waits for us, who are making its mount.
@@ -114,8 +116,9 @@ outcome<void> check_answer(const mount_ref& mount, const std::string& run_root) 
 }
 
 outcome<void> start_daemon_of(const mount_ref& mount, const std::string& run_root,
-                              const mount_arguments& words) {
+                              const mount_arguments& words, const std::string& through) {
   std::vector<std::string> call{"--source", words.source, "--mount-point", mount.mount_point};
+  if (!through.empty()) call.insert(call.end(), {"--through", through});
   if (words.verbose) call.push_back("--verbose");
   for (const std::string& option : words.options) call.insert(call.end(), {"--option", option});
   return start_watchdog(mount, run_root, std::move(call));
@@ -133,8 +136,14 @@ outcome<void> run_mount(const mount_arguments& words) {
   outcome<std::string> real = real_directory(words.directory);
   if (!real) return failure{real.error()};
   const mount_ref mount{mount_name_of(*real), *real, words.source};
-  outcome<void> started = mounts_are_services() ? start_service(mount, run_root, words.options)
-                                                : start_daemon_of(mount, run_root, words);
+  // Who makes the mount of an automount for systemd can open it; the watchdog cannot.
+  const unique_fd open_point(is_automount(*real) ? ::open(real->c_str(), O_PATH | O_CLOEXEC) : -1);
+  const std::string through = open_point ? "/proc/" + std::to_string(::getpid()) + "/fd/" +
+                                               std::to_string(open_point.get())
+                                         : std::string();
+  outcome<void> started = mounts_are_services()
+                              ? start_service(mount, run_root, words.options, through)
+                              : start_daemon_of(mount, run_root, words, through);
   if (!started) return started;
   outcome<void> answered = check_answer(mount, run_root);
   if (answered && !words.quiet)

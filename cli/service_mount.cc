@@ -81,8 +81,9 @@ failure<problem> start_failure(const std::string& unit) {
   p.text = property(unit, "StatusText");
   if (p.text.empty()) p.text = unit + " does not start";
   p.hint = "see journalctl -u '" + unit + "'";
-  // It would be tried again and again.
+  // It would be tried again and again; and who asked for it has been told.
   (void)run_program({"systemctl", "stop", unit}, look_wait_ms);
+  (void)run_program({"systemctl", "reset-failed", "--quiet", unit}, look_wait_ms);
   return failure{p};
 }
 
@@ -97,16 +98,19 @@ bool mounts_are_services() {
   return false;
 }
 
-std::string asked_text(const mount_ref& mount, const std::vector<std::string>& options) {
+std::string asked_text(const mount_ref& mount, const std::vector<std::string>& options,
+                       const std::string& through) {
   std::string text = "source = " + quoted(mount.source) + "\nmount_point = " +
                      quoted(mount.mount_point) + "\noptions = [";
   for (std::size_t i = 0; i < options.size(); ++i)
     text += (i == 0 ? "" : ", ") + quoted(options[i]);
-  return text + "]\n";
+  text += "]\n";
+  return through.empty() ? text : text + "through = " + quoted(through) + "\n";
 }
 
 outcome<void> start_service(const mount_ref& mount, const std::string& run_root,
-                            const std::vector<std::string>& options) {
+                            const std::vector<std::string>& options,
+                            const std::string& through) {
   const std::string unit = "tangelo@" + mount.name + ".service";
   const std::string path = run_root + "/asked/" + mount.name + ".toml";
   if (!wait_for_last(unit))
@@ -114,8 +118,8 @@ outcome<void> start_service(const mount_ref& mount, const std::string& run_root,
                            mount.mount_point + ": " + unit + " runs, but mounts nothing here",
                            "something may use its last mount (umount -l): systemctl stop '" +
                                unit + "'"}};
-  if (outcome<void> written = write_asked(run_root, path, asked_text(mount, options)); !written)
-    return written;
+  outcome<void> written = write_asked(run_root, path, asked_text(mount, options, through));
+  if (!written) return written;
   // Now, whatever else is being started: at boot, somebody waits for this mount whom the unit's
   // own dependencies may wait for.
   const outcome<program_end> end = run_program(

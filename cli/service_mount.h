@@ -15,11 +15,13 @@ namespace tangelo {
 
 // Not when TANGELO_RUN_DIR moves us elsewhere: the unit knows nothing of that.
 bool mounts_are_services();
-// Returns when the service serves the mount, or has said why it does not.
+// Returns when the service serves the mount, or has said why it does not. `through`: see
+// watchdog/settings.h; may be empty.
 outcome<void> start_service(const mount_ref& mount, const std::string& run_root,
-                            const std::vector<std::string>& options);
+                            const std::vector<std::string>& options, const std::string& through);
 
 // The text of that file.
-std::string asked_text(const mount_ref& mount, const std::vector<std::string>& options);
+std::string asked_text(const mount_ref& mount, const std::vector<std::string>& options,
+                       const std::string& through);
 
 }  // namespace tangelo

@@ -58,7 +58,8 @@ int main(int argc, char** argv) {
   }
   if (words.fds.device < 0 || words.source.empty()) {
     tangelo::log_error("usage: tangelo-core --device-fd N --source HOSTS:/VOLUME [--keeper-fd N "
-                       "--fuse-fd N] [--secret-fd N]; it is started by tangelo-watchdog: use `tangelo mount`");
+                       "--fuse-fd N] [--secret-fd N]; it is started by tangelo-watchdog: use "
+                       "`tangelo mount`");
     return static_cast<int>(tangelo::exit_code::usage);
   }
   std::signal(SIGHUP, SIG_IGN);

@@ -97,7 +97,8 @@ bool proc_inspector::look_up(std::uint32_t tid, credential& who) noexcept {
   const ssize_t n = read_status(tid);
   if (n <= 0 || !add_groups({status_, static_cast<std::size_t>(n)}, who)) return false;
   // The others the kernel has weighed with the owner of the file; this one counts here only.
-  if ((who.powers & power::sys_admin) != 0 && !has_our_ids(tid)) who.powers &= ~power::sys_admin;
+  if ((who.powers & power::sys_admin) != 0 && !has_our_ids(tid))
+    who.powers = static_cast<std::uint8_t>(who.powers & ~power::sys_admin);
   return true;
 }
 

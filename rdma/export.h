@@ -32,6 +32,8 @@
 
 namespace tangelo {
 
+struct op_metrics;
+
 struct export_options {
   secret shared_secret{};  // not empty: who does not know it, too, is told nothing
   std::uint32_t slot_count = 16384;
@@ -45,6 +47,7 @@ struct export_options {
   std::uint32_t window_soft_ms = 45'000;
   std::uint32_t window_hard_ms = 120'000;
   bool fence_epochs = true;  // false: a negative control of the tests
+  op_metrics* meter = nullptr;  // protocol/op_metrics.h: calls are counted there as they execute
 };
 
 // Where a client stands; see the table at the head of rdma/export_connect.cc.

@@ -56,6 +56,7 @@ outcome<mount_config> read_mount_config(const std::string& path) {
     }
     std::string* to = key.str() == "source"        ? &c.source
                       : key.str() == "mount_point" ? &c.mount_point
+                      : key.str() == "through"     ? &c.through
                                                    : nullptr;
     if (to == nullptr)
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),

@@ -3,6 +3,7 @@
 //   source = "host[:port][,host...]:/VOLUME"
 //   mount_point = "/mnt/tangelo"
 //   options = ["ro", "reconnect_delay=10"]     # optional
+//   through = "/proc/PID/fd/N"                 # written by `mount` alone, see settings.h
 //
 // Read once while the watchdog starts. The only place of this folder that includes toml++.
 #pragma once
@@ -18,6 +19,7 @@ struct mount_config {
   std::string source;
   std::string mount_point;
   std::vector<std::string> options;
+  std::string through;
 };
 
 // A file that is not there, is no TOML, lacks one of the first two or has a key that nobody knows

@@ -104,7 +104,8 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   if (!control) return fail(control.error());
   outcome<prepared_arenas> arenas = prepare_arenas();
   if (!arenas) return fail(arenas.error());
-  outcome<unique_fd> fuse = make_fuse_mount(s.source, s.mount_point, s.options);
+  outcome<unique_fd> fuse = make_fuse_mount(
+      s.source, s.through.empty() ? s.mount_point : s.through, s.options);
   if (!fuse) return fail(fuse.error());
   outcome<void> filled = fill_page(s, time, fuse->get(), arenas->fs->watchdog);
   if (!filled) {

@@ -18,7 +18,8 @@ namespace tangelo {
 
 const char* const watchdog_usage =
     "usage: tangelo-watchdog --source HOST[:PORT][,HOST...]:/VOLUME --mount-point DIR\n"
-    "         [--run-dir DIR] [--state-dir DIR] [--option WORD]... [--foreground] [--verbose]\n"
+    "         [--through /proc/PID/fd/N] [--run-dir DIR] [--state-dir DIR] [--option WORD]...\n"
+    "         [--foreground] [--verbose]\n"
     "         [--ready-fd N] [--version] [--help]\n"
     "       tangelo-watchdog --config FILE... [--run-dir DIR] [--state-dir DIR] [--foreground]\n"
     "         [--verbose]                   of several files the first that is there\n"
@@ -62,6 +63,7 @@ struct raw_settings {
   bool take_value(std::string_view word, const std::string& value) {
     if (word == "--source") s.source = value;
     else if (word == "--mount-point") s.mount_point = value;
+    else if (word == "--through") s.through = value;
     else if (word == "--config") take_file(value);
     else if (word == "--run-dir") s.run_dir = value;
     else if (word == "--state-dir") s.state_dir = value;
@@ -110,16 +112,18 @@ outcome<void> take_config(raw_settings& raw) {
   raw.s.source = config->source;
   raw.s.mount_point = config->mount_point;
   raw.options = config->options;
+  raw.s.through = config->through;
   return {};
 }
 
 // Where a mount of ours is there already, its directory is not touched: it may be without anybody
 // who serves it, and about to be adopted.
-outcome<std::string> resolve_mount_point(const std::string& path) {
+outcome<std::string> resolve_mount_point(const std::string& path, bool by_path) {
   const std::string plain = path.starts_with('/') ? absolute_path(path, "/") : std::string();
   const std::vector<mount_entry> table = read_mount_table();
   const mount_entry* there = find_mount(table, plain);
-  return there != nullptr && there->type == mount_type ? plain : resolve(path);
+  const bool ours = there != nullptr && there->type == mount_type;
+  return ours || !by_path ? plain : resolve(path);
 }
 
 // The mount is there, and perhaps dead: its directory is not touched.
@@ -147,7 +151,7 @@ outcome<watchdog_settings> complete(raw_settings raw) {
   outcome<mount_source> source = parse_mount_source(s.source);
   if (!source) return failure{source.error()};
   s.parsed_source = *std::move(source);
-  outcome<std::string> real = resolve_mount_point(s.mount_point);
+  outcome<std::string> real = resolve_mount_point(s.mount_point, s.through.empty());
   if (!real) return failure{real.error()};
   outcome<void> named = name_mount(s, *std::move(real));
   if (!named) return failure{named.error()};

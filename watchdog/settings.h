@@ -33,6 +33,10 @@ struct watchdog_settings {
   std::string source;       // as given
   mount_source parsed_source;
   std::string mount_point;  // absolute, symbolic links resolved
+  // Where to mount instead, if not empty: the same directory as somebody else has it open. On an
+  // automount nobody but who makes its mount for systemd gets to the directory by its path, until
+  // the mount is there.
+  std::string through;
   std::string name;         // NAME
   std::string config;       // the file that names source, mount point and options; may be empty
   std::string run_dir;

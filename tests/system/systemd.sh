@@ -20,7 +20,7 @@ left_outside() { # the control group of the machine; cgroup2 need not be mounted
 }
 go_inside "$@"
 need meson mmdebstrap systemd-nspawn unshare ldd dpkg-buildpackage dh
-[ -e /dev/fuse ] || die "needs /dev/fuse"
+[ -e /dev/fuse ] && [ -e /dev/autofs ] || die "needs /dev/fuse and /dev/autofs"
 
 # ---- a root -------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ FailureAction=exit
 Type=exec
 Environment=TANGELO_KILLS=${TANGELO_KILLS:-30} TANGELO_SEED=${TANGELO_SEED:-$RANDOM}
 EnvironmentFile=/t/environment
-ExecStart=/root/\${JOB}
+ExecStart=/bin/bash /root/\${JOB}
 StandardOutput=append:/t/log
 StandardError=append:/t/log
 EOF
@@ -120,7 +120,8 @@ boot() { # the root $1; ends when the job has ended
   echo $BASHPID > "/sys/fs/cgroup/$group/cgroup.procs"
   exec timeout -k 5 "${TANGELO_LIMIT:-900}" systemd-nspawn --quiet --boot --register=no \
     --keep-unit --private-network --capability=CAP_IPC_LOCK,CAP_SYS_RESOURCE \
-    --bind="$work/t:/t" --bind=/dev/fuse --machine="$group" -D "$1" > "$work/console" 2>&1
+    --bind="$work/t:/t" --bind=/dev/fuse --bind=/dev/autofs --machine="$group" \
+    -D "$1" > "$work/console" 2>&1
 }
 
 root=$(build_root) || die "the root cannot be built"
