@@ -28,6 +28,12 @@ verbs_hello our_hello(std::uint16_t receives) noexcept {
   return h;
 }
 
+// Of a connection that does not come up; iWARP devices tell the error of their TCP.
+down_reason reason_of_error(int error) noexcept {
+  if (error == ECONNREFUSED || error == ECONNRESET) return down_reason::refused;
+  return error == ETIMEDOUT ? down_reason::timeout : down_reason::unreachable;
+}
+
 // Reasons after which nothing that was sent could arrive.
 bool is_hopeless(down_reason reason) noexcept {
   return reason == down_reason::timeout || reason == down_reason::device_removed ||
@@ -76,11 +82,11 @@ void verbs_connection::on_cm_event(const cm_event& event) noexcept {
     connect_now();
   } else if (event.type == RDMA_CM_EVENT_ESTABLISHED) {
     if (!is_server_) take_answer(event);
-  } else if (event.type == RDMA_CM_EVENT_ADDR_ERROR || event.type == RDMA_CM_EVENT_ROUTE_ERROR ||
-             event.type == RDMA_CM_EVENT_CONNECT_ERROR) {
+  } else if (event.type == RDMA_CM_EVENT_ADDR_ERROR || event.type == RDMA_CM_EVENT_ROUTE_ERROR) {
     close(down_reason::unreachable);
-  } else if (event.type == RDMA_CM_EVENT_UNREACHABLE) {
-    close(event.status == -ETIMEDOUT ? down_reason::timeout : down_reason::unreachable);
+  } else if (event.type == RDMA_CM_EVENT_CONNECT_ERROR ||
+             event.type == RDMA_CM_EVENT_UNREACHABLE) {
+    close(reason_of_error(-event.status));
   } else if (event.type == RDMA_CM_EVENT_REJECTED) {
     close(event.status == rejected_by_consumer ? down_reason::protocol : down_reason::refused);
   } else if (event.type == RDMA_CM_EVENT_DISCONNECTED) {
@@ -93,7 +99,12 @@ void verbs_connection::on_cm_event(const cm_event& event) noexcept {
   }
 }
 
+// A lost packet is sent again after 67 ms or a little more, and given up after some seconds; the
+// library's own choice is twenty times that.
 bool verbs_connection::set_up() noexcept {
+  std::uint8_t ack_timeout = 14;  // 4.096 us * 2^14
+  (void)rdma_set_option(id_, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &ack_timeout,
+                        sizeof ack_timeout);
   device_ = home_.device_of(id_);
   if (device_ == nullptr) return false;
   device_->attach(*this);
@@ -146,7 +157,7 @@ void verbs_connection::connect_now() noexcept {
   p.responder_resources = p.initiator_depth = device_->reads_max();
   p.retry_count = 7;
   p.rnr_retry_count = 3;
-  if (rdma_connect(id_, &p) != 0) close(down_reason::unreachable);
+  if (rdma_connect(id_, &p) != 0) close(reason_of_error(errno));
 }
 
 void verbs_connection::take_answer(const cm_event& event) noexcept {
