@@ -396,7 +396,10 @@ TEST(Config, SaysWhereItIsWrong) {
   contradicts({30, 0, 60, 59, 0}, "window_hard_seconds = 59: shorter");
   contradicts({0, 0, 0, 0, 1001}, "commit_interval_ms = 1001: too long");
   c.listen = "0.0.0.0:7471";
-  EXPECT_NE(check_config(c).error().text.find("secret_file"), std::string::npos);
+  EXPECT_NE(check_config(c).error().hint.find("secret_file"), std::string::npos);
+  c.secret_file = "/etc/tangelo/secret";
+  EXPECT_TRUE(check_config(c).has_value());
+  c.secret_file.clear();
   c.listen = "192.168.1.1:7471";
   EXPECT_FALSE(check_config(c).has_value());
   c.listen = "[::1]:7471";
