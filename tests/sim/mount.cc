@@ -87,7 +87,7 @@ void mount::start_core() {
   if (options_.knows_backup) addresses.emplace_back(server_addresses[1]);
   core_ = std::make_unique<core>(
       core::wiring{*arenas_->fs, *arenas_->shared, generation, network_, time_, [] {},
-                   options_.cursor_by_boot},
+                   secret{}, options_.cursor_by_boot},
       std::move(addresses), "vol");
   core_->start();
 }

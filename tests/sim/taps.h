@@ -168,6 +168,10 @@ class tapped_objects final : public object_store {
                     std::uint64_t size, count_done f) override {
     change([&] { objects_.change_space(what, inode, offset, size, while_alive(std::move(f))); });
   }
+  void blocks_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                     count_done f) override {
+    objects_.blocks_inside(inode, offset, size, while_alive(std::move(f)));
+  }
   void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
                       count_done f) override {
     objects_.blocks_outside(inode, offset, size, while_alive(std::move(f)));
