@@ -84,6 +84,7 @@ class command_line {
     add_mounting();
     add_looking();
     add_measuring();
+    add_fabric();
     add_changing();
     add_servers();
     add_quotas();
@@ -104,8 +105,10 @@ class command_line {
     if (app.got_subcommand("server")) return chosen_server();
     if (app.got_subcommand("quota")) return chosen_quota();
     if (app.got_subcommand("metrics")) return metrics_;
+    if (app.got_subcommand("ping")) return ping_;
     if (app.got_subcommand("top")) return top_;
     if (app.got_subcommand("trace")) return trace_;
+    if (app.got_subcommand("fabric")) return fabric_;
     look_.ops = app.got_subcommand("ops");
     return look_;
   }
@@ -139,13 +142,18 @@ class command_line {
     }
   }
   void add_measuring() {
-    CLI::App* metrics = app.add_subcommand("metrics", "counters and times of mounts for Prometheus");
+    CLI::App* metrics = app.add_subcommand("metrics", "counters and times, for Prometheus");
     metrics->add_option("mount", metrics_.mount, every_mount_text);
     metrics->add_option("--listen", metrics_.listen, "127.0.0.1:9471: tell them to who asks there");
+    CLI::App* ping = app.add_subcommand("ping", "is a server there, and how far away?");
+    ping->add_option("server", ping_.server, "HOST[:PORT]")->required();
+    ping->add_option("-c,--count", ping_.count, "so many times, one each second (4)");
+    ping->add_option("--size", ping_.size, "send so many bytes with each: 10M");
+    ping->add_flag("--json", ping_.json, "a line of JSON for each, for programs");
     CLI::App* top = app.add_subcommand("top", "operations per second and their times, on and on");
     top->add_option("mount", top_.mount, every_mount_text);
     top->add_flag("--json", top_.json, "one look, for programs");
-    top->footer("q ends it. When standard output is no terminal it takes one look, for a second.\n");
+    top->footer("q ends it. When standard output is no terminal it looks once, for a second.\n");
     CLI::App* trace = app.add_subcommand("trace", "follow operations as they pass");
     trace->add_option("mount", trace_.mount, mount_point_text)->required();
     trace->add_option("--op", trace_.ops, "only these: read,write,...")->delimiter(',');
@@ -153,6 +161,10 @@ class command_line {
     trace->add_option("--slower", trace_.slower, "only what takes longer than 10ms, 1s, ...");
     trace->add_flag("--json", trace_.json, "a line of JSON for each, for programs");
     trace->footer(trace_notes);
+  }
+  void add_fabric() {
+    CLI::App* fabric = app.add_subcommand("fabric", "RDMA devices, and what leads to a server");
+    fabric->add_option("address", fabric_.address, "HOST:PORT: would it be verbs or tcp, and why");
   }
   void add_changing() {
     CLI::App* set = app.add_subcommand(
@@ -237,8 +249,10 @@ class command_line {
   server_arguments server_;
   quota_arguments quota_;
   metrics_arguments metrics_;
+  ping_arguments ping_;
   top_arguments top_;
   trace_arguments trace_;
+  fabric_arguments fabric_;
   std::vector<std::string> server_words_;  // of evict
 };
 

@@ -66,6 +66,12 @@ struct metrics_arguments {
   std::string mount;   // empty: every mount
   std::string listen;  // empty: print them once
 };
+struct ping_arguments {
+  std::string server;  // HOST[:PORT]
+  unsigned count = 4;
+  std::string size;  // bytes to send with each; empty: none
+  bool json = false;
+};
 struct top_arguments {
   std::string mount;  // empty: every mount
   bool json = false;
@@ -77,6 +83,9 @@ struct trace_arguments {
   std::string slower;            // "10ms"; empty: all
   bool json = false;
 };
+struct fabric_arguments {
+  std::string address;  // "host:port"; empty: only the devices
+};
 // Help or version was asked for.
 struct said_arguments {
   std::string text;
@@ -85,7 +94,8 @@ struct said_arguments {
 using arguments =
     std::variant<mount_arguments, umount_arguments, look_arguments, set_arguments, abort_arguments,
                  upgrade_arguments, adopt_arguments, server_arguments, quota_arguments,
-                 metrics_arguments, top_arguments, trace_arguments, said_arguments>;
+                 metrics_arguments, ping_arguments, top_arguments, trace_arguments,
+                 fabric_arguments, said_arguments>;
 
 outcome<arguments> parse_arguments(int argc, char** argv);
 // The words of `-o a,b -o c`.

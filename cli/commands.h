@@ -21,7 +21,9 @@ outcome<void> run_adopt(const adopt_arguments& words);
 outcome<void> run_server(const server_arguments& words);
 outcome<void> run_quota(const quota_arguments& words);
 outcome<void> run_metrics(const metrics_arguments& words);
+outcome<void> run_ping(const ping_arguments& words);
 outcome<void> run_top(const top_arguments& words);
+outcome<void> run_fabric(const fabric_arguments& words);
 outcome<void> run_trace(const trace_arguments& words);
 
 }  // namespace tangelo

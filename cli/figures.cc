@@ -28,7 +28,14 @@ op_figures figures_of(const fs_arena& arena) {
       f.latencies[i].buckets[k] = look(m.latencies[i].buckets[k]);
   }
   f.io_errors = look(m.io_errors);
+  f.log_lines_dropped = look(m.log_lines_dropped);
   return f;
+}
+
+core_figures figures_of(const shared_arena& arena) {
+  const core_metrics& m = metrics_of(arena);
+  return {look(m.connections_lost), look(m.calls_resent),  look(m.replays),
+          look(m.replays_refused),  look(m.stale_replies), look(m.log_lines_dropped)};
 }
 
 op_figures difference(const op_figures& later, const op_figures& earlier) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "protocol/arena.h"
+#include "protocol/core_metrics.h"
 #include "protocol/op_metrics.h"
 #include "protocol/op_state.h"
 
@@ -28,8 +29,18 @@ struct op_figures {
   std::array<op_row, metric_opcode_count> ops{};
   std::array<latency_row, op_class_count> latencies{};
   std::uint64_t io_errors = 0;
+  std::uint64_t log_lines_dropped = 0;
 };
 op_figures figures_of(const fs_arena& arena);
+struct core_figures {
+  std::uint64_t connections_lost = 0;
+  std::uint64_t calls_resent = 0;
+  std::uint64_t replays = 0;
+  std::uint64_t replays_refused = 0;
+  std::uint64_t stale_replies = 0;
+  std::uint64_t log_lines_dropped = 0;
+};
+core_figures figures_of(const shared_arena& arena);
 // What was counted between the two; 0 where the later number is the smaller one (another mount).
 op_figures difference(const op_figures& later, const op_figures& earlier);
 

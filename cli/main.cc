@@ -18,8 +18,10 @@ struct run_words {
   outcome<void> operator()(const tangelo::server_arguments& w) const { return run_server(w); }
   outcome<void> operator()(const tangelo::quota_arguments& w) const { return run_quota(w); }
   outcome<void> operator()(const tangelo::metrics_arguments& w) const { return run_metrics(w); }
+  outcome<void> operator()(const tangelo::ping_arguments& w) const { return run_ping(w); }
   outcome<void> operator()(const tangelo::top_arguments& w) const { return run_top(w); }
   outcome<void> operator()(const tangelo::trace_arguments& w) const { return run_trace(w); }
+  outcome<void> operator()(const tangelo::fabric_arguments& w) const { return run_fabric(w); }
   outcome<void> operator()(const tangelo::said_arguments& w) const {
     std::fputs(w.text.c_str(), stdout);
     return {};

@@ -62,10 +62,8 @@ outcome<std::string> real_directory(const std::string& path) {
 
 // Answers of a server that asking again does not change.
 bool is_final(const core_view& core) {
-  if (is_reachable(core)) return false;
-  for (const char* words : {"no volume", "denied", "version", "not allowed"})
-    if (core.last_text.find(words) != std::string::npos) return true;
-  return false;
+  if (is_reachable(core) || core.last_text.empty()) return false;
+  return core.last_down_reason == "auth" || core.last_text.find("version") != std::string::npos;
 }
 
 outcome<void> undo(const mount_ref& mount, const std::string& run_root, const core_view& core) {
@@ -74,8 +72,11 @@ outcome<void> undo(const mount_ref& mount, const std::string& run_root, const co
   return failure{problem{exit_code::unreachable,
                          mount.source + ": the server at " + core.address + " says: " +
                              core.last_text,
-                         "the volumes of a server are those it was started with: check the name "
-                         "in SOURCE, and `tangelo-server` on that host"}};
+                         core.last_text.find("secret") != std::string::npos
+                             ? "server and mount have to know the same one: docs/OPERATIONS.md, "
+                               "\"Beyond this machine\""
+                             : "the volumes of a server are those it was started with: check the "
+                               "name in SOURCE, and `tangelo-server` on that host"}};
 }
 
 // Whoever looks below an automount waits for us, who are making its mount.

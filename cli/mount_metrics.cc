@@ -185,7 +185,7 @@ void put_server(metric_text& t, const mounts_t& mounts) {
               {"address", m.view.core.address}},
              1);
   });
-  t.family("tangelo_path_down_seconds", is_gauge, "How long the server has been away; 0: it is not.");
+  t.family("tangelo_path_down_seconds", is_gauge, "Since the server is away; 0: it is not.");
   of_known(mounts, [&](const mount_sample& m) {
     const bool down = m.view.path.state != name_of(path_state::running);
     t.seconds({{"mount", point(m)}}, down ? m.view.path.for_ns : 0);
@@ -199,12 +199,44 @@ void put_server(metric_text& t, const mounts_t& mounts) {
       [](const mount_view& v) { return v.core.sending; });
   one("tangelo_calls_delayed", is_gauge, "Calls that wait for a connection.",
       [](const mount_view& v) { return v.core.delayed; });
-  one("tangelo_server_boot_generation", is_gauge, "Starts of the server's volume.",
+  one("tangelo_boot_generation", is_gauge, "Starts of the server's volume.",
       [](const mount_view& v) { return v.core.boot_generation; });
   one("tangelo_last_committed", is_gauge, "Last transaction known to be durable at the server.",
       [](const mount_view& v) { return v.core.last_committed; });
   one("tangelo_evictions_total", counts_up, "Times that the server has forgotten this mount.",
       [](const mount_view& v) { return v.core.evictions; });
+}
+
+void put_connection(metric_text& t, const mounts_t& mounts) {
+  struct row {
+    std::string_view name;
+    std::string_view help;
+    std::uint64_t core_figures::*value;
+  };
+  constexpr row rows[] = {
+      {"tangelo_connections_lost_total", "Connections to the server that broke.",
+       &core_figures::connections_lost},
+      {"tangelo_calls_resent_total", "Calls that were sent again on another connection.",
+       &core_figures::calls_resent},
+      {"tangelo_replays_total", "Changes made again after a restart of the server.",
+       &core_figures::replays},
+      {"tangelo_replays_refused_total", "Changes that the server then refused: they are lost.",
+       &core_figures::replays_refused},
+      {"tangelo_stale_replies_total", "Answers of the server that nobody waited for.",
+       &core_figures::stale_replies}};
+  for (const row& r : rows) {
+    t.family(r.name, counts_up, r.help);
+    of_known(mounts,
+             [&](const mount_sample& m) { t.sample({{"mount", point(m)}}, m.core.*r.value); });
+  }
+  t.family("tangelo_log_lines_dropped_total", counts_up,
+           "Lines of the log that nobody took in time.");
+  of_known(mounts, [&](const mount_sample& m) {
+    t.sample({{"mount", point(m)}, {"role", name_of(process_role::front_end)}},
+             m.figures.log_lines_dropped);
+    t.sample({{"mount", point(m)}, {"role", name_of(process_role::core)}},
+             m.core.log_lines_dropped);
+  });
 }
 
 void put_counters(metric_text& t, const mounts_t& mounts) {
@@ -228,6 +260,7 @@ std::string metrics_of_mounts(const std::vector<mount_sample>& mounts) {
   put_times(t, mounts);
   put_processes(t, mounts);
   put_server(t, mounts);
+  put_connection(t, mounts);
   put_counters(t, mounts);
   return t.str();
 }

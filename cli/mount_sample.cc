@@ -13,6 +13,7 @@ mount_sample sample_of(const mount_ref& mount, int wait_ms) {
   if (arena) {
     s.view = arena->status(mount, s.taken_ns);
     s.figures = figures_of(arena->front_end());
+    s.core = figures_of(arena->shared());
     s.now = summary_of(arena->front_end(), s.taken_ns);
   } else {
     s.view.why_not = arena.error().text;

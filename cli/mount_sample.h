@@ -1,4 +1,4 @@
-// mount_sample: one look at a mount, with its metrics: what `tangelo metrics` and `tangelo top` tell.
+// mount_sample: one look at a mount, with its metrics, for `tangelo metrics` and `tangelo top`.
 #pragma once
 
 #include "cli/figures.h"
@@ -9,6 +9,7 @@ namespace tangelo {
 struct mount_sample {
   mount_view view;  // when it is not `known`, the rest is empty
   op_figures figures;
+  core_figures core;
   op_summary now;
   std::uint64_t taken_ns = 0;
 };

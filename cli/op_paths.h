@@ -1,4 +1,4 @@
-// op_paths: which file an op is about, as far as its caller's descriptors and working directory say.
+// op_paths: which file an op is about, as far as its caller's descriptors and directory say.
 //
 // Command line only. Only the names of links in /proc and attributes that the kernel has already
 // are looked at: nothing here goes to the mounted filesystem, which may be dead.

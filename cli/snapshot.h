@@ -105,6 +105,7 @@ class arena_view {
   mount_policy policy() const { return read_policy(fs_->watchdog.policy); }
   bool supervised() const noexcept { return supervised_; }
   const fs_arena& front_end() const noexcept { return *fs_; }
+  const shared_arena& shared() const noexcept { return *shared_; }
   // Answered changes that are not known to be durable; also when the mount has ended meanwhile.
   std::uint64_t undurable_count() const noexcept {
     return fs_->counters.replays_kept.load(std::memory_order_relaxed);

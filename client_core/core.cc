@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "protocol/arena.h"
+#include "protocol/core_metrics.h"
 #include "protocol/op_state.h"
 #include "protocol/policy.h"
 #include "protocol/records.h"
@@ -97,6 +98,7 @@ void core::beat() noexcept {
   w_.shared.core.beats.fetch_add(1, std::memory_order_release);
   w_.shared.core.lease_until_ns.store(session_->lease_until_ns(), std::memory_order_relaxed);
   session_->set_back_off_max_ns(back_off_max_of(w_.arena.watchdog.policy));
+  tell_metrics(session_->status());
   look_at_front_end();
 }
 
@@ -198,6 +200,26 @@ void core::tell_status() noexcept {
   // An op ends the idling.
   const bool up = s.state == import_state::full || s.state == import_state::idle;
   page.path_up.store(up ? 1 : 0, std::memory_order_release);
+  tell_metrics(s);
+}
+
+void core::tell_metrics(const session_status& s) noexcept {
+  core_metrics& m = metrics_of(w_.shared);
+  const auto grown = [](atomic_u64& total, std::uint64_t& told, std::uint64_t now) noexcept {
+    total.store(total.load(std::memory_order_relaxed) + now - told, std::memory_order_relaxed);
+    told = now;
+  };
+  grown(m.calls_resent, told_.resent, s.resent);
+  grown(m.replays, told_.replayed, s.replayed);
+  grown(m.replays_refused, told_.replays_refused, s.replays_refused);
+  grown(m.stale_replies, told_.stale_replies, s.stale_replies);
+  grown(m.log_lines_dropped, told_.log_lines_dropped, log_dropped_count());
+  const bool up = s.state == import_state::full;
+  const bool ends = s.state == import_state::idle || s.state == import_state::closed;
+  const bool lost = told_.up && !up && !ends;
+  std::uint64_t before = 0;
+  grown(m.connections_lost, before, lost ? 1 : 0);
+  told_.up = up;
 }
 
 }  // namespace tangelo

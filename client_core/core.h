@@ -92,6 +92,7 @@ class core final : public session_events, public replay_source {
   void take_upcall(ring_entry hint) noexcept;
   void write_downcall(std::uint32_t index, downcall_cell& cell) noexcept;
   void tell_status() noexcept;
+  void tell_metrics(const session_status& s) noexcept;
   // core_recovery.cc
   void end_evicted(std::uint32_t index) noexcept;
   void publish_eviction(std::uint64_t kept_through, bool went_back) noexcept;
@@ -110,7 +111,18 @@ class core final : public session_events, public replay_source {
   bool has_locks() const noexcept;
   std::uint32_t locks_end() const noexcept;
 
+  // What of this core is in the arena's metrics already.
+  struct told_metrics {
+    std::uint64_t resent = 0;
+    std::uint64_t replayed = 0;
+    std::uint64_t replays_refused = 0;
+    std::uint64_t stale_replies = 0;
+    std::uint64_t log_lines_dropped = 0;
+    bool up = false;
+  };
+
   wiring w_;
+  told_metrics told_;
   ring_consumer up_;
   ring_producer down_;
   std::vector<bool> running_;  // ops submitted and not answered, by slot

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "client_core/process.h"
+#include "rdma/fabric.h"
 
 namespace {
 
@@ -15,6 +16,7 @@ using namespace std::literals;
 struct core_words {
   tangelo::core_fds fds;
   std::string source;
+  tangelo::fabric_choice fabric = tangelo::fabric_choice::automatic;
   bool self_test = false;
 };
 
@@ -32,6 +34,8 @@ core_words parse(int argc, char** argv) {
                                         : nullptr;
     if (fd != nullptr) std::from_chars(value.data(), value.data() + value.size(), *fd);
     if (name == "--source"sv) words.source = value;
+    if (name == "--fabric"sv)
+      words.fabric = tangelo::fabric_named(value).value_or(tangelo::fabric_choice::automatic);
   }
   return words;
 }
@@ -61,7 +65,7 @@ int main(int argc, char** argv) {
   std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGINT, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
-  auto process = tangelo::core_process::make(words.fds, words.source);
+  auto process = tangelo::core_process::make(words.fds, words.source, words.fabric);
   if (!process) return fail(process.error());
   return (*process)->run();
 }

@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/packet_socket.h"
 #include "base/resident.h"
-#include "rdma/tcp/tcp_provider.h"
 
 namespace tangelo {
 
@@ -84,7 +83,8 @@ outcome<void> core_process::self_test(int arena_fd) {
 }
 
 outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
-                                                          const std::string& source) {
+                                                          const std::string& source,
+                                                          fabric_choice choice) {
   unique_fd device(fds.device);
   unique_fd keeper(fds.keeper);
   unique_fd fuse(fds.fuse);
@@ -94,6 +94,8 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   if (!shared_secret) return failure{shared_secret.error()};
   outcome<std::unique_ptr<loop>> l = loop::make(512);
   if (!l) return failure{l.error()};
+  outcome<std::unique_ptr<provider>> fabric = make_fabric(**l, choice);
+  if (!fabric) return failure{fabric.error()};
   outcome<attachment> a = attach(fds.device);
   if (!a) return failure{a.error()};
   outcome<fs_arena_map> arena = fs_arena_map::map(std::move(a->arena), arena_access::read_only);
@@ -104,14 +106,15 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   std::unique_ptr<core_process> process(
       new core_process(*std::move(l), std::move(device), std::move(fuse), *std::move(arena),
                        *std::move(shared), *std::move(a), *std::move(where),
-                       *std::move(shared_secret)));
+                       *std::move(shared_secret), *std::move(fabric)));
   if (keeper) process->control_.open(std::move(keeper));
   return process;
 }
 
 core_process::core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd fuse,
                            fs_arena_map arena, shared_arena_map shared, attachment a,
-                           core_source source, secret shared_secret)
+                           core_source source, secret shared_secret,
+                           std::unique_ptr<provider> fabric)
     : loop_(std::move(l)),
       device_(std::move(device)),
       fuse_(std::move(fuse)),
@@ -119,7 +122,12 @@ core_process::core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd 
       shared_(std::move(shared)),
       up_bell_(std::move(a.up_bell)),
       down_bell_(std::move(a.down_bell)),
-      fabric_(std::make_unique<tcp_provider>(*loop_)) {
+      fabric_(std::move(fabric)) {
+  for (std::size_t kind = 1; kind < slot_class_count; ++kind)
+    for (std::uint32_t i = 0; i < slot_shapes[kind].count; ++i)
+      fabric_->register_memory({shared_->slots + slot_offset(static_cast<slot_class>(kind), i),
+                                slot_shapes[kind].stride},
+                               memory_use::exposed);
   const auto ring = [this] {
     const std::uint64_t one = 1;
     (void)!::write(down_bell_.get(), &one, sizeof one);

@@ -17,6 +17,7 @@
 #include "client_core/core.h"
 #include "protocol/arena.h"
 #include "protocol/control_server.h"
+#include "rdma/fabric.h"
 
 namespace tangelo {
 
@@ -38,8 +39,8 @@ struct core_fds {
 class core_process final : control_events {
  public:
   // Attaches; takes over the descriptors.
-  static outcome<std::unique_ptr<core_process>> make(const core_fds& fds,
-                                                     const std::string& source);
+  static outcome<std::unique_ptr<core_process>> make(const core_fds& fds, const std::string& source,
+                                                     fabric_choice fabric);
   int run();
   // Would this program be able to work on the arena? Nothing of it is touched.
   static outcome<void> self_test(int arena_fd);
@@ -51,7 +52,8 @@ class core_process final : control_events {
   };
   static outcome<attachment> attach(int socket);
   core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd fuse, fs_arena_map arena,
-               shared_arena_map shared, attachment a, core_source source, secret shared_secret);
+               shared_arena_map shared, attachment a, core_source source, secret shared_secret,
+               std::unique_ptr<provider> fabric);
   void on_device() noexcept;
   void on_front_end_gone() noexcept;
   void on_control(const control_request& request, control_ticket ticket) noexcept override;

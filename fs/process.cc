@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
 #include "base/resident.h"
 #include "fs/fuse_abi.h"
+#include "protocol/op_metrics.h"
 
 namespace tangelo {
 
@@ -116,6 +118,8 @@ bool fs_process::work() noexcept {
 
 void fs_process::beat() noexcept {
   arena_->pulse.beats.fetch_add(1, std::memory_order_release);
+  const std::uint64_t dropped = log_dropped_count();
+  add_to(metrics_of(*arena_).log_lines_dropped, dropped - std::exchange(log_told_, dropped));
   (void)loop_->call_after(beat_period_ns, [this] { beat(); });
 }
 

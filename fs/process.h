@@ -100,6 +100,7 @@ class fs_process final : control_events {
   bool ending_ = false;
   bool detaching_ = false;  // the core was asked to say GOODBYE and end
   std::uint64_t end_by_ns_ = 0;
+  std::uint64_t log_told_ = 0;  // lines that the log dropped, in the metrics already
 };
 
 }  // namespace tangelo

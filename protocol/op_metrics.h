@@ -4,7 +4,7 @@
 // zeros: so it outlives every process of the mount, a program without metrics leaves it alone, and
 // one with them goes on counting in the arena of one without. Written by the front end's loop alone
 // (fs/op_meter.h); anybody may read. Counts of a front end that is killed between two stores may be
-// one off: nobody's fate hangs on them.
+// one off: nobody's fate hangs on them. A server has one of its own, in its memory.
 #pragma once
 
 #include <array>
@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "protocol/device.h"
+#include "protocol/errors.h"
 
 namespace tangelo {
 
@@ -130,7 +131,28 @@ struct op_metrics {
   std::array<op_counts, metric_opcode_count> ops;       // by opcode
   std::array<op_latency, op_class_count> latencies;     // by op_class: from request to answer
   atomic_u64 io_errors{0};                              // answered EIO
+  atomic_u64 log_lines_dropped{0};                      // of front ends: nobody took them in time
 };
+
+// What the one writer of some metrics adds to them; without locked instructions.
+inline void add_to(atomic_u64& counter, std::uint64_t n) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+}
+inline op_counts& counts_of(op_metrics& m, opcode op) noexcept {
+  const auto index = static_cast<std::size_t>(op);
+  return m.ops[index < metric_opcode_count ? index : 0];
+}
+inline void add_answered(op_metrics& m, opcode op, error_code status, std::uint64_t byte_count,
+                         std::uint64_t took_ns) noexcept {
+  op_counts& counts = counts_of(m, op);
+  add_to(counts.answered, 1);
+  if (status != error_code::ok) add_to(counts.failed, 1);
+  if (status == error_code::io) add_to(m.io_errors, 1);
+  if (byte_count != 0 && status == error_code::ok) add_to(counts.bytes, byte_count);
+  op_latency& latency = m.latencies[static_cast<std::size_t>(class_of(op))];
+  add_to(latency.sum_ns, took_ns);
+  add_to(latency.buckets[latency_bucket_of(took_ns)], 1);
+}
 
 inline constexpr std::size_t op_metrics_offset = 64;
 static_assert(sizeof(arena_header) <= op_metrics_offset);

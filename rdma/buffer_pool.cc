@@ -26,7 +26,8 @@ std::byte* map_pages(std::size_t size) noexcept {
 
 }  // namespace
 
-buffer_pool::buffer_pool(std::size_t large_count_max) noexcept {
+buffer_pool::buffer_pool(std::size_t large_count_max, provider* fabric) noexcept
+    : fabric_(fabric) {
   classes_[0].used_max = std::numeric_limits<std::size_t>::max();
   classes_[1].used_max = large_count_max * 4;
   classes_[2].used_max = large_count_max;
@@ -34,7 +35,12 @@ buffer_pool::buffer_pool(std::size_t large_count_max) noexcept {
 
 buffer_pool::~buffer_pool() {
   for (std::size_t i = 0; i < classes_.size(); ++i)
-    for (std::byte* p : classes_[i].free) (void)::munmap(p, class_size[i]);
+    for (std::byte* p : classes_[i].free) unmap(p, class_size[i]);
+}
+
+void buffer_pool::unmap(std::byte* memory, std::size_t size) noexcept {
+  if (fabric_ != nullptr) fabric_->forget_memory({memory, size});
+  (void)::munmap(memory, size);
 }
 
 mutable_byte_span buffer_pool::acquire(std::size_t size, bool force) {
@@ -42,7 +48,11 @@ mutable_byte_span buffer_pool::acquire(std::size_t size, bool force) {
   size_class& c = classes_[i];
   if (c.used >= c.used_max && !force) return {};
   ++c.used;
-  if (c.free.empty()) return {map_pages(class_size[i]), class_size[i]};
+  if (c.free.empty()) {
+    const mutable_byte_span fresh = {map_pages(class_size[i]), class_size[i]};
+    if (fabric_ != nullptr) fabric_->register_memory(fresh, memory_use::local);
+    return fresh;
+  }
   std::byte* p = c.free.back();
   c.free.pop_back();
   c.free_least = std::min(c.free_least, c.free.size());
@@ -61,7 +71,7 @@ bool buffer_pool::trim() noexcept {
   for (std::size_t i = 0; i < classes_.size(); ++i) {
     size_class& c = classes_[i];
     for (; c.free_least != 0; --c.free_least) {
-      (void)::munmap(c.free.back(), class_size[i]);
+      unmap(c.free.back(), class_size[i]);
       c.free.pop_back();
     }
     c.free_least = c.free.size();

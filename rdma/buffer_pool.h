@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "rdma/provider.h"
 
 namespace tangelo {
 
@@ -18,7 +19,8 @@ class buffer_pool {
  public:
   static constexpr std::array<std::size_t, 3> class_size = {4096, 64 * 1024, 1024 * 1024};
 
-  explicit buffer_pool(std::size_t large_count_max) noexcept;
+  // `fabric` is told of the memory while it exists; nullptr: nobody is.
+  explicit buffer_pool(std::size_t large_count_max, provider* fabric = nullptr) noexcept;
   ~buffer_pool();
   buffer_pool(const buffer_pool&) = delete;
   buffer_pool& operator=(const buffer_pool&) = delete;
@@ -38,6 +40,9 @@ class buffer_pool {
     std::size_t used_max = 0;
     std::size_t free_least = 0;  // since the last trim
   };
+  void unmap(std::byte* memory, std::size_t size) noexcept;
+
+  provider* fabric_;
   std::array<size_class, 3> classes_;
 };
 

@@ -52,6 +52,7 @@ class channel final : private endpoint_events {
   bool up() const noexcept { return up_; }
   bool flushed() const noexcept { return flushed_; }
   std::string peer_name() const { return endpoint_->peer_name(); }
+  bool is_eager() const noexcept { return endpoint_->is_eager(); }
 
   // A session message without payload.
   void send(const wire_header& header, byte_span extension, byte_span body);

@@ -23,7 +23,7 @@ void peer_link::on_channel_down(down_reason) noexcept { host_.link_down(*this); 
 void peer_link::on_channel_flushed() noexcept { host_.link_flushed(*this); }
 
 export_core::export_core(export_options options, scheduler& time)
-    : options_(options), time_(time), buffers_(options.buffer_count_max) {}
+    : options_(options), time_(time), buffers_(options.buffer_count_max, options.fabric) {}
 
 export_core::~export_core() {
   for (const timer_id timer : {trim_timer_, look_timer_, deadline_timer_}) time_.cancel(timer);

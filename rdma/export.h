@@ -32,18 +32,22 @@
 
 namespace tangelo {
 
+struct op_metrics;
+
 struct export_options {
   secret shared_secret{};  // not empty: who does not know it, too, is told nothing
   std::uint32_t slot_count = 16384;
   std::uint16_t credits = 1024;                 // calls in flight per connection
   std::uint32_t eager_payload_max = 1 << 20;    // larger payloads wait for pull_request
   std::size_t buffer_count_max = 64;            // 1 MiB buffers of the whole process
+  provider* fabric = nullptr;  // registers the buffers; nullptr: they need no registration
   std::uint32_t lease_ms = 30'000;
   // A client that holds something is evicted after such a silence, if another one is heard.
   std::uint32_t evict_ms = 150'000;
   std::uint32_t window_soft_ms = 45'000;
   std::uint32_t window_hard_ms = 120'000;
   bool fence_epochs = true;  // false: a negative control of the tests
+  op_metrics* meter = nullptr;  // protocol/op_metrics.h: calls are counted there as they execute
 };
 
 // Where a client stands; see the table at the head of rdma/export_connect.cc.

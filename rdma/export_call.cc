@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "protocol/data_ops.h"
+#include "protocol/op_metrics.h"
 #include "rdma/export_core.h"
 
 namespace tangelo {
@@ -249,6 +250,7 @@ void export_core::execute(call_job& job) {
   job.early_answer = job.may_be_early && job.owner->awaited == export_client::mark::yes;
   ++job.owner->running;
   ++running_;
+  if (options_.meter != nullptr) add_to(counts_of(*options_.meter, job.op).started, 1);
   job.owner->volume->fs->execute(job);
 }
 

@@ -58,7 +58,7 @@ void export_core::take_hello(peer_link& link, const message_view& message) {
   ack.features = link.features;
   ack.target_id = link.volume->target_id;
   ack.credits = options_.credits;
-  ack.eager_payload_max = options_.eager_payload_max;
+  ack.eager_payload_max = link.wire.is_eager() ? options_.eager_payload_max : 0;
   if (signs) {
     ack.auth_kind = auth_hmac_sha256;
     ack.nonce = new_nonce();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "protocol/op_metrics.h"
 #include "protocol/ops.h"
 #include "rdma/export_core.h"
 
@@ -24,6 +25,10 @@ void export_core::finish(call_job& job, const call_result& r) {
   const bool replay = job.is_replay();
   const std::uint64_t now = time_.now_ns();
   (is_mutation(job.op) ? c->volume->changes : c->volume->reads).note(now, now - job.began_ns);
+  if (options_.meter != nullptr) {
+    const std::size_t moved = job.op == opcode::write ? job.payload_in.size() : r.payload_size;
+    add_answered(*options_.meter, job.op, r.status, moved, now - job.began_ns);
+  }
   if (is_mutation(job.op)) record(job, r);
   if (replay) replay_ended(job, r);
   if (job.link == nullptr) {

@@ -1,4 +1,4 @@
-// The provider seam: what a fabric (tcp over io_uring, loop for tests, verbs later) does for us.
+// The provider seam: what a fabric (tcp over io_uring, verbs, loop for tests) does for us.
 //
 // One `endpoint` is one connection instance. It dies once and is never used again; what was in
 // flight on it is sent again on another one by the session, never by the endpoint. The manner is
@@ -132,6 +132,8 @@ class endpoint {
   virtual void close(down_reason reason) noexcept = 0;
   virtual endpoint_stats stats() const noexcept = 0;
   virtual std::string peer_name() const = 0;
+  // Payloads that are sent unasked (feature::eager_payload) spare a round trip here.
+  virtual bool is_eager() const noexcept { return true; }
 };
 
 // A new connection from a peer: the acceptor must call start() on it before returning.
@@ -143,6 +145,11 @@ class listener {
   virtual std::string address() const = 0;  // as bound, "127.0.0.1:7471"
 };
 
+enum class memory_use : std::uint8_t {
+  local,    // read_remote() and write_remote() move bytes from and to it
+  exposed,  // expose() offers parts of it to a peer
+};
+
 class provider {
  public:
   virtual ~provider() = default;
@@ -150,6 +157,11 @@ class provider {
   // timeout) after start().
   virtual std::unique_ptr<endpoint> connect(std::string_view address) = 0;
   virtual outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) = 0;
+  // Memory that transfers will use again and again, so that a fabric that has to register memory
+  // does so once. Any other memory may be used too, but may cost a registration each time.
+  virtual void register_memory(mutable_byte_span, memory_use) {}
+  // Before it is unmapped; no transfer uses it, and none will.
+  virtual void forget_memory(mutable_byte_span) {}
 };
 
 }  // namespace tangelo

@@ -14,7 +14,7 @@ namespace tangelo {
 namespace {
 
 struct raw_command {
-  std::string directory, name, config, listen, secret_file, run_dir, user;
+  std::string directory, name, config, listen, fabric, secret_file, metrics, run_dir, user;
   std::vector<std::string> volumes;
   std::string fence;
   bool repair = false, json = false;
@@ -50,7 +50,14 @@ outcome<server_command> run_command(const raw_command& raw) {
   if (const outcome<bool> added = add_volumes(raw.volumes, c.config); !added)
     return failure{added.error()};
   if (!raw.listen.empty()) c.config.listen = raw.listen;
+  if (!raw.fabric.empty()) {
+    const std::optional<fabric_choice> fabric = fabric_named(raw.fabric);
+    if (!fabric)
+      return failure{usage(fmt::format("--fabric {}: write auto, verbs or tcp", raw.fabric))};
+    c.config.fabric = *fabric;
+  }
   if (!raw.secret_file.empty()) c.config.secret_file = raw.secret_file;
+  if (!raw.metrics.empty()) c.config.metrics = raw.metrics;
   c.config.standby = c.config.standby || raw.standby;
   for (const auto t : {&server_times::lease_seconds, &server_times::evict_seconds,
                        &server_times::window_soft_seconds, &server_times::window_hard_seconds,
@@ -71,7 +78,9 @@ void add_run(CLI::App& run, raw_command& raw, bool for_tests) {
   run.add_option("--config", raw.config, "a file with listen and [[volume]] (docs/OPERATIONS.md)");
   run.add_option("--volume", raw.volumes, "NAME=DIR, may be repeated");
   run.add_option("--listen", raw.listen, "ADDRESS:PORT (127.0.0.1:7471; port 0: any free one)");
+  run.add_option("--fabric", raw.fabric, "auto, verbs or tcp");
   run.add_option("--secret-file", raw.secret_file, "clients must know what is in it, too");
+  run.add_option("--metrics", raw.metrics, "127.0.0.1:9472: tells metrics to who asks there");
   run.add_option("--run-dir", raw.run_dir, "server.json and control.sock go there");
   run.add_option("--user", raw.user, "become this user");
   run.add_flag("--standby", raw.standby, "wait for each volume until nobody else holds it");

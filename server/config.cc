@@ -171,10 +171,19 @@ outcome<server_config> read_server_config(const std::string& path) {
   c.name = path.substr(slash == path.npos ? 0 : slash + 1);
   if (c.name.ends_with(".toml")) c.name.resize(c.name.size() - 5);
   for (const auto& [key, value] : parsed.table()) {
-    if (key.str() == "listen" || key.str() == "secret_file") {
+    if (key.str() == "listen" || key.str() == "secret_file" || key.str() == "metrics") {
       outcome<std::string> text = text_in(path, value, key.str());
       if (!text) return failure{text.error()};
-      (key.str() == "listen" ? c.listen : c.secret_file) = *text;
+      (key.str() == "listen" ? c.listen : key.str() == "metrics" ? c.metrics : c.secret_file) =
+          *text;
+    } else if (key.str() == "fabric") {
+      const outcome<std::string> text = text_in(path, value, "fabric");
+      if (!text) return failure{text.error()};
+      const std::optional<fabric_choice> fabric = fabric_named(*text);
+      if (!fabric)
+        return failure{mistake(path, value.source(), fmt::format("fabric = \"{}\"", *text),
+                               "write \"auto\", \"verbs\" or \"tcp\"")};
+      c.fabric = *fabric;
     } else if (key.str() == "standby") {
       const outcome<bool> on = switch_in(path, value, "standby");
       if (!on) return failure{on.error()};
@@ -192,9 +201,9 @@ outcome<server_config> read_server_config(const std::string& path) {
       }
     } else {
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
-                             "known are: listen, secret_file, standby, lease_seconds, "
-                             "evict_seconds, window_soft_seconds, window_hard_seconds, commit_interval_ms, "
-                             "[[volume]]")};
+                             "known are: listen, fabric, secret_file, metrics, standby, "
+                             "lease_seconds, evict_seconds, window_soft_seconds, window_hard_seconds, "
+                             "commit_interval_ms, [[volume]]")};
     }
   }
   return c;

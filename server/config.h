@@ -1,7 +1,9 @@
 // config: what a server is told: by its file /etc/tangelo/servers/NAME.toml and its command line.
 //
 //   listen = "127.0.0.1:7471"
+//   fabric = "auto"               # or "verbs", "tcp": what it listens with
 //   secret_file = "/etc/tangelo/secret"   # clients must know it, too
+//   metrics = "127.0.0.1:9472"    # for Prometheus; of this machine only
 //   standby = true                # waits for each volume until nobody else holds it
 //   lease_seconds = 30            # and evict_seconds, window_soft_seconds, window_hard_seconds,
 //   commit_interval_ms = 50       # which follow the lease when they are not there
@@ -23,6 +25,7 @@
 #include <vector>
 
 #include "base/problem.h"
+#include "rdma/fabric.h"
 #include "server/export_rules.h"
 
 namespace tangelo {
@@ -46,8 +49,10 @@ struct server_times {
 struct server_config {
   std::string name = "default";
   std::string listen = "127.0.0.1:7471";
+  fabric_choice fabric = fabric_choice::automatic;
   std::vector<volume_config> volumes;
   std::string secret_file;  // empty: whoever reaches us is let in, so loopback only
+  std::string metrics;      // ADDRESS:PORT of this machine; empty: nobody is told
   bool standby = false;
   server_times times;  // as written
   std::string run_dir;  // empty: no server.json

@@ -64,8 +64,10 @@ outcome<std::unique_ptr<server>> server::make(server_config config, unique_fd pa
 }
 
 server::~server() {
+  metrics_.reset();
   control_.reset();
   listener_.reset();
+  verbs_listener_.reset();
   exports_.reset();
   standby_.reset();
   opener_.reset();
@@ -128,8 +130,12 @@ outcome<bool> server::start() {
     if (!shared) return failure{shared.error()};
     options.shared_secret = *std::move(shared);
   }
-  exports_ = export_host::make(std::move(options), *loop_);
+  options.meter = &calls_;
   fabric_ = std::make_unique<tcp_provider>(*loop_);
+  if (const outcome<bool> made_verbs = find_verbs(); !made_verbs)
+    return failure{made_verbs.error()};
+  options.fabric = verbs_.get();
+  exports_ = export_host::make(std::move(options), *loop_);
   if (config_.standby) {
     if (const outcome<bool> waits = stand_by(); !waits) return failure{waits.error()};
   } else {
@@ -149,6 +155,7 @@ outcome<bool> server::start() {
   signal_room_ = std::make_unique<std::byte[]>(sizeof(signalfd_siginfo));
   arm_signal();
   if (const outcome<bool> opened = open_control(); !opened) return failure{opened.error()};
+  if (const outcome<bool> opened = open_metrics(); !opened) return failure{opened.error()};
   return write_run_file();
 }
 
@@ -160,7 +167,50 @@ outcome<bool> server::listen() {
                                                  : fabric_->listen(config_.listen, accept);
   if (!l) return failure{l.error()};
   listener_ = std::move(*l);
+  if (verbs_ == nullptr) return true;
+  outcome<std::unique_ptr<listener>> too = verbs_->listen(listener_->address(), accept);
+  if (too) {
+    verbs_listener_ = std::move(*too);
+    log_notice("listening on {} with tcp and verbs", listener_->address());
+    return true;
+  }
+  if (config_.fabric == fabric_choice::verbs) return failure{too.error()};
+  log_notice("{}: tcp alone", too.error().text);
   return true;
+}
+
+outcome<bool> server::find_verbs() {
+  if (config_.fabric == fabric_choice::tcp) return true;
+  outcome<std::unique_ptr<provider>> made = make_verbs(*loop_);
+  if (made) {
+    verbs_ = std::move(*made);
+    return true;
+  }
+  if (config_.fabric == fabric_choice::verbs) return failure{made.error()};
+  log_info("{}: tcp alone", made.error().text);
+  return true;
+}
+
+outcome<bool> server::open_metrics() {
+  if (config_.metrics.empty()) return true;
+  outcome<std::unique_ptr<server_metrics>> metrics =
+      server_metrics::open(config_.metrics, *loop_, calls_, [this] { return figures(); });
+  if (!metrics) return failure{metrics.error()};
+  metrics_ = std::move(*metrics);
+  return true;
+}
+
+server_figures server::figures() const {
+  server_figures f;
+  for (const volume_config& v : config_.volumes) f.volumes.push_back({v.name, "", false, 0, {}});
+  for (const auto& served : volumes_)
+    for (volume_figures& v : f.volumes)
+      if (v.name == served->name())
+        v = {served->name(), served->directory(), true, served->files().boot_generation(),
+             served->files().status()};
+  f.clients = exports_->status();
+  f.recovering = exports_->recovering();
+  return f;
 }
 
 outcome<bool> server::open_control() {

@@ -13,11 +13,14 @@
 
 #include "base/loop.h"
 #include "base/problem.h"
+#include "protocol/op_metrics.h"
 #include "rdma/export.h"
+#include "rdma/provider.h"
 #include "rdma/tcp/tcp_provider.h"
 #include "server/config.h"
 #include "server/served_volume.h"
 #include "server/server_control.h"
+#include "server/server_metrics.h"
 #include "server/standby.h"
 #include "server/thread_workers.h"
 
@@ -46,7 +49,10 @@ class server {
   outcome<bool> serve(const volume_config& v, opened_store store);
   outcome<bool> stand_by();
   outcome<bool> listen();
+  outcome<bool> find_verbs();
   outcome<bool> open_control();
+  outcome<bool> open_metrics();
+  server_figures figures() const;
   std::vector<server_volume_row> volume_rows() const;
   std::string standing() const;  // what it does, for people
   outcome<bool> write_run_file() const;
@@ -56,15 +62,19 @@ class server {
 
   const server_config config_;
   unique_fd passed_;  // until it is the listener's
+  op_metrics calls_;  // written by exports_
   std::unique_ptr<loop> loop_;
   std::unique_ptr<thread_workers> pool_;
   std::unique_ptr<thread_workers> opener_;  // of standby_
   std::vector<std::unique_ptr<served_volume>> volumes_;
   std::unique_ptr<standby> standby_;
   std::unique_ptr<tcp_provider> fabric_;
+  std::unique_ptr<provider> verbs_;  // null where there is no RDMA, or none is wanted
   std::unique_ptr<export_host> exports_;
   std::unique_ptr<listener> listener_;
+  std::unique_ptr<listener> verbs_listener_;
   std::unique_ptr<server_control> control_;
+  std::unique_ptr<server_metrics> metrics_;
   unique_fd signals_;
   std::unique_ptr<std::byte[]> signal_room_;
   member_completion<server, &server::on_signal> signal_completion_{*this};

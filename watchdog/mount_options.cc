@@ -50,6 +50,11 @@ constexpr std::array<option_row, 29> option_rows{{
     {"intr", 0, 0},
 }};
 
+constexpr std::string_view fabric_key = "fabric=";
+bool is_fabric(std::string_view value) {  // the core knows them: rdma/fabric.h
+  return value == "auto" || value == "verbs" || value == "tcp";
+}
+
 bool belongs_to_mount8(std::string_view word) {
   return word.starts_with("x-") || word.starts_with("X-") || word.starts_with("comment=");
 }
@@ -112,6 +117,12 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     if (word.empty()) continue;
     options.words.push_back(word);
     if (belongs_to_mount8(word)) continue;
+    if (word.starts_with(fabric_key)) {
+      if (!is_fabric(word.substr(fabric_key.size())))
+        return failure{problem{exit_code::usage, "mount option '" + word + "'",
+                               "write fabric=auto, fabric=verbs or fabric=tcp"}};
+      continue;
+    }
     if (word == "lock" || word == "nolock") {
       options.locks = word == "lock";
       continue;
@@ -136,7 +147,8 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
                              "known are ro, suid, dev, noexec, noatime, sync, lock and their "
                              "opposites, ac=, direct_io, writeback_cache, commit=, "
-                             "secret_file=, reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
+                             "secret_file=, fabric=, reconnect_delay=, fast_io_fail_tmo=, "
+                             "dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
   }
   if (change.commit == policy_unchanged)
@@ -149,6 +161,12 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
   if (outcome<void> sound = check_cache_policy(options.caching); !sound)
     return failure{sound.error()};
   return options;
+}
+
+std::string fabric_in(const std::vector<std::string>& words) {
+  for (auto word = words.rbegin(); word != words.rend(); ++word)
+    if (word->starts_with(fabric_key)) return word->substr(fabric_key.size());
+  return "auto";
 }
 
 outcome<mount_source> parse_mount_source(std::string_view text) {

@@ -25,6 +25,9 @@ struct mount_options {
 // `words` are single options, "ro" or "key=value".
 outcome<mount_options> parse_mount_options(const std::vector<std::string>& words);
 
+// What the last fabric= of them says; auto if there is none.
+std::string fabric_in(const std::vector<std::string>& words);
+
 // host[:port][,host...]:/VOLUME
 struct mount_source {
   std::vector<std::string> addresses;  // "host:port", at least one

@@ -137,7 +137,8 @@ result<child_process, int> watchdog::start_core() noexcept {
   socket_pair pair = make_socket_pair();
   if (!pair.first) return failure{errno};
   program_call call{parts_.core_program,
-                    {"--device-fd", "3", "--source", settings_.source},
+                    {"--device-fd", "3", "--source", settings_.source, "--fabric",
+                     fabric_in(settings_.options.words)},
                     {pair.second.get()},
                     core_user_,
                     oom_score_core};

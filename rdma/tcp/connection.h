@@ -21,16 +21,12 @@
 
 #include "base/fd.h"
 #include "base/loop.h"
+#include "rdma/address.h"
 #include "rdma/placement.h"
 #include "rdma/provider.h"
 #include "rdma/tcp/send_queue.h"
 
 namespace tangelo {
-
-struct socket_address {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-};
 
 class tcp_connection {
  public:

@@ -1,8 +1,6 @@
 #include "rdma/tcp/tcp_provider.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
@@ -39,51 +37,10 @@ class tcp_endpoint final : public endpoint {
   tcp_connection* body_;  // deletes itself after orphan()
 };
 
-struct host_port {
-  std::string host;
-  std::string port;
-};
-
-std::optional<host_port> split(std::string_view address) {
-  const std::size_t colon = address.rfind(':');
-  if (colon == std::string_view::npos || colon + 1 == address.size()) return std::nullopt;
-  std::string_view host = address.substr(0, colon);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']')
-    host = host.substr(1, host.size() - 2);
-  return host_port{std::string(host), std::string(address.substr(colon + 1))};
-}
-
-std::optional<socket_address> look_up(const host_port& name, int flags) {
-  addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = flags | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const char* host = name.host.empty() ? nullptr : name.host.c_str();
-  if (::getaddrinfo(host, name.port.c_str(), &hints, &found) != 0 || found == nullptr)
-    return std::nullopt;
-  socket_address out;
-  std::memcpy(&out.storage, found->ai_addr, found->ai_addrlen);
-  out.size = found->ai_addrlen;
-  ::freeaddrinfo(found);
-  return out;
-}
-
-std::string text_of_address(const socket_address& a) {
-  char host[NI_MAXHOST];
-  char port[NI_MAXSERV];
-  const auto* raw = reinterpret_cast<const sockaddr*>(&a.storage);
-  if (::getnameinfo(raw, a.size, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-    return "?";
-  const bool v6 = a.storage.ss_family == AF_INET6;
-  return (v6 ? "[" + std::string(host) + "]:" : std::string(host) + ":") + port;
-}
-
 std::string name_of_peer(int fd) {
   socket_address a;
   a.size = sizeof a.storage;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&a.storage), &a.size) != 0) return "?";
+  if (::getpeername(fd, a.raw(), &a.size) != 0) return "?";
   return text_of_address(a);
 }
 
@@ -160,44 +117,21 @@ failure<problem> cannot_listen(std::string_view address, const char* why) {
 
 }  // namespace
 
-tcp_provider::~tcp_provider() {
-  for (lookup& l : lookups_) l.thread.join();
-}
-
 std::unique_ptr<endpoint> tcp_provider::connect(std::string_view address) {
   auto* body = new tcp_connection(loop_, unique_fd(), std::string(address));
   body->lookup_began();
-  const std::optional<host_port> name = split(address);
-  const std::optional<socket_address> numeric =
-      name ? look_up(*name, AI_NUMERICHOST) : std::nullopt;
-  if (!name || numeric) {
-    loop_.post([body, numeric] { body->lookup_ended(numeric ? &*numeric : nullptr); });
-  } else {
-    std::erase_if(lookups_, [](lookup& l) {
-      if (!l.done->load(std::memory_order_acquire)) return false;
-      l.thread.join();
-      return true;
-    });
-    auto done = std::make_shared<std::atomic<bool>>(false);
-    std::thread thread([l = &loop_, body, name, done] {
-      const std::optional<socket_address> found = look_up(*name, AI_ADDRCONFIG);
-      l->post_from_thread([body, found] { body->lookup_ended(found ? &*found : nullptr); });
-      done->store(true, std::memory_order_release);
-    });
-    lookups_.push_back({std::move(thread), std::move(done)});
-  }
+  names_.find(address, [body](const socket_address* found) { body->lookup_ended(found); });
   return std::make_unique<tcp_endpoint>(body);
 }
 
 outcome<std::unique_ptr<listener>> tcp_provider::listen(std::string_view address, acceptor a) {
-  const std::optional<host_port> name = split(address);
-  const std::optional<socket_address> at = name ? look_up(*name, AI_PASSIVE) : std::nullopt;
+  const std::optional<socket_address> at = address_to_listen(address);
   if (!at) return cannot_listen(address, "not an address of the form host:port");
   unique_fd fd(::socket(at->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return cannot_listen(address, std::strerror(errno));
   const int one = 1;
   (void)::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&at->storage), at->size) != 0 ||
+  if (::bind(fd.get(), at->raw(), at->size) != 0 ||
       ::listen(fd.get(), 256) != 0)
     return cannot_listen(address, std::strerror(errno));
   return listen_at(std::move(fd), std::move(a));
@@ -213,7 +147,7 @@ outcome<std::unique_ptr<listener>> tcp_provider::listen_at(unique_fd fd, accepto
 outcome<std::string> listening_address(int fd) {
   socket_address bound;
   bound.size = sizeof bound.storage;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&bound.storage), &bound.size) != 0)
+  if (::getsockname(fd, bound.raw(), &bound.size) != 0)
     return cannot_listen("a socket", std::strerror(errno));
   return text_of_address(bound);
 }

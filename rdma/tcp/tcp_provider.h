@@ -5,14 +5,12 @@
 // run until the last endpoint has said on_flushed.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "base/fd.h"
 #include "base/loop.h"
+#include "rdma/address.h"
 #include "rdma/provider.h"
 
 namespace tangelo {
@@ -22,21 +20,15 @@ outcome<std::string> listening_address(int fd);
 
 class tcp_provider final : public provider {
  public:
-  explicit tcp_provider(loop& l) : loop_(l) {}
-  ~tcp_provider() override;
+  explicit tcp_provider(loop& l) : loop_(l), names_(l) {}
   std::unique_ptr<endpoint> connect(std::string_view address) override;
   outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) override;
   // On a socket that somebody else has bound, and that listens.
   outcome<std::unique_ptr<listener>> listen_at(unique_fd fd, acceptor a);
 
  private:
-  struct lookup {
-    std::thread thread;
-    std::shared_ptr<std::atomic<bool>> done;
-  };
-
   loop& loop_;
-  std::vector<lookup> lookups_;
+  resolver names_;
 };
 
 }  // namespace tangelo

@@ -83,7 +83,7 @@ struct world {
     return run_until(time, [this] { return client.all_answered(); }, 20 * ns_per_s);
   }
   virtual_scheduler time;
-  loop_network network;
+  loop_network network{time, {}};
   counter_store store;
   export_options host_options;
   std::unique_ptr<test_server> server;
@@ -298,7 +298,7 @@ TEST_F(SecretFile, WhatIsWrongWithItIsSaid) {
   contains("has 16 to 4096 bytes, not 9");
   write(std::string(5000, 'x'));
   contains("larger than 4096");
-  for (const mode_t mode : {0640, 0604, 0620, 0601}) {
+  for (const mode_t mode : {0640u, 0604u, 0620u, 0601u}) {
     write("0123456789abcdef", mode);
     contains("open to others");
   }

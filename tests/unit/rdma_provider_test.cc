@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <map>
@@ -15,6 +16,7 @@
 #include "base/loop.h"
 #include "base/prng.h"
 #include "rdma/channel.h"
+#include "rdma/fabric.h"
 #include "rdma/loop/loop_network.h"
 #include "rdma/tag_map.h"
 #include "rdma/tcp/send_queue.h"
@@ -100,7 +102,13 @@ class recorder final : public endpoint_events {
   int flushes = 0;
 };
 
-enum class fabric_kind { loop_fabric, tcp_fabric };
+enum class fabric_kind { loop_fabric, tcp_fabric, verbs_fabric };
+
+// The address of an RDMA device of this machine, "10.9.0.1"; empty: there is none to test with.
+std::string verbs_address() {
+  const char* address = std::getenv("TANGELO_VERBS_ADDRESS");
+  return address == nullptr ? "" : address;
+}
 
 class Provider : public testing::TestWithParam<fabric_kind> {
  protected:
@@ -113,9 +121,17 @@ class Provider : public testing::TestWithParam<fabric_kind> {
       auto made = loop::make(64);
       ASSERT_TRUE(made.has_value());
       loop_ = std::move(*made);
-      tcp_ = std::make_unique<tcp_provider>(*loop_);
-      fabric_ = tcp_.get();
-      where_ = "127.0.0.1:0";
+      if (GetParam() == fabric_kind::tcp_fabric) {
+        wire_ = std::make_unique<tcp_provider>(*loop_);
+        where_ = "127.0.0.1:0";
+      } else {
+        if (verbs_address().empty()) GTEST_SKIP() << "TANGELO_VERBS_ADDRESS names no RDMA device";
+        outcome<std::unique_ptr<provider>> verbs = make_verbs(*loop_);
+        ASSERT_TRUE(verbs.has_value()) << verbs.error().text;
+        wire_ = std::move(*verbs);
+        where_ = verbs_address() + ":0";
+      }
+      fabric_ = wire_.get();
     }
     auto l = fabric_->listen(where_, [this](std::unique_ptr<endpoint> e) {
       server.own(std::move(e));
@@ -159,7 +175,7 @@ class Provider : public testing::TestWithParam<fabric_kind> {
   virtual_scheduler time_;
   std::unique_ptr<loop_network> network_;
   std::unique_ptr<loop> loop_;
-  std::unique_ptr<tcp_provider> tcp_;
+  std::unique_ptr<provider> wire_;
   provider* fabric_ = nullptr;
   std::string where_;
   std::unique_ptr<listener> listening_;
@@ -387,9 +403,16 @@ TEST_P(Provider, EndpointDestroyedEarlyIsSilent) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fabrics, Provider,
-                         testing::Values(fabric_kind::loop_fabric, fabric_kind::tcp_fabric),
+                         testing::Values(fabric_kind::loop_fabric, fabric_kind::tcp_fabric,
+                                         fabric_kind::verbs_fabric),
                          [](const testing::TestParamInfo<fabric_kind>& p) {
-                           return p.param == fabric_kind::tcp_fabric ? "Tcp" : "Loop";
+                           switch (p.param) {
+                             using enum fabric_kind;
+                             case loop_fabric: return "Loop";
+                             case tcp_fabric: return "Tcp";
+                             case verbs_fabric: return "Verbs";
+                           }
+                           return "";
                          });
 
 class TcpProvider : public Provider {

@@ -1,0 +1,85 @@
+#include "rdma/address.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+
+#include <cstring>
+
+namespace tangelo {
+
+namespace {
+
+struct host_port {
+  std::string host;
+  std::string port;
+};
+
+std::optional<host_port> split(std::string_view address) {
+  const std::size_t colon = address.rfind(':');
+  if (colon == std::string_view::npos || colon + 1 == address.size()) return std::nullopt;
+  std::string_view host = address.substr(0, colon);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']')
+    host = host.substr(1, host.size() - 2);
+  return host_port{std::string(host), std::string(address.substr(colon + 1))};
+}
+
+std::optional<socket_address> look_up(const host_port& name, int flags) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const char* host = name.host.empty() ? nullptr : name.host.c_str();
+  if (::getaddrinfo(host, name.port.c_str(), &hints, &found) != 0 || found == nullptr)
+    return std::nullopt;
+  socket_address out;
+  std::memcpy(&out.storage, found->ai_addr, found->ai_addrlen);
+  out.size = found->ai_addrlen;
+  ::freeaddrinfo(found);
+  return out;
+}
+
+}  // namespace
+
+std::optional<socket_address> address_to_listen(std::string_view address) {
+  const std::optional<host_port> name = split(address);
+  return name ? look_up(*name, AI_PASSIVE) : std::nullopt;
+}
+
+std::string text_of_address(const socket_address& a) {
+  char host[NI_MAXHOST];
+  char port[NI_MAXSERV];
+  if (::getnameinfo(a.raw(), a.size, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    return "?";
+  const bool v6 = a.storage.ss_family == AF_INET6;
+  return (v6 ? "[" + std::string(host) + "]:" : std::string(host) + ":") + port;
+}
+
+resolver::~resolver() {
+  for (lookup& l : lookups_) l.thread.join();
+}
+
+void resolver::find(std::string_view address, answer f) {
+  const std::optional<host_port> name = split(address);
+  const std::optional<socket_address> numeric =
+      name ? look_up(*name, AI_NUMERICHOST) : std::nullopt;
+  if (!name || numeric) {
+    loop_.post([f, numeric] { f(numeric ? &*numeric : nullptr); });
+    return;
+  }
+  std::erase_if(lookups_, [](lookup& l) {
+    if (!l.done->load(std::memory_order_acquire)) return false;
+    l.thread.join();
+    return true;
+  });
+  auto done = std::make_shared<std::atomic<bool>>(false);
+  std::thread thread([l = &loop_, f, name, done] {
+    const std::optional<socket_address> found = look_up(*name, AI_ADDRCONFIG);
+    l->post_from_thread([f, found] { f(found ? &*found : nullptr); });
+    done->store(true, std::memory_order_release);
+  });
+  lookups_.push_back({std::move(thread), std::move(done)});
+}
+
+}  // namespace tangelo

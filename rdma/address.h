@@ -1,0 +1,52 @@
+// address: "host:port" and "[v6]:port" as socket addresses, and the looking up of names, which
+// blocks, on threads of their own. What the providers have in common. Loop thread only.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/loop.h"
+
+namespace tangelo {
+
+struct socket_address {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+
+  const sockaddr* raw() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+  sockaddr* raw() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+};
+
+// To listen on; blocks for names. Nothing if it is no address.
+std::optional<socket_address> address_to_listen(std::string_view address);
+// As "host:port" in numbers.
+std::string text_of_address(const socket_address& a);
+
+class resolver {
+ public:
+  using answer = std::function<void(const socket_address*)>;
+
+  explicit resolver(loop& l) : loop_(l) {}
+  ~resolver();
+  // Calls `f` once, on a later turn; with nullptr when there is no such address.
+  void find(std::string_view address, answer f);
+
+ private:
+  struct lookup {
+    std::thread thread;
+    std::shared_ptr<std::atomic<bool>> done;
+  };
+
+  loop& loop_;
+  std::vector<lookup> lookups_;
+};
+
+}  // namespace tangelo

@@ -1,0 +1,149 @@
+// The receiving half of verbs_connection, and what completions mean.
+#include <algorithm>
+#include <array>
+
+#include "rdma/verbs/connection.h"
+
+namespace tangelo {
+
+namespace {
+
+constexpr std::uint64_t is_receive = 1u << 16;
+constexpr std::size_t announced_max = 65536;
+constexpr int per_turn_max = 256;
+
+down_reason reason_of(ibv_wc_status status) noexcept {
+  if (status == IBV_WC_WR_FLUSH_ERR) return down_reason::peer_closed;
+  if (status == IBV_WC_RETRY_EXC_ERR || status == IBV_WC_RNR_RETRY_EXC_ERR)
+    return down_reason::timeout;
+  if (status == IBV_WC_REM_ACCESS_ERR || status == IBV_WC_REM_INV_REQ_ERR ||
+      status == IBV_WC_REM_OP_ERR || status == IBV_WC_LOC_LEN_ERR)
+    return down_reason::protocol;
+  return down_reason::local_error;
+}
+
+}  // namespace
+
+void verbs_connection::on_completions() noexcept {
+  if (completions_ == nullptr) return;
+  (void)ibv_req_notify_cq(completions_, 0);
+  poll();
+}
+
+void verbs_connection::poll() noexcept {
+  std::array<ibv_wc, 16> batch;
+  for (int taken = 0; completions_ != nullptr;) {
+    const int n = ibv_poll_cq(completions_, static_cast<int>(batch.size()), batch.data());
+    for (int i = 0; i < n; ++i) take(batch[static_cast<std::size_t>(i)]);
+    taken += n > 0 ? n : 0;
+    if (n <= 0) break;
+    if (taken < per_turn_max) continue;
+    later(&verbs_connection::poll);
+    break;
+  }
+  deliver();
+  pump();
+  post_credits();
+  say_sendable();
+}
+
+void verbs_connection::take(const ibv_wc& wc) noexcept {
+  const bool arrived = (wc.wr_id & is_receive) != 0;
+  if (!arrived) sent(wc);
+  if (wc.status != IBV_WC_SUCCESS) return close(reason_of(wc.status));
+  if (arrived) take_frame(static_cast<std::uint16_t>(wc.wr_id & (is_receive - 1)), wc.byte_len);
+}
+
+bool verbs_connection::post_receive(std::uint16_t receive) noexcept {
+  std::byte* at = slot_at(send_count + std::size_t{receive});
+  ibv_sge piece{reinterpret_cast<std::uintptr_t>(at), slot_size, registered_->lkey};
+  ibv_recv_wr request{};
+  request.wr_id = is_receive | receive;
+  request.sg_list = &piece;
+  request.num_sge = 1;
+  ibv_recv_wr* bad = nullptr;
+  return ibv_post_recv(pair_, &request, &bad) == 0;
+}
+
+void verbs_connection::give_back(std::uint16_t receive) {
+  if (phase_ != phase::up && phase_ != phase::accepted) return;
+  if (!post_receive(receive)) return close(down_reason::local_error);
+  ++owed_;
+}
+
+void verbs_connection::take_frame(std::uint16_t receive, std::uint32_t size) {
+  if (phase_ != phase::up && phase_ != phase::accepted) return;
+  frame_header header;
+  byte_span body;
+  const byte_span frame = {slot_at(send_count + std::size_t{receive}),
+                           std::min<std::size_t>(size, slot_size)};
+  if (!parse_frame(frame, header, body)) return close(down_reason::protocol);
+  stats_.bytes_received += size;
+  credits_ += header.credits;
+  const bool ready = header.type == frame_type::ready;
+  if (credits_ > credits_max_ || ready != (phase_ == phase::accepted && !ready_))
+    return close(down_reason::protocol);
+  switch (header.type) {
+    using enum frame_type;
+    case message: inbox_.push_back({receive, header.size}); return;
+    case ready:
+      ready_ = true;
+      home_.arrived(*this);
+      later(&verbs_connection::came_up);
+      break;
+    case credits: break;
+    case ask: {
+      ask_frame asked;
+      wire_reader in(body);
+      in(asked);
+      offer_memory(asked);
+      break;
+    }
+    case offer: {
+      offer_frame offered;
+      wire_reader in(body);
+      in(offered);
+      take_offer(offered);
+      break;
+    }
+  }
+  give_back(receive);
+}
+
+// Hands on what has come, up to a message whose eager bytes are not read yet.
+void verbs_connection::deliver() {
+  if (delivering_) return;
+  delivering_ = true;
+  while (phase_ == phase::up && eager_waiting_ == 0 && !inbox_.empty()) {
+    const received r = inbox_.front();
+    inbox_.pop_front();
+    const byte_span message = {slot_at(send_count + std::size_t{r.receive}) + verbs_header_size,
+                               r.size};
+    std::uint32_t size = 0;
+    if (peek_size(message, size) != parse_fault::none || size != message.size() ||
+        !announce(message)) {
+      close(down_reason::protocol);
+      break;
+    }
+    ++stats_.messages_received;
+    if (events_ != nullptr) events_->on_message(message);
+    give_back(r.receive);
+  }
+  delivering_ = false;
+}
+
+// Notes the chunks that are to be read; false: the message breaks the protocol.
+bool verbs_connection::announce(byte_span message) {
+  return for_each_chunk(message, [this](const chunk& c, std::size_t) {
+    if (c.kind != chunk_kind::pull && c.kind != chunk_kind::call_body) return true;
+    if (c.transfer_tag == 0 || c.size == 0 || c.size > wire_payload_size_max) return false;
+    if (announced_.size() >= announced_max || announced_.find(c.transfer_tag) != nullptr)
+      return false;
+    const bool eager = (c.flags & chunk_flag::eager) != 0;
+    announced_.insert(c.transfer_tag, {c, eager});
+    eager_waiting_ += eager ? 1 : 0;
+    return true;
+  });
+}
+
+}  // namespace tangelo
