@@ -177,7 +177,7 @@ outcome<remount_change> remount_of(const std::vector<std::string>& options,
   remount_change change;
   change.flags = MS_NOSUID | MS_NODEV | MS_RELATIME;
   for (const std::string& word : before)
-    if (word == "noatime") change.flags = (change.flags & ~MS_RELATIME) | MS_NOATIME;
+    if (word == "noatime") change.flags = (change.flags & ~std::uint64_t{MS_RELATIME}) | MS_NOATIME;
     else if (word == "nodiratime") change.flags |= MS_NODIRATIME;
   for (const std::string& word : options) {
     const auto* row = std::find_if(std::begin(flag_rows), std::end(flag_rows),

@@ -202,8 +202,8 @@ outcome<server_config> read_server_config(const std::string& path) {
     } else {
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
                              "known are: listen, fabric, secret_file, metrics, standby, "
-                             "lease_seconds, evict_seconds, window_soft_seconds, window_hard_seconds, "
-                             "commit_interval_ms, [[volume]]")};
+                             "lease_seconds, evict_seconds, window_soft_seconds, "
+                             "window_hard_seconds, commit_interval_ms, [[volume]]")};
     }
   }
   return c;

@@ -96,7 +96,8 @@ expect 2 "volume's name"               "${run[@]}" --volume "my home=$work/empty
 expect 2 "volume's name"               "$server" init "$work/new" --name 'my home'
 expect 2 'no volume to serve'          "${run[@]}"
 expect 2 'beyond loopback'             "$server" run --volume "x=$work/empty" --listen 0.0.0.0:0
-expect 2 'secret_file .*No such file'  "${run[@]}" --volume "x=$work/empty" --secret-file "$work/none"
+expect 2 "secret_file .*No such file"  "${run[@]}" --volume "x=$work/empty" \
+  --secret-file "$work/none"
 expect 3 'no such directory'           "${run[@]}" --volume "x=$work/nowhere"
 expect 3 'not a Tangelo volume'        "${run[@]}" --volume "x=$work/foreign"
 expect 3 'not empty'                   "$server" init "$work/foreign"

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 need jq
 
+allowed_words='secret_file'  # mounts that are refused
 secret=$work/secret wrong=$work/wrong
 new_secret() { (umask 077; head -c 32 /dev/urandom | base64 > "$1"); }
 new_secret "$secret"
