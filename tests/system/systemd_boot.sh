@@ -46,7 +46,7 @@ left() { # of us, but for volumes
   find /run -name '*tangelo*'
   find /etc/systemd -name '*tangelo*' | sort -u
   pgrep -l tangelo
-  grep tangelo /proc/self/mountinfo
+  grep fuse.tangelo /proc/self/mountinfo
 }
 test_purge() {
   [ "$(timeout 30 cat $mnt/kept)" = tangelo ] || die "not mounted at the third boot"
