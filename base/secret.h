@@ -44,8 +44,8 @@ class secret {
 // In a time that says nothing of where they differ.
 bool same_mac(const mac256& a, const mac256& b) noexcept;
 
-// The file, opened and checked: a regular one of root or of this user, closed to everybody else,
-// of a size that a secret may have.
+// The file, opened and checked: a regular one of root or of this user (root: of anybody), closed to
+// everybody else, of a size that a secret may have.
 outcome<unique_fd> open_secret(const std::string& path);
 // What is in it, without line ends at its end; `path` is for the text of a problem.
 outcome<secret> read_secret(int fd, const std::string& path);

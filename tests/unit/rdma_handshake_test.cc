@@ -308,7 +308,12 @@ TEST_F(SecretFile, WhatIsWrongWithItIsSaid) {
   if (::geteuid() != 0) return;
   write("0123456789abcdef");
   ASSERT_EQ(::chown(path_.c_str(), 12345, 0), 0);
-  contains("belongs to user 12345");
+  EXPECT_EQ(problem_of(), "") << "root takes anybody's";
+  ASSERT_EQ(::chmod(directory_.c_str(), 0755), 0);
+  ASSERT_EQ(::chown(path_.c_str(), 54321, 0), 0);
+  ASSERT_EQ(::seteuid(12345), 0);
+  contains("Permission denied");
+  ASSERT_EQ(::seteuid(0), 0);
 }
 
 }  // namespace
