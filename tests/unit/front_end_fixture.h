@@ -21,6 +21,11 @@ namespace tangelo {
 struct fake_callers final : caller_inspector {
   std::set<std::uint32_t> killed;
   bool is_being_killed(std::uint32_t tid) noexcept override { return killed.contains(tid); }
+  // Root is root; of others nothing is known.
+  bool look_up(std::uint32_t, credential& who) noexcept override {
+    if (who.uid == 0) who.powers = power::sys_admin;
+    return who.uid == 0;
+  }
 };
 
 struct fake_bell final : bell {

@@ -60,9 +60,11 @@ class one_caller final : public caller_inspector {
     ++looks;
     who.group_count = 1;
     who.groups[0] = group;
+    who.powers = powers;
     return known;
   }
   int looks = 0;
+  std::uint8_t powers = 0;
   std::uint32_t group = 5;
   bool known = true;
 };
@@ -113,6 +115,32 @@ TEST(Credentials, GoIntoTheCallsThatDependOnThem) {
     EXPECT_EQ(who_asks(fuse_request::named(op, 5, 1, "name")).groups[0], 5u);
   EXPECT_EQ(who_asks(fuse_request::mkdir(5, 1, "name", 0777)).group_count, 1);
   EXPECT_EQ(callers.looks, 1);
+}
+
+// The kernel lets everybody set attributes of the system's: here only an administrator may, and
+// root within a container is none.
+TEST(Credentials, AttributesOfTheSystemNeedAnAdministrator) {
+  one_caller callers;
+  credentials all(callers);
+  const auto asks = [&all](std::uint32_t op, std::string_view name) {
+    const std::uint32_t in[2] = {1, 0};
+    fuse_request r(op, 5, 1);
+    if (op == FUSE_SETXATTR) r.add(in);
+    const fuse_request whole = r.name(name).raw(bytes_of("x")).by_root();
+    const auto draft = std::make_unique<op_draft>();
+    const request_kind kind = decode_request(whole.bytes(), *draft, &all);
+    return kind == request_kind::answer ? draft->error : error_code::ok;
+  };
+  for (const std::uint32_t op : {FUSE_SETXATTR, FUSE_REMOVEXATTR}) {
+    callers.powers = 0;
+    EXPECT_EQ(asks(op, "system.tangelo.quota"), error_code::not_permitted);
+    EXPECT_EQ(asks(op, "user.tangelo"), error_code::ok);
+    callers.powers = power::sys_admin;
+    EXPECT_EQ(asks(op, "system.tangelo.quota"), error_code::ok);
+    callers.known = false;
+    EXPECT_EQ(asks(op, "system.tangelo.quota"), error_code::not_permitted);
+    callers.known = true;
+  }
 }
 
 }  // namespace
