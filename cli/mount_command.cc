@@ -37,8 +37,11 @@ outcome<bool> is_mounted_already(const mount_arguments& words, const std::string
                            "end it first: tangelo umount " + there->mount_point}};
   if (ask_watchdog(run_root, there->name, control_verb::arenas, 2000)) {
     if (!words.quiet)
-      std::printf("%s is already mounted on %s\n", there->source.c_str(),
-                  there->mount_point.c_str());
+      std::printf("%s is already mounted on %s%s\n", there->source.c_str(),
+                  there->mount_point.c_str(),
+                  words.options.empty() ? ""
+                                        : "; -o is not looked at: change it with tangelo set, or "
+                                          "mount it anew");
     return true;
   }
   outcome<void> adopted = adopt_mount(*there, run_root);
@@ -75,6 +78,8 @@ outcome<void> undo(const mount_ref& mount, const std::string& run_root, const co
                          core.last_text.find("secret") != std::string::npos
                              ? "server and mount have to know the same one: docs/OPERATIONS.md, "
                                "\"Beyond this machine\""
+                         : core.last_text.find(" is not for ") != std::string::npos
+                             ? "the volume's `allow`, in the server's file, names who may mount it"
                              : "the volumes of a server are those it was started with: check the "
                                "name in SOURCE, and `tangelo-server` on that host"}};
 }

@@ -151,7 +151,11 @@ outcome<void> show(const server_arguments& words, server_verb verb, std::string_
   j.open_object().key("servers").open_list();
   for (const std::string& name : *names) {
     const outcome<std::vector<Row>> rows = rows_of<Row>(name, verb);
-    if (!rows) return failure{rows.error()};
+    if (!rows && names->size() == 1) return failure{rows.error()};
+    if (!rows) {  // it has ended, and left its place in the directory; the others have not
+      std::fprintf(stderr, "tangelo: %s\n", rows.error().text.c_str());
+      continue;
+    }
     text += name + (rows->empty() ? ": no " + std::string(title) : "") + "\n";
     j.open_object().key("server").text(name).key(title).open_list();
     for (const Row& r : *rows) {

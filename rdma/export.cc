@@ -189,6 +189,9 @@ void export_core::drop_jobs(peer_link& link) {
 }
 
 void export_core::link_down(peer_link& link) {
+  if (link.where == peer_link::stage::auth)
+    log_warning("connection from {} ended before it proved to know the secret: is it another one "
+                "there?", link.wire.peer_name());
   if (link.where != peer_link::stage::closing) close_link(link, down_reason::peer_closed);
 }
 

@@ -102,8 +102,9 @@ bool session_core::take_proof(const hello_ack_body& ack) {
   server_proved_ = ack.auth_kind == auth_hmac_sha256 &&
                    same_mac(ack.proof, server_proof(s, hello_, ack));
   if (!server_proved_) {
-    note_refusal(ack.auth_kind == auth_none ? "it asks for no secret, and this mount has one"
-                                            : "it does not know the secret of this mount");
+    note_refusal(ack.auth_kind == auth_none
+                     ? "the server asks for no secret, and this mount has one"
+                     : "the server does not know the secret of this mount");
     lose_link(down_reason::auth);
     return false;
   }

@@ -107,7 +107,7 @@ TEST(Handshake, WhoDoesNotKnowItGetsNowhereAndIsToldWhy) {
     std::string_view said;
   };
   const secret none;
-  for (const row& r : {row{known, other, "it does not know the secret of this mount"},
+  for (const row& r : {row{known, other, "the server does not know the secret of this mount"},
                        row{known, none, "this server wants a secret: mount with secret_file=FILE"},
                        row{none, known, "this server has no secret: mount without secret_file, or "
                                         "give it one"}}) {
