@@ -15,7 +15,7 @@ modules=(net/ipv4/udp_tunnel net/ipv6/ip6_udp_tunnel fs/configfs/configfs crypto
   drivers/infiniband/sw/rxe/rdma_rxe drivers/net/dummy fs/fuse/fuse)
 
 get_kernel() { # prints the directory with vmlinuz and the modules; downloaded once
-  local package kernel=$cache/kernel_rdma
+  local package module kernel=$cache/kernel_rdma
   if [ ! -e "$kernel/done" ]; then
     package=$(apt-cache depends linux-image-amd64 | awk '$1 == "Depends:" { print $2; exit }')
     [[ $package == linux-image-6.1.* ]] || { say "the kernel is $package, not 6.1" >&2; return 1; }
@@ -26,6 +26,10 @@ get_kernel() { # prints the directory with vmlinuz and the modules; downloaded o
       dpkg-deb --fsys-tarfile ./*.deb | tar -x --wildcards --transform 's,.*/,,' \
         './boot/vmlinuz-*' "${modules[@]/#/*/kernel/}" 2>> download.log || true
       mv vmlinuz-* vmlinuz) || { cat "$kernel/download.log" >&2; return 1; }
+    for module in "${modules[@]}"; do
+      [ -e "$kernel/$(basename "$module").ko" ] ||
+        { say "no module $module in it: $(cat "$kernel/download.log")" >&2; return 1; }
+    done
     rm "$kernel"/*.deb
     touch "$kernel/done"
   fi
@@ -57,8 +61,7 @@ make_initramfs() { # from the directory $1, which it fills; the kernel is in $2
 }
 
 boot() {
-  exec "$source_dir/tests/behind.sh" timeout -k 5 "${TANGELO_LIMIT:-900}" qemu-system-x86_64 \
-    -M pc -cpu max -smp 2 -m 2048 \
+  exec timeout -k 5 "${TANGELO_LIMIT:-900}" qemu-system-x86_64 -M pc -cpu max -smp 2 -m 2048 \
     -accel tcg,thread=multi -nodefaults -no-user-config -display none -no-reboot \
     -kernel "$1/vmlinuz" -initrd "$work/initramfs" -append "console=ttyS0 quiet panic=-1 \
       mitigations=off nokaslr random.trust_cpu=on tsc=reliable no_timer_check" \

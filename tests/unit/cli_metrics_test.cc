@@ -7,10 +7,8 @@
 #include <unistd.h>
 
 #include <cctype>
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 #include <string>
 #include <thread>
 
@@ -111,18 +109,9 @@ TEST(MountMetrics, TellEveryCounterAndFigure) {
 
 // The tables of docs/OPERATIONS.md are the list of names that people may rely on.
 TEST(MountMetrics, AreThoseOfTheManual) {
-  std::ifstream file(TANGELO_OPERATIONS_MD);
-  std::stringstream manual;
-  manual << file.rdbuf();
-  const std::string text = manual.str();
-  ASSERT_FALSE(text.empty());
-  std::set<std::string> documented;
-  for (std::size_t at = text.find("\n| `tangelo_"); at != std::string::npos;
-       at = text.find("\n| `tangelo_", at + 1)) {
-    const std::size_t begin = at + 4;
-    const std::string name = text.substr(begin, text.find('`', begin) - begin);
-    if (!name.starts_with("tangelo_server_")) documented.insert(name.substr(0, name.find('{')));
-  }
+  std::set<std::string> documented = metrics_in_manual("tangelo_");
+  std::erase_if(documented, [](const std::string& n) { return n.starts_with("tangelo_server_"); });
+  ASSERT_FALSE(documented.empty());
   std::set<std::string> told;
   for (const auto& [name, type] : parse_metrics(metrics_of_mounts({sample("/a")})).types)
     told.insert(name);

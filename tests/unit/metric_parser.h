@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 #include <cstdlib>
+#include <fstream>
 #include <map>
 #include <set>
 #include <sstream>
@@ -106,6 +107,22 @@ inline parsed_metrics parse_metrics(const std::string& text) {
       wrong(line, "count is not the last bucket");
   }
   return m;
+}
+
+// The names in the tables of docs/OPERATIONS.md that begin so: what people may rely on.
+inline std::set<std::string> metrics_in_manual(const std::string& beginning) {
+  std::ifstream file(TANGELO_OPERATIONS_MD);
+  std::stringstream manual;
+  manual << file.rdbuf();
+  const std::string text = manual.str();
+  const std::string row = "\n| `" + beginning;
+  std::set<std::string> names;
+  for (std::size_t at = text.find(row); at != text.npos; at = text.find(row, at + 1)) {
+    const std::size_t begin = at + 4;
+    const std::string name = text.substr(begin, text.find('`', begin) - begin);
+    names.insert(name.substr(0, name.find('{')));
+  }
+  return names;
 }
 
 }  // namespace tangelo

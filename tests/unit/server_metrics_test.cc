@@ -1,9 +1,7 @@
 // What a server tells Prometheus.
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "server/server_metrics.h"
 #include "tests/unit/metric_parser.h"
@@ -60,17 +58,8 @@ TEST(ServerMetrics, AreSoundWithAndWithoutFigures) {
 
 // The tables of docs/OPERATIONS.md are the list of names that people may rely on.
 TEST(ServerMetrics, AreThoseOfTheManual) {
-  std::ifstream file(TANGELO_OPERATIONS_MD);
-  std::stringstream manual;
-  manual << file.rdbuf();
-  const std::string text = manual.str();
-  ASSERT_FALSE(text.empty());
-  std::set<std::string> documented;
-  for (std::size_t at = text.find("\n| `tangelo_server_"); at != std::string::npos;
-       at = text.find("\n| `tangelo_server_", at + 1)) {
-    const std::string name = text.substr(at + 4, text.find('`', at + 4) - at - 4);
-    documented.insert(name.substr(0, name.find('{')));
-  }
+  const std::set<std::string> documented = metrics_in_manual("tangelo_server_");
+  ASSERT_FALSE(documented.empty());
   const server_figures f = some_figures();
   std::set<std::string> told;
   for (const auto& [name, type] : parse_metrics(metrics_of_server(&f, op_metrics{})).types)
