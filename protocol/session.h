@@ -17,8 +17,8 @@ namespace tangelo {
 namespace feature {
 inline constexpr std::uint64_t eager_payload = 1;  // payload in may follow a CALL unasked
 inline constexpr std::uint64_t async_commit = 2;   // changes may be answered before their commit
-inline constexpr std::uint64_t protection = 4;     // reserved: protection information
-inline constexpr std::uint64_t known = eager_payload | async_commit;
+inline constexpr std::uint64_t protection = 4;     // trailers are understood (protection.h)
+inline constexpr std::uint64_t known = eager_payload | async_commit | protection;
 }  // namespace feature
 
 using nonce256 = std::array<std::byte, 32>;

@@ -78,6 +78,7 @@ inline constexpr std::uint16_t mac = 16;
 inline constexpr std::uint16_t data_inline = 32;
 inline constexpr std::uint16_t allow_in_recovery = 64;
 inline constexpr std::uint16_t commit_soon = 128;
+inline constexpr std::uint16_t protection = 256;  // reply: its body ends with a trailer
 }  // namespace message_flag
 
 // Operations. "M" changes the volume: it runs in a session slot, exactly once, with a durable
@@ -239,7 +240,7 @@ struct wire_header {
 struct call_extension {
   std::uint32_t relative_deadline_ms = 0;
   std::uint16_t attempt = 0;
-  std::uint8_t protection_type = 0;  // 0: none; room for end-to-end protection information
+  std::uint8_t protection_type = 0;  // protection.h
   std::uint8_t key_id = 0;
   std::uint32_t credential_ref = 0;  // 0: the credential leads the body
   std::uint32_t body_size = 0;

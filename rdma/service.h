@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
 #include "protocol/errors.h"
+#include "protocol/protection.h"
 #include "protocol/session.h"
 #include "protocol/wire.h"
 
@@ -54,6 +56,8 @@ struct call_result {
   std::uint64_t transno = 0;     // 0 when nothing was changed
   byte_span body;                // the encoded answer; valid during complete()
   std::size_t payload_size = 0;  // bytes put into inbound_call::payload_out
+  // Of those bytes, when it was asked for; valid during complete().
+  const protection_trailer* protection = nullptr;
 };
 
 // One call being executed. Owned by the export; the service holds it until it calls complete().
@@ -70,7 +74,10 @@ class inbound_call {
   std::int64_t replay_time_ns = 0;  // of a replay: the time it was first made at
   // A change may be completed as soon as it is written, before it is durable. Else after commit.
   bool early_answer = false;
-  byte_span body;                 // valid until complete()
+  byte_span body;                 // valid until complete(); without its trailer
+  // Of a WRITE: that it came with, whose guards fit payload_in; nothing: it came without.
+  std::optional<protection_trailer> protection;
+  bool wants_protection = false;  // of a READ: the answer is to have a trailer
   mutable_byte_span payload_in;   // page-aligned, complete; valid until complete()
   mutable_byte_span payload_out;  // page-aligned room for the answer's payload; until complete()
   // Ends the call; the object may be gone afterwards.

@@ -21,6 +21,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,7 @@
 #include "base/secret.h"
 #include "protocol/errors.h"
 #include "protocol/lock_ops.h"
+#include "protocol/protection.h"
 #include "protocol/session.h"
 #include "protocol/wire.h"
 #include "rdma/import.h"
@@ -51,6 +53,13 @@ struct outbound_call {
   byte_span body;                  // the encoded call body
   mutable_byte_span payload_in;    // what the server is to read (a write's bytes); not changed
   mutable_byte_span payload_out;   // where the server may write (a read's bytes)
+  byte_span protection;            // of a write: the encoded trailer of payload_in; empty: none
+  // Of a read: the bytes are to be checked; they are of this inode, from this offset on.
+  struct place {
+    std::uint64_t inode = 0;
+    std::uint64_t offset = 0;
+  };
+  std::optional<place> check;
 };
 
 // An answered mutation that is to be made again, as it was.
