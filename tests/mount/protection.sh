@@ -23,7 +23,9 @@ end_forwarding() { kill "$forwarder"; wait "$forwarder" 2> /dev/null || true; }
 
 flip() { echo "$2" > "$control/$1"; }     # up|down COUNT
 flipped() { grep -c "$1" "$control/flipped" 2> /dev/null || true; }
-of_core() { status_json | jq -r ".mounts[0].server.$1"; }
+of_core() { status_json | jq -r ".mounts[0].import.$1"; }
+is_cut() { [ "$(of_core state)" != FULL ]; }
+a_write_waits() { timeout 20 "$tangelo" ops "$mnt" | grep -q write; }
 counts_are() { [ "$(of_core protection_healed) $(of_core protection_errors)" = "$1 $2" ]; }
 write_direct() { dd if="$1" of="$2" bs=1M oflag=direct conv=notrunc status=none; }
 read_direct() { dd if="$1" of="$2" bs=1M iflag=direct status=none; }
@@ -90,11 +92,10 @@ step "a bit in the slot of a write that waits for the server: the guards are tho
 new_data d
 head -c 64 "$work/d" > "$work/mark"
 end_forwarding
-until_true 20 sh -c "[ \"\$('$tangelo' status '$mnt' --json | jq -r .mounts[0].server.state)\" != full ]" ||
-  die "the path is not down"
+until_true 20 is_cut || die "the path is not down"
 is_eio write_direct "$work/d" "$mnt/d" &
 writer=$!
-until_true 20 sh -c "'$tangelo' ops '$mnt' | grep -q write" || die "no write waits"
+until_true 20 a_write_waits || die "no write waits"
 [ "$("$python" "$(dirname "$0")/flip_slot.py" "$(core_pid)" "$work/mark")" -ge 1 ] ||
   die "its bytes are not found"
 old_core=$(core_pid)

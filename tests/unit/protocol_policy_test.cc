@@ -102,7 +102,8 @@ TEST(Policy, OfCachesComesFromItsWordsAndBackFromTheArena) {
   EXPECT_TRUE(check_cache_policy(policy));
   policy.direct_io = true;
   EXPECT_FALSE(check_cache_policy(policy)) << "there is nothing to write back";
-  for (const char* word : {"ac=", "ac=31", "ac=1s", "ac=-1", "ac=off", "protection=", "protection=1"})
+  for (const char* word :
+       {"ac=", "ac=31", "ac=1s", "ac=-1", "ac=off", "protection=", "protection=1"})
     EXPECT_FALSE(parse_cache_word(word, policy).value()) << word;
   for (const char* word : {"ac", "direct", "writeback", "commit=sync"})
     EXPECT_FALSE(parse_cache_word(word, policy)) << word;
