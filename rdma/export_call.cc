@@ -64,7 +64,7 @@ std::string_view export_core::refuse_call(const peer_link& link,
   if (link.jobs.size() > 2 * std::size_t{options_.credits} + 2) return "more calls than credits";
   const bool slotted = h.slot < options_.slot_count;
   if (!slotted && (h.slot != unslotted || is_mutation(h.op))) return "a slot out of bounds";
-  if (message.body.size() > op_body_size_max) return "a call body too large";
+  if (message.body.size() > op_body_size_max + trailer_size_max) return "a call body too large";
   if (message.inline_payload.size() > wire_inline_payload_max) return "an inline payload too large";
   std::size_t pulls = 0;
   std::size_t pushes = 0;
@@ -85,6 +85,10 @@ void export_core::take_call(peer_link& link, const message_view& message) {
   if (!why.empty()) return breach(link, error_code::protocol, why);
   call_job& job = new_job();
   fill_job(job, link, message);
+  if (!take_protection(job, message) || job.body.size() > op_body_size_max) {
+    release(job);
+    return breach(link, error_code::protocol, "a call body that is none");
+  }
   ++link.client->calls;
   if ((job.flags & message_flag::resent) != 0) ++link.client->resent;
   if (job.is_replay()) line_up(job);
@@ -127,6 +131,35 @@ void export_core::fill_job(call_job& job, peer_link& link, const message_view& m
   job.bytes.insert(job.bytes.end(), message.inline_payload.begin(), message.inline_payload.end());
   job.body_size = message.body.size();
   job.body = byte_span(job.bytes).first(job.body_size);
+}
+
+// The trailer of a write is cut from its body; false: it has none, though it says so.
+bool export_core::take_protection(call_job& job, const message_view& message) {
+  const call_extension e = decode<call_extension>(message.extension).value_or(call_extension{});
+  const bool is_protected = e.protection_type == protection_crc32c;
+  job.protection.reset();
+  job.wants_protection = is_protected && job.op == opcode::read;
+  if (!is_protected || job.op != opcode::write) return true;
+  return take_trailer(job.body, job.protection.emplace());
+}
+
+void export_core::check_payload(call_job& job) {
+  job.damage.reset();
+  if (!job.protection || job.dropped) return;
+  job.damage = check_guards(*job.protection, job.payload_in);
+  if (!job.damage) return;
+  job.damage->hop = protection_hop::sent;
+  log_warning("{}: {}: protection: {}", job.link->wire.peer_name(), name_of(job.op),
+              text_of(*job.damage));
+}
+
+// Nothing has been done with it: the same call may come again, with the same slot sequence.
+void export_core::answer_damage(call_job& job) {
+  std::byte body[64];
+  call_result r;
+  r.status = error_code::integrity;
+  r.body = byte_span(body).first(encode(*job.damage, body).value_or(0));
+  answer(job, r);
 }
 
 bool export_core::is_repetition(const call_job& job) const {
@@ -194,6 +227,8 @@ void export_core::ready(call_job& job) {
   const client_ref c = job.owner;
   if (c->where == client_phase::leaving) return release(job);
   if (job.unknown_op) return answer_status(job, error_code::not_implemented, 0);
+  check_payload(job);
+  if (job.damage && !job.is_replay()) return answer_damage(job);
   if (job.is_replay()) {
     job.where = call_job::phase::replaying;
     return next_replay(c);

@@ -78,6 +78,7 @@ struct export_client {
   std::deque<call_job*> replays;  // in the order they came, also those whose payload is awaited
   bool replay_running = false;
   bool judging = false;
+  unsigned damaged_replays = 0;  // connections ended because the next one's payload did not fit
   std::vector<refused_replay> refused;
   std::deque<call_job*> unmarked;  // wait until its record says "awaited"
   std::uint64_t calls = 0;
@@ -130,6 +131,7 @@ class call_job final : public inbound_call {
   bool unknown_op = false;
   chunk pull;
   chunk push;
+  std::optional<protection_fault> damage;  // of its payload
   std::uint64_t previous = 0;    // of a replay: transno of the one before it
   std::uint32_t deadline_ms = 0;  // from deadline_from_ns; 0: none
   std::uint64_t deadline_from_ns = 0;
@@ -293,6 +295,7 @@ class export_core final : public export_host {
   void leave_line(call_job& job);
   std::uint64_t executed_through(const export_client& c) const;
   void next_replay(const client_ref& c);
+  void judge_damaged(call_job& job);
   void judge_replay(call_job& job);
   void replay_ended(call_job& job, const call_result& r);
 
@@ -302,6 +305,9 @@ class export_core final : public export_host {
   void finish(call_job& job, const call_result& r);
   void record(call_job& job, const call_result& r);
   void answer(call_job& job, const call_result& r);
+  bool take_protection(call_job& job, const message_view& message);
+  void check_payload(call_job& job);
+  void answer_damage(call_job& job);
   void answer_status(call_job& job, error_code status, std::uint64_t transno);
   std::uint32_t estimate_ms(const call_job& job) const;
 

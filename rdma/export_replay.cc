@@ -8,6 +8,9 @@
 //   transno <= last_committed, or <= the highest executed   -> ok, not executed: also when the
 //                                                              window has closed meanwhile
 //   the window is closed, or it did not join                -> stale_replay
+//   its payload does not fit its guards                     -> the connection ends, so that it and
+//                                                              all behind it come again; in the
+//                                                              end it is refused
 //   else                                                    -> executed
 #include <algorithm>
 
@@ -60,12 +63,26 @@ void export_core::judge_replay(call_job& job) {
   }
   if (c->where != client_phase::recovering || !v.window_open)
     return answer_status(job, error_code::stale_replay, 0);
+  if (job.damage) return judge_damaged(job);
+  c->damaged_replays = 0;
   if (job.transno >> 32 >= v.fs->boot_generation())
     return breach(*job.link, error_code::protocol, "a replay that no earlier boot can have told");
   const slot_memory& s = slot_of(*c, job.slot);
   if (s.where != slot_memory::phase::empty && job.slot_seq < s.seq)
     return breach(*job.link, error_code::protocol, "a replay older than its slot");
   take_mutation(job);  // sets replay_running if it goes to the service
+}
+
+void export_core::judge_damaged(call_job& job) {
+  const client_ref c = job.owner;
+  if (++c->damaged_replays < protection_attempts)
+    return breach(*job.link, error_code::integrity, "the payload of a replay is damaged",
+                  down_reason::checksum);
+  c->damaged_replays = 0;
+  c->progress = true;
+  c->judged_transno = std::max(c->judged_transno, job.transno);
+  c->refused.push_back({job.transno, error_code::integrity});
+  answer_damage(job);
 }
 
 void export_core::replay_ended(call_job& job, const call_result& r) {

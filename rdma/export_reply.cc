@@ -97,7 +97,15 @@ void export_core::answer(call_job& job, const call_result& r) {
   h.credits = options_.credits;
   reply_extension e;
   e.status = static_cast<std::uint32_t>(r.status);
-  e.body_size = static_cast<std::uint32_t>(r.body.size());
+  byte_span body = r.body;
+  std::array<std::byte, wire_inline_payload_max> with_trailer;
+  if (r.protection != nullptr) {
+    const std::size_t size = copy_bytes(with_trailer, r.body);
+    const mutable_byte_span room = mutable_byte_span(with_trailer).subspan(size);
+    body = byte_span(with_trailer).first(size + encode_trailer(*r.protection, room));
+    h.flags |= message_flag::protection;
+  }
+  e.body_size = static_cast<std::uint32_t>(body.size());
   if (job.began_ns != 0)
     e.service_us = static_cast<std::uint32_t>((time_.now_ns() - job.began_ns) / ns_per_us);
   e.estimate_ms = estimate_ms(job);
@@ -105,13 +113,13 @@ void export_core::answer(call_job& job, const call_result& r) {
   e.boot_generation = fs.boot_generation();
   if (r.status == error_code::again_later) e.retry_after_ms = again_later_ms;
   const byte_span payload = job.payload_out.first(r.payload_size);
-  if (channel::fits_inline(r.body.size(), payload.size())) {
-    link.wire.send_reply(h, encode_extension(e), r.body, payload);
+  if (channel::fits_inline(body.size(), payload.size())) {
+    link.wire.send_reply(h, encode_extension(e), body, payload);
     return release(job);
   }
   job.where = call_job::phase::writing;
   link.wire.write_remote(job.push, payload, reinterpret_cast<std::uintptr_t>(&job));
-  link.wire.send_reply(h, encode_extension(e), r.body, {});
+  link.wire.send_reply(h, encode_extension(e), body, {});
 }
 
 }  // namespace tangelo

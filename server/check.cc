@@ -68,6 +68,7 @@ std::string_view name_of(finding_kind k) noexcept {
     case stray_object: return "stray_object";
     case stranger: return "stranger";
     case log: return "log";
+    case guard: return "guard";
     case quota: return "quota";
   }
   return {};
@@ -186,7 +187,8 @@ outcome<bool> check_pass::look() {
        {&check_pass::read_meta, &check_pass::read_inodes, &check_pass::read_redo,
         &check_pass::read_orphans, &check_pass::read_entries, &check_pass::read_cookies,
         &check_pass::read_xattrs, &check_pass::read_small_data, &check_pass::read_objects,
-        &check_pass::read_clients, &check_pass::read_replies, &check_pass::read_quotas})
+        &check_pass::read_clients, &check_pass::read_replies, &check_pass::read_quotas,
+        &check_pass::read_guards})
     if (const outcome<bool> read = (this->*part)(); !read) return failure{read.error()};
   if (!check_boot()) return true;
   check_numbers();

@@ -44,6 +44,7 @@ enum class finding_kind : std::uint8_t {
   stray_object,   // an object of no file
   stranger,       // a file that is not ours between the objects
   log,            // the write-ahead log is damaged before its end
+  guard,          // guards that cannot be read, of no file, or of blocks behind its end
   quota,          // what somebody has in use is counted wrongly, or a record of it makes no sense
 };
 std::string_view name_of(finding_kind k) noexcept;
@@ -80,6 +81,8 @@ struct check_options {
   std::string metadata;  // for messages: the metadata's directory
   std::string objects;   // the directory of the objects
   bool repair = false;
+  // Changes were lost that have reached the objects: no guard is to be believed any more.
+  bool guards_lost = false;
   std::int64_t now_ns = 0;  // the time of what is made anew
   // What is looked at and how much of it has been; often.
   std::function<void(std::string_view what, std::uint64_t count)> progress;

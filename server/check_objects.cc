@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "server/check_pass.h"
+#include "server/dirty_regions.h"
 #include "server/object_files.h"
 
 namespace tangelo {
@@ -50,6 +51,7 @@ void check_pass::see_object(const std::string& path, std::string_view place,
   const std::optional<std::uint64_t> inode = inode_of(name);
   struct stat st{};
   if (::lstat(path.c_str(), &st) != 0) return;
+  if (inode == no_inode) return;  // the marks of dirty regions
   if (!inode || !S_ISREG(st.st_mode) || place != object_files::path_of(*inode))
     return found(finding_kind::stranger, path, "is not an object", {}, finding_level::leftover);
   ++report.objects;

@@ -83,6 +83,7 @@ class check_pass {
 
   // check_quotas.cc
   outcome<bool> read_quotas();
+  outcome<bool> read_guards();
   outcome<bool> check_usage(const quota_table& now);
 
   // check_names.cc

@@ -17,7 +17,7 @@ struct raw_command {
   std::string directory, name, config, listen, fabric, secret_file, metrics, run_dir, user;
   std::vector<std::string> volumes;
   std::string fence;
-  bool repair = false, json = false;
+  bool repair = false, protect = false, json = false;
   bool standby = false;
   server_times times;
   bool verbose = false;
@@ -106,6 +106,9 @@ constexpr const char* check_notes =
     "For a volume that nobody serves. Exit codes: 0 nothing wrong (or all of it mended), 1 found\n"
     "and not mended, 3 it cannot be checked: served, no volume, or its metadata\n"
     "cannot be opened.\n";
+constexpr const char* scrub_notes =
+    "Reads every byte from the disk. Exit codes: 0 all blocks fit their guards, 1 some do not, or\n"
+    "the disk fails, 3 it cannot be looked at: served, no volume, or its metadata cannot be opened.\n";
 constexpr const char* takeover_notes =
     "COMMAND (sh -c) must make sure that the holder writes nothing any more, and exit with 0. It\n"
     "finds TANGELO_HOLDER_PID, TANGELO_HOLDER_HOST and TANGELO_VOLUME_DIR in its environment.\n";
@@ -127,6 +130,13 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   check->add_flag("--repair", raw.repair, "mend what can be mended");
   check->add_flag("--json", raw.json, "for programs");
   check->footer(check_notes);
+  CLI::App* scrub =
+      app.add_subcommand("scrub", "compare all data of a volume that is not served with its guards");
+  scrub->add_option("DIR", raw.directory, "the volume")->required();
+  scrub->add_flag("--protect", raw.protect,
+                  "blocks without a guard get one when the server runs again");
+  scrub->add_flag("--json", raw.json, "for programs");
+  scrub->footer(scrub_notes);
   CLI::App* takeover = app.add_subcommand("takeover", "take a volume from a server that is stuck");
   takeover->add_option("DIR", raw.directory, "the volume")->required();
   takeover->add_option("--fence", raw.fence, "COMMAND: ends the holder for certain");
@@ -159,6 +169,7 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   server_command c;
   c.what = report != nullptr && report->parsed() ? server_command::kind::audit_report
            : check->parsed()                     ? server_command::kind::check
+           : scrub->parsed()                     ? server_command::kind::scrub
            : takeover->parsed()                  ? server_command::kind::takeover
                                                  : server_command::kind::init;
   c.directory = raw.directory;
@@ -166,6 +177,7 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   c.config.user = raw.user;
   c.fence = raw.fence;
   c.repair = raw.repair;
+  c.protect = raw.protect;
   c.json = raw.json;
   return c;
 }

@@ -10,13 +10,14 @@
 namespace tangelo {
 
 struct server_command {
-  enum class kind : std::uint8_t { none, init, run, check, takeover, audit_report };
+  enum class kind : std::uint8_t { none, init, run, check, scrub, takeover, audit_report };
   kind what = kind::none;  // none: all has been said (help, version)
-  std::string directory;    // init, check, takeover, audit_report
+  std::string directory;    // init, check, scrub, takeover, audit_report
   std::string volume_name;  // init
   std::string fence;        // takeover
   bool repair = false;      // check
-  bool json = false;        // check
+  bool protect = false;     // scrub
+  bool json = false;        // check, scrub
   bool verbose = false;
   server_config config;    // run
 };

@@ -38,8 +38,10 @@ enum class column : std::uint8_t {
   orphans = 9,      // inode -> nothing: no link, but open
   audit = 10,       // client, slot, sequence -> transno (tests only)
   quotas = 11,      // kind, id -> saved_quota; tree, directory -> saved_walk (quotas.h)
+  protection = 12,  // inode, group -> guard_group (block_guards.h)
+  unguarded = 13,   // inode, region -> next block: its guards are to be made anew
 };
-inline constexpr std::size_t column_count = 12;
+inline constexpr std::size_t column_count = 14;
 
 constexpr std::string_view name_of(column c) noexcept {
   switch (c) {
@@ -56,6 +58,8 @@ constexpr std::string_view name_of(column c) noexcept {
     case orphans: return "orphans";
     case audit: return "audit";
     case quotas: return "quotas";
+    case protection: return "protection";
+    case unguarded: return "unguarded";
   }
   return {};
 }
@@ -68,12 +72,17 @@ class kv_batch {
     bool removes = false;
     std::string key;
     std::string value;
+    std::string until;  // of a removal: not only `key`, but all from it to before this
   };
   void put(column where, std::string key, std::string value) {
-    changes_.push_back({where, false, std::move(key), std::move(value)});
+    changes_.push_back({where, false, std::move(key), std::move(value), {}});
   }
   void remove(column where, std::string key) {
-    changes_.push_back({where, true, std::move(key), {}});
+    changes_.push_back({where, true, std::move(key), {}, {}});
+  }
+  // All keys from `from` to before `until`.
+  void remove_range(column where, std::string from, std::string until) {
+    changes_.push_back({where, true, std::move(from), {}, std::move(until)});
   }
   bool empty() const noexcept { return changes_.empty(); }
   const std::vector<change>& changes() const noexcept { return changes_; }

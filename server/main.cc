@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
     case server_command::kind::init: return init(*c);
     case server_command::kind::run: return run(*c);
     case server_command::kind::check: return run_check(*c);
+    case server_command::kind::scrub: return run_scrub(*c);
     case server_command::kind::takeover: return run_takeover(*c);
   }
   return 0;

@@ -35,7 +35,9 @@ kv_status mem_kv::scan(column where, std::string_view from, std::string_view unt
 void mem_kv::apply(tables& to, const kv_batch& batch) {
   for (const kv_batch::change& c : batch.changes()) {
     table& t = to[static_cast<std::size_t>(c.where)];
-    if (c.removes)
+    if (!c.until.empty())
+      t.erase(t.lower_bound(c.key), t.lower_bound(c.until));
+    else if (c.removes)
       t.erase(c.key);
     else
       t[c.key] = c.value;

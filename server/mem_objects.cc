@@ -40,6 +40,11 @@ void mem_objects::read(std::uint64_t inode, std::uint64_t offset, mutable_byte_s
   later([n, f = std::move(f)] { f(n); });
 }
 
+op_result<std::uint64_t> mem_objects::load_now(std::uint64_t inode, std::uint64_t offset,
+                                               mutable_byte_span into) {
+  return take(inode, offset, into);
+}
+
 error_code mem_objects::write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) {
   object& o = now_[inode];
   if (o.bytes.size() < offset + from.size()) o.bytes.resize(offset + from.size());
@@ -188,6 +193,13 @@ void mem_objects::flush(std::uint64_t inode) {
   else
     durable_[inode] = at->second;
   if (log_ != nullptr) log_->push_back({flush_event::kind::object, inode});
+}
+
+bool mem_objects::flip(std::uint64_t inode, std::uint64_t offset) {
+  const auto at = now_.find(inode);
+  if (at == now_.end() || offset >= at->second.bytes.size()) return false;
+  at->second.bytes[offset] ^= std::byte{1};
+  return true;
 }
 
 void mem_objects::power_cut(bool keep_unflushed) {

@@ -36,9 +36,12 @@ class mem_objects final : public object_store {
   void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override;
   void copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
             std::uint64_t to_offset, std::uint64_t size, count_done f) override;
+  void forget(std::uint64_t, std::uint64_t, std::uint64_t) override {}
   void remove(std::uint64_t inode, done f) override;
   void sync(std::uint64_t inode, done f) override;
   op_result<store_space> space() override { return space_; }
+  op_result<std::uint64_t> load_now(std::uint64_t inode, std::uint64_t offset,
+                                    mutable_byte_span into) override;
   error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) override;
   error_code truncate_now(std::uint64_t inode, std::uint64_t size) override;
   error_code change_space_now(space_change what, std::uint64_t inode, std::uint64_t offset,
@@ -53,7 +56,10 @@ class mem_objects final : public object_store {
   void set_space(const store_space& s) { space_ = s; }
   // The next `count` writes fail with `e` after changing half of their bytes.
   void fail_writes(error_code e, unsigned count) { write_error_ = e, write_error_count_ = count; }
-  std::size_t count() const { return now_.size(); }
+  // Of files: what a volume keeps for itself is not counted.
+  std::size_t count() const { return now_.size() - now_.count(0); }
+  // Changes one byte behind everybody's back, as a bad disk does; false: there is none.
+  bool flip(std::uint64_t inode, std::uint64_t offset);
   // The object's bytes; nullptr when there is none.
   const std::vector<std::byte>* bytes_of_object(std::uint64_t inode) const;
 

@@ -70,11 +70,15 @@ class object_store {
   // From one object to another, or within one; the bytes copied, fewer only at the source's end.
   virtual void copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
                     std::uint64_t to_offset, std::uint64_t size, count_done f) = 0;
+  // What is in memory of this range, and on the disk, too, is to be read from there the next time.
+  virtual void forget(std::uint64_t inode, std::uint64_t offset, std::uint64_t size) = 0;
   virtual void remove(std::uint64_t inode, done f) = 0;
   virtual void sync(std::uint64_t inode, done f) = 0;
   virtual op_result<store_space> space() = 0;
 
   // Blocking forms, for the redo of a crash, before the loop runs; sync_now() ends them.
+  virtual op_result<std::uint64_t> load_now(std::uint64_t inode, std::uint64_t offset,
+                                            mutable_byte_span into) = 0;
   virtual error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) = 0;
   virtual error_code truncate_now(std::uint64_t inode, std::uint64_t size) = 0;
   virtual error_code change_space_now(space_change what, std::uint64_t inode,

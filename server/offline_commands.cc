@@ -11,6 +11,7 @@
 #include "server/check.h"
 #include "server/fence_command.h"
 #include "server/rocks_kv.h"
+#include "server/scrub.h"
 #include "server/takeover.h"
 #include "server/volume_directory.h"
 #include "server/wal_log.h"
@@ -21,7 +22,7 @@ namespace {
 
 constexpr std::uint64_t lock_wait_ms = 10'000;
 
-// How far a check is: one line that changes on a terminal, else a line every few seconds.
+// How far it is: one line that changes on a terminal, else a line every few seconds.
 class progress_line {
  public:
   void show(std::string_view what, std::uint64_t count) {
@@ -60,6 +61,7 @@ outcome<check_report> check_volume(const std::string& directory, bool repair,
   options.metadata = metadata;
   options.objects = objects_path(directory);
   options.repair = repair;
+  options.guards_lost = gives_up;
   options.now_ns = static_cast<std::int64_t>(system_clock().wall_ns());
   options.progress = [&progress](std::string_view what, std::uint64_t count) {
     progress.show(what, count);
@@ -70,6 +72,22 @@ outcome<check_report> check_volume(const std::string& directory, bool repair,
                  "the log is damaged before its end: acknowledged changes are lost",
                  "given up: " + text_of_loss(*log), true});
   return report;
+}
+
+// A log that is damaged is check's business.
+outcome<scrub_report> scrub_volume(const server_command& c, progress_line& progress) {
+  const outcome<volume_hold> hold = hold_volume(c.directory);
+  if (!hold) return failure{hold.error()};
+  scrub_options options;
+  options.metadata = metadata_path(c.directory);
+  options.objects = objects_path(c.directory);
+  options.protect = c.protect;
+  options.progress = [&progress](std::string_view what, std::uint64_t count) {
+    progress.show(what, count);
+  };
+  const outcome<std::unique_ptr<kv_store>> kv = open_rocks_kv(options.metadata, false);
+  if (!kv) return failure{kv.error()};
+  return scrub_store(**kv, options);
 }
 
 }  // namespace
@@ -97,6 +115,17 @@ int run_check(const server_command& c) {
                                   : check_text(c.directory, *done, c.repair);
   (void)std::fputs(text.c_str(), stdout);  // nobody to tell otherwise
   return static_cast<int>(done->not_mended == 0 ? exit_code::ok : exit_code::failed);
+}
+
+int run_scrub(const server_command& c) {
+  progress_line progress;
+  const outcome<scrub_report> done = scrub_volume(c, progress);
+  progress.end();
+  if (!done) return say_problem("tangelo-server", done.error());
+  const std::string text = c.json ? scrub_json(c.directory, *done)
+                                  : scrub_text(c.directory, *done, c.protect);
+  (void)std::fputs(text.c_str(), stdout);  // nobody to tell otherwise
+  return static_cast<int>(done->clean() ? exit_code::ok : exit_code::failed);
 }
 
 }  // namespace tangelo

@@ -8,5 +8,6 @@ namespace tangelo {
 
 int run_takeover(const server_command& c);
 int run_check(const server_command& c);
+int run_scrub(const server_command& c);
 
 }  // namespace tangelo

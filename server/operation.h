@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "rdma/service.h"
+#include "server/dirty_regions.h"
 #include "server/quotas.h"
 #include "server/records.h"
 
@@ -70,6 +71,18 @@ struct operation {
   std::uint64_t room_blocks = 0;
   std::array<quota_key, 3> room_of{};
   std::optional<std::uint64_t> blocks_inside;  // of its range, that the object has already
+
+  // Protection (volume_protection.cc).
+  std::optional<protection_trailer> protection;  // of the payload that it answers
+  std::optional<protection_fault> fault;         // why it is answered `integrity`
+  struct block_copy {
+    std::uint64_t block = 0;
+    bool ready = false;
+    std::vector<std::byte> bytes;  // of the whole block
+  };
+  std::array<block_copy, 2> edges;  // the blocks that it reads or changes a part of
+  unsigned rereads = 0;
+  std::vector<dirty_region> marked;  // held, because it writes over guarded blocks
 
   // What follows.
   std::function<void()> after_write;  // volatile state follows the batch

@@ -1,9 +1,7 @@
 // records: what a volume saves in its key-value store, byte by byte.
 //
 // Format final: these structures are on disk. A record begins with a version; fields are only ever
-// added at the end (a record that ends early has zeros there, codec.h rule 1). Protection tuples
-// (CRC, reference and application tag per 4 KiB) get a column of their own with the feature bit
-// superblock_feature::protection; nothing here has to move for them.
+// added at the end (a record that ends early has zeros there, codec.h rule 1).
 //
 // Keys are big-endian, so that they sort as numbers do.
 #pragma once
@@ -27,7 +25,7 @@ inline constexpr std::size_t redo_payload_max = 64 * 1024;  // of a write; large
 namespace inode_flag {
 inline constexpr std::uint32_t object = 1;   // the data is in an object file, not inline_data
 inline constexpr std::uint32_t xattrs = 2;   // has, or once had, extended attributes
-inline constexpr std::uint32_t protected_data = 4;  // reserved: has protection tuples
+// 4 is not used: what has guards is said by them.
 inline constexpr std::uint32_t nameless = 8;  // made without a name, and may be given one
 inline constexpr std::uint32_t hole = 16;  // nothing in inline_data: zeros up to its size
 }  // namespace inode_flag

@@ -176,8 +176,11 @@ class rocks_kv final : public kv_store {
     rocksdb::Status s = batch.PutLogData(flushed_mark(flushed_));
     if (!s.ok()) return error_of(s);
     for (const kv_batch::change& c : changes.changes()) {
-      s = c.removes ? batch.Delete(at(c.where), slice(c.key))
-                    : batch.Put(at(c.where), slice(c.key), slice(c.value));
+      if (!c.until.empty())
+        s = batch.DeleteRange(at(c.where), slice(c.key), slice(c.until));
+      else
+        s = c.removes ? batch.Delete(at(c.where), slice(c.key))
+                      : batch.Put(at(c.where), slice(c.key), slice(c.value));
       if (!s.ok()) return error_of(s);
     }
     return error_of(db_->Write(rocksdb::WriteOptions(), &batch));

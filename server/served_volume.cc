@@ -61,6 +61,12 @@ outcome<std::unique_ptr<served_volume>> served_volume::start(const volume_config
   if (!objects) return failure{objects.error()};
   v->objects_ = std::move(*objects);
   v->committer_ = std::make_unique<thread_workers>(home, "commit", 1);
+  superblock& block = v->store_.hold->block;
+  if ((block.incompatible & superblock_feature::protection) == 0) {
+    block.incompatible |= superblock_feature::protection;
+    if (const outcome<bool> written = write_superblock(what.path, block); !written)
+      return failure{written.error()};
+  }
   options.id = v->store_.hold->block.volume_id;
   options.where = what.path;
   outcome<std::unique_ptr<volume>> files = volume::open(

@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
     case server_command::kind::init: return init(*c);
     case server_command::kind::run: return run(*c);
     case server_command::kind::check: return run_check(*c);
+    case server_command::kind::scrub: return run_scrub(*c);
     case server_command::kind::takeover: return run_takeover(*c);
     case server_command::kind::audit_report: return report(c->directory);
   }

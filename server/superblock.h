@@ -19,9 +19,9 @@ namespace tangelo {
 inline constexpr std::uint32_t format_version = 1;
 
 namespace superblock_feature {
-inline constexpr std::uint64_t protection = 1;  // incompatible, reserved: protection tuples
+inline constexpr std::uint64_t protection = 1;  // incompatible: blocks have guards (block_guards.h)
 inline constexpr std::uint64_t lock_generation = 2;  // incompatible: the lock is not the first one
-inline constexpr std::uint64_t known_incompatible = lock_generation;
+inline constexpr std::uint64_t known_incompatible = protection | lock_generation;
 }  // namespace superblock_feature
 
 struct superblock {

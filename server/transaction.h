@@ -65,6 +65,9 @@ class transaction {
     batch_.put(where, std::move(key), std::move(value));
   }
   void remove(column where, std::string key) { batch_.remove(where, std::move(key)); }
+  void remove_range(column where, std::string from, std::string until) {
+    batch_.remove_range(where, std::move(from), std::move(until));
+  }
   void add_redo(const redo_record& record, byte_span bytes);
 
   // The limits, the tree's root and whether it is made; usage is not touched by it. Nothing: it is

@@ -52,9 +52,12 @@ class uring_objects final : public object_store {
   void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override;
   void copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
             std::uint64_t to_offset, std::uint64_t size, count_done f) override;
+  void forget(std::uint64_t inode, std::uint64_t offset, std::uint64_t size) override;
   void remove(std::uint64_t inode, done f) override;
   void sync(std::uint64_t inode, done f) override;
   op_result<store_space> space() override;
+  op_result<std::uint64_t> load_now(std::uint64_t inode, std::uint64_t offset,
+                                    mutable_byte_span into) override;
   error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) override;
   error_code truncate_now(std::uint64_t inode, std::uint64_t size) override {
     return files_.truncate(inode, size);
@@ -77,7 +80,7 @@ class uring_objects final : public object_store {
   void with_file(std::uint64_t inode, bool create, open_object::waiter f);
   void opened(std::uint64_t inode, op_result<int> fd);
   void leave(open_object& o);
-  void forget(std::uint64_t inode);
+  void close_idle(std::uint64_t inode);
   void on_pool(std::function<error_code()> job, done f);
   void count_on_pool(std::function<op_result<std::uint64_t>()> job, count_done f);
   void sync_name(std::uint64_t inode, done f);
@@ -221,15 +224,15 @@ void uring_objects::opened(std::uint64_t inode, op_result<int> fd) {
 void uring_objects::leave(open_object& o) {
   CHECK(o.users > 0);
   --o.users;
-  if (o.removed && o.users == 0) return forget(o.inode);
+  if (o.removed && o.users == 0) return close_idle(o.inode);
   for (auto at = order_.begin(); open_.size() > open_count_max && at != order_.end();) {
     const auto victim = open_.find(*at++);
     if (victim->second.users == 0 && !victim->second.opening && &victim->second != &o)
-      forget(victim->first);
+      close_idle(victim->first);
   }
 }
 
-void uring_objects::forget(std::uint64_t inode) {
+void uring_objects::close_idle(std::uint64_t inode) {
   const auto at = open_.find(inode);
   if (at == open_.end() || at->second.opening || at->second.users != 0) return;
   order_.erase(at->second.place);
@@ -312,9 +315,15 @@ void uring_objects::copy(std::uint64_t from, std::uint64_t from_offset, std::uin
   }, std::move(f));
 }
 
+void uring_objects::forget(std::uint64_t inode, std::uint64_t offset, std::uint64_t size) {
+  if (const open_object* o = find(inode); o != nullptr)
+    (void)::posix_fadvise(o->fd.get(), static_cast<off_t>(offset), static_cast<off_t>(size),
+                          POSIX_FADV_DONTNEED);  // it is only an attempt
+}
+
 void uring_objects::remove(std::uint64_t inode, done f) {
   if (const auto at = open_.find(inode); at != open_.end()) at->second.removed = true;
-  forget(inode);
+  close_idle(inode);
   ++dirty_directories_[object_files::directory_of(inode)];
   on_pool([this, inode] { return files_.remove(inode); }, std::move(f));
 }
@@ -353,6 +362,25 @@ op_result<store_space> uring_objects::space() {
   s.files = st.f_files;
   s.files_free = st.f_ffree;
   return s;
+}
+
+op_result<std::uint64_t> uring_objects::load_now(std::uint64_t inode, std::uint64_t offset,
+                                                 mutable_byte_span into) {
+  const op_result<int> opened_file = files_.open(inode, false);
+  if (!opened_file && opened_file.error() == error_code::no_entry) return std::uint64_t{0};
+  if (!opened_file) return failure{opened_file.error()};
+  const unique_fd fd(*opened_file);
+  std::uint64_t n = 0;
+  while (n < into.size()) {
+    const mutable_byte_span left = into.subspan(n);
+    const ssize_t got =
+        ::pread(fd.get(), left.data(), left.size(), static_cast<off_t>(offset + n));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failure{last_error()};
+    if (got == 0) break;
+    n += static_cast<std::uint64_t>(got);
+  }
+  return n;
 }
 
 error_code uring_objects::write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) {

@@ -16,7 +16,7 @@ constexpr std::uint64_t space_reserve_max = 32 << 20;
 }  // namespace
 
 volume::volume(volume_options options, volume_parts parts)
-    : options_(std::move(options)), parts_(parts) {}
+    : options_(std::move(options)), parts_(parts), marks_(parts.objects, parts.time) {}
 
 volume::~volume() {
   parts_.time.cancel(checkpoint_timer_);
@@ -93,6 +93,7 @@ error_code volume::attempt(operation& o, transaction& t) {
   o.form = answer_form::bytes;
   o.body.clear();
   o.payload_size = 0;
+  o.protection.reset();
   o.after_write = nullptr;
   o.supersedes = 0;
   o.dirties = 0;
@@ -178,10 +179,12 @@ void volume::answer(operation& o, error_code status, transaction& t) {
   if (status != error_code::ok) {
     o.body.clear();
     o.payload_size = 0;
+    if (status == error_code::integrity && o.fault) put_answer(o, *o.fault);
   } else {
     fill_answer(o, t);  // reads what it has already read
   }
   release_room(o);
+  end_marks(o);
   leave_gate(o);
   hold_answer(o, t);
   proceed(o);
@@ -284,6 +287,7 @@ void volume::write_batch(operation& o, transaction& t) {
   o.batch = ++written_;
   quotas_.apply(quotas);
   release_room(o);
+  end_marks(o);
   if (moves_low_water) low_water_ = o.transno;
   ++counts_.executed;
   if (o.supersedes != 0) redo_.drop(o.supersedes);
@@ -321,6 +325,7 @@ void volume::give_answer(operation& o) {
     r.transno = o.transno;
     r.body = o.body;
     r.payload_size = o.payload_size;
+    if (o.protection && o.payload_size != 0) r.protection = &*o.protection;
     std::exchange(o.call, nullptr)->complete(r);
   }
   if (o.own_done) o.own_done(o.status);

@@ -55,6 +55,8 @@
 #include "protocol/data_ops.h"
 #include "rdma/service.h"
 #include "server/access_times.h"
+#include "server/block_guards.h"
+#include "server/dirty_regions.h"
 #include "server/inode_ranges.h"
 #include "server/export_rules.h"
 #include "server/kv.h"
@@ -248,6 +250,8 @@ class volume final : public service {
 
   // volume_data.cc
   error_code do_read(operation& o, transaction& t);
+  error_code end_read(operation& o, transaction& t, const read_call& c, const inode_record* r,
+                      std::size_t size);
   error_code do_write(operation& o, transaction& t);
   error_code write_inline(operation& o, transaction& t, const write_call& c, inode_record& r);
   error_code stage_inline(operation& o, transaction& t, std::uint64_t inode,
@@ -264,6 +268,39 @@ class volume final : public service {
   void written(operation& o, transaction& t, const write_call& c, inode_record& r);
   void resume(operation& o, error_code e);
 
+  // volume_protection.cc
+  outcome<bool> drop_marked();
+  error_code load_guards(operation& o, block_guards& g, std::uint64_t first, std::uint64_t end);
+  error_code stored_fault(operation& o, const protection_fault& fault);
+  error_code mismatch(operation& o, const protection_fault& fault);
+  error_code need_block(operation& o, transaction& t, const block_guards& g, std::uint64_t inode,
+                        const inode_record& r, std::uint64_t block, std::size_t which);
+  bool read_block(operation& o, std::uint64_t inode, std::uint64_t size, std::size_t which);
+  error_code need_kept(operation& o, transaction& t, const block_guards& g, std::uint64_t inode,
+                       const inode_record& r, std::uint64_t from, std::uint64_t end);
+  error_code need_marks(operation& o, const block_guards& g, std::uint64_t inode,
+                        std::uint64_t from, std::uint64_t end);
+  error_code prepare_overwrite(operation& o, transaction& t, block_guards& g, std::uint64_t inode,
+                               const inode_record& r, std::uint64_t offset, std::uint64_t size);
+  error_code check_sent_tags(operation& o, const write_call& c);
+  error_code check_read(operation& o, transaction& t, block_guards& g, std::uint64_t inode,
+                        const inode_record& r, std::uint64_t offset, mutable_byte_span into);
+  void guard_written(const operation& o, block_guards& g, const write_call& c,
+                     const inode_record& r);
+  error_code guard_inline(operation& o, transaction& t, std::uint64_t inode, std::string_view old,
+                          std::string_view now);
+  error_code cut_guards(operation& o, transaction& t, std::uint64_t inode, const inode_record& r,
+                        std::uint64_t size);
+  error_code zero_guards(operation& o, transaction& t, std::uint64_t inode, const inode_record& r,
+                         std::uint64_t offset, std::uint64_t size);
+  void end_marks(operation& o);
+
+  // volume_mending.cc
+  static void put_unguarded(transaction& t, const dirty_region& region);
+  void mend_later(std::vector<dirty_region> regions);
+  void start_mending();
+  error_code mend_step(operation& o, transaction& t);
+
   // volume_space.cc
   void add_space_redo(transaction& t, redo_kind kind, std::uint64_t inode, std::uint64_t offset,
                       std::uint64_t size);
@@ -274,7 +311,10 @@ class volume final : public service {
   error_code measure_rest(operation& o, std::uint64_t inode, std::uint64_t offset,
                           std::uint64_t size);
   error_code do_fallocate(operation& o, transaction& t);
-  error_code zero_inline(transaction& t, const space_call& c, const inode_record& r);
+  error_code begin_punch(operation& o, transaction& t, const space_call& c,
+                         const inode_record& r);
+  error_code zero_inline(operation& o, transaction& t, const space_call& c,
+                         const inode_record& r);
   error_code begin_allocate(operation& o, transaction& t, const space_call& c,
                             const inode_record& r);
   void allocate(operation& o, const space_call& c, std::uint64_t size_before, bool cuts);
@@ -357,10 +397,18 @@ class volume final : public service {
   std::unordered_set<std::uint64_t> orphans_;
   struct hidden_range {
     std::uint64_t from = 0, to = 0;
+    // Of a file's bytes from `offset` on: those in the range are zero.
+    void hide(mutable_byte_span bytes, std::uint64_t offset) const {
+      for (std::uint64_t at = std::max(from, offset); at < std::min(to, offset + bytes.size());
+           ++at)
+        bytes[at - offset] = std::byte{0};
+    }
   };
   // Bytes that are zero, though their object does not know it yet. The gate is held meanwhile.
   std::unordered_map<std::uint64_t, hidden_range> hidden_;
   quota_table quotas_;
+  dirty_regions marks_;
+  bool mending_ = false;  // somebody is making guards anew
   bool walking_ = false;  // somebody is telling inodes which tree they are in
   access_times access_;
   timer_id access_timer_ = 0;

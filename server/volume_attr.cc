@@ -96,10 +96,14 @@ error_code volume::set_size(operation& o, transaction& t, std::uint64_t number,
         t.remove(column::inline_data, key);
       else if (data && data->size() > size)
         t.put(column::inline_data, key, data->substr(0, size));
+      const std::string_view old = data ? std::string_view(*data) : std::string_view();
+      const error_code e = guard_inline(o, t, number, old, old.substr(0, size));
+      if (e != error_code::ok) return e;
     }
   } else if (size < before) {
-    if (size != 0 && o.stage == 0) return measure_rest(o, number, size, size_max);
     if (o.io_error != error_code::ok) return o.io_error;
+    if (const error_code e = cut_guards(o, t, number, **r, size); e != error_code::ok) return e;
+    if (size != 0 && o.stage == 0) return measure_rest(o, number, size, size_max);
     t.add_redo({record_version, redo_kind::trim, number, size}, {});
     if (size == 0) o.supersedes = number;
     (*r)->blocks = size == 0 ? 0 : o.io_count;

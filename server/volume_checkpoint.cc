@@ -37,6 +37,7 @@ void volume::checkpoint_next() {
   if (checkpoint_running_ != 0 || !checkpoint_left_.empty()) return;
   checkpointing_ = false;
   ++counts_.checkpoints;
+  marks_.sweep();
   arm_checkpoint();
   if (stopped_) parts_.time.post(guarded([this] { stop_step(); }));
 }

@@ -120,6 +120,7 @@ void volume::recovery_ended() {
   const std::vector<std::uint64_t> all(orphans_.begin(), orphans_.end());
   released(all);
   start_walk();
+  start_mending();
 }
 
 error_code volume::do_fsync(operation& o, transaction& t) {

@@ -108,6 +108,7 @@ void volume::commit_ended(std::uint64_t written, std::uint64_t low_water) {
   const bool moved = low_water > last_committed_;
   last_committed_ = std::max(last_committed_, low_water);
   sharing_.committed(written);
+  marks_.committed(written);
   committing_ = false;
   log_closed_ = false;
   std::vector<operation*> ready;

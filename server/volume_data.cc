@@ -14,14 +14,7 @@ namespace tangelo {
 
 namespace {
 constexpr std::uint64_t size_max = INT64_MAX;
-
-// Bytes of a file from `offset` on: those between `from` and `to` are zero.
-void hide(mutable_byte_span bytes, std::uint64_t offset, std::uint64_t from, std::uint64_t to) {
-  for (std::uint64_t at = std::max(from, offset); at < std::min(to, offset + bytes.size()); ++at)
-    bytes[at - offset] = std::byte{0};
-}
 }  // namespace
-
 
 void volume::resume(operation& o, error_code e) {
   o.io_error = e;
@@ -35,8 +28,8 @@ error_code volume::do_read(operation& o, transaction& t) {
   const op_result<inode_record*> r = t.inode(c->inode);
   t.look(aspect::data, c->inode);
   if (o.stage == 1) {  // the bytes are there; `t` needs to know whose they are
-    o.payload_size = o.io_count;
-    return o.io_error;
+    if (o.io_error != error_code::ok) return o.io_error;
+    return end_read(o, t, *c, r ? *r : nullptr, o.io_count);
   }
   if (!r) return r.error();
   if (S_ISDIR((*r)->mode)) return error_code::is_directory;
@@ -56,15 +49,13 @@ error_code volume::do_read(operation& o, transaction& t) {
     if (data && c->offset < data->size())
       n = copy_bytes(into, bytes_of(std::string_view(*data).substr(c->offset)));
     std::fill(into.begin() + static_cast<std::ptrdiff_t>(n), into.end(), std::byte{0});
-    o.payload_size = wanted;
-    return error_code::ok;
+    return end_read(o, t, *c, *r, wanted);
   }
   const auto hidden = hidden_.find(c->inode);
   const hidden_range zeros = hidden == hidden_.end() ? hidden_range{} : hidden->second;
   if (parts_.objects.read_now(c->inode, c->offset, into)) {
-    hide(into, c->offset, zeros.from, zeros.to);
-    o.payload_size = wanted;
-    return error_code::ok;
+    zeros.hide(into, c->offset);
+    return end_read(o, t, *c, *r, wanted);
   }
   o.working = true;
   parts_.objects.read(c->inode, c->offset, into,
@@ -73,11 +64,23 @@ error_code volume::do_read(operation& o, transaction& t) {
                           const auto had = static_cast<std::ptrdiff_t>(*n);
                           std::fill(into.begin() + had, into.end(), std::byte{0});
                           o.io_count = into.size();
-                          hide(into, at, zeros.from, zeros.to);
+                          zeros.hide(into, at);
                         }
                         resume(o, n ? error_code::ok : n.error());
                       }));
   return error_code::again_later;
+}
+
+// `r`: null when the file is gone meanwhile.
+error_code volume::end_read(operation& o, transaction& t, const read_call& c,
+                            const inode_record* r, std::size_t size) {
+  o.payload_size = size;
+  if (!o.call->wants_protection || size == 0) return error_code::ok;
+  const mutable_byte_span bytes = o.call->payload_out.first(size);
+  block_guards g(t, c.inode);
+  if (r != nullptr) return check_read(o, t, g, c.inode, *r, c.offset, bytes);
+  protect(c.inode, c.offset, bytes, o.protection.emplace());
+  return error_code::ok;
 }
 
 error_code volume::do_write(operation& o, transaction& t) {
@@ -92,6 +95,7 @@ error_code volume::do_write(operation& o, transaction& t) {
   note_handle(o, c->handle, c->inode);
   if (const error_code e = need_gate(o, c->inode); e != error_code::ok) return e;
   if (o.stage == 1) return end_object_write(o, t, *c, r);
+  if (const error_code e = check_sent_tags(o, *c); e != error_code::ok) return e;
   o.offset = (c->flags & write_flag::append) != 0 ? r.size : c->offset;
   if (o.offset > size_max || c->size > size_max - o.offset) return error_code::file_too_big;
   if (c->size == 0) {
@@ -125,14 +129,15 @@ void volume::written(operation& o, transaction& t, const write_call& c, inode_re
 error_code volume::write_inline(operation& o, transaction& t, const write_call& c,
                                 inode_record& r) {
   const std::string key = key_of(c.inode);
-  std::string data;
+  std::string data, before;
   if (r.size != 0) {
     op_result<std::string> old = t.value(column::inline_data, key);
     if (!old && old.error() != error_code::no_data) return old.error();
-    if (old) data = std::move(*old);
+    if (old) data = before = std::move(*old);
   }
   if (data.size() < o.offset + c.size) data.resize(o.offset + c.size, '\0');
   data.replace(o.offset, c.size, text_of(o.call->payload_in));
+  if (const error_code e = guard_inline(o, t, c.inode, before, data); e != error_code::ok) return e;
   t.put(column::inline_data, key, std::move(data));
   r.flags &= ~inode_flag::hole;
   written(o, t, c, r);
@@ -144,6 +149,10 @@ error_code volume::begin_object_write(operation& o, transaction& t, const write_
   if (!has_space(o)) return error_code::no_space;
   const error_code room = need_room(o, c.inode, r, o.offset, c.size);
   if (room != error_code::ok) return room;
+  block_guards g(t, c.inode);
+  if (const error_code e = prepare_overwrite(o, t, g, c.inode, r, o.offset, c.size);
+      e != error_code::ok)
+    return e;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   o.working = true;
@@ -210,6 +219,10 @@ error_code volume::end_object_write(operation& o, transaction& t, const write_ca
                                     inode_record& r) {
   if (o.io_error != error_code::ok) return o.io_error;
   const bool was_inline = (r.flags & inode_flag::object) == 0;
+  block_guards g(t, c.inode);
+  if (const error_code e = load_guards(o, g, block_of(o.offset), block_end_of(o.offset + c.size));
+      e != error_code::ok)
+    return e;
   if (c.size > redo_payload_max) {
     if (log_closed_) return wait_for_log(o);
     o.dirties = c.inode;
@@ -223,6 +236,8 @@ error_code volume::end_object_write(operation& o, transaction& t, const write_ca
     r.flags |= inode_flag::object;
   }
   r.blocks = o.io_count;
+  guard_written(o, g, c, r);
+  g.save();
   written(o, t, c, r);
   return error_code::ok;
 }

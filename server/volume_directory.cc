@@ -74,6 +74,7 @@ outcome<superblock> make_volume(const std::string& directory, const std::string&
   }
   superblock s;
   s.volume_id = random_id();
+  s.incompatible = superblock_feature::protection;
   s.created_ns = now_ns;
   s.name = name;
   if (const outcome<bool> written = write_superblock(directory, s); !written)

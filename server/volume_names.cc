@@ -179,6 +179,7 @@ error_code volume::erase_inode(operation& o, transaction& t, std::uint64_t numbe
                                 });
     if (e != error_code::ok) return e;
   }
+  if (S_ISREG((*r)->mode)) block_guards(t, number).cut(0, (*r)->size);
   if (((*r)->flags & inode_flag::object) != 0) {
     t.add_redo({record_version, redo_kind::remove, number, 0}, {});
     o.supersedes = number;

@@ -41,7 +41,13 @@ outcome<std::unique_ptr<volume>> volume::open(volume_options options, volume_par
   std::unique_ptr<volume> v(new volume(std::move(options), parts));
   if (const outcome<bool> loaded = v->load(); !loaded) return failure{loaded.error()};
   if (const outcome<bool> redone = v->redo_all(); !redone) return failure{redone.error()};
-  if (v->recovered_) parts.time.post(v->guarded([volume = v.get()] { volume->start_walk(); }));
+  if (const outcome<bool> dropped = v->drop_marked(); !dropped) return failure{dropped.error()};
+  if (v->recovered_) {
+    parts.time.post(v->guarded([volume = v.get()] {
+      volume->start_walk();
+      volume->start_mending();
+    }));
+  }
   // Orphans of a server that nobody will come back to.
   if (v->recovered_ && !v->orphans_.empty())
     parts.time.post(v->guarded([volume = v.get()] { volume->recovery_ended(); }));

@@ -44,6 +44,9 @@ struct volume_status {
   std::uint64_t warmed = 0;    // attempts thrown away because a read needed the disk
   std::uint64_t held_answers = 0;  // waited for another client's change to be committed
   std::uint64_t duplicate_effects = 0;
+  std::uint64_t protection_rereads = 0;  // blocks that did not fit their guard, and were read again
+  std::uint64_t protection_faults = 0;   // and did not fit in the end
+  std::uint64_t mended_regions = 0;      // guards made anew
   std::uint64_t checkpoints = 0;
   std::size_t running = 0;
   std::size_t open_handles = 0;

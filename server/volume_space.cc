@@ -118,11 +118,11 @@ error_code volume::do_fallocate(operation& o, transaction& t) {
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   error_code e = error_code::ok;
   if (is_inline && punches)
-    e = zero_inline(t, *c, r);
+    e = zero_inline(o, t, *c, r);
   else if (o.stage == 1)
     e = end_fallocate(o, t, *c, r);
   else if (punches)
-    return measure_rest(o, c->inode, c->offset, punched_size(*c, r));
+    return begin_punch(o, t, *c, r);
   else
     return begin_allocate(o, t, *c, r);
   if (e != error_code::ok) return e;
@@ -137,14 +137,26 @@ error_code volume::do_fallocate(operation& o, transaction& t) {
   return error_code::ok;
 }
 
-error_code volume::zero_inline(transaction& t, const space_call& c, const inode_record& r) {
+error_code volume::begin_punch(operation& o, transaction& t, const space_call& c,
+                               const inode_record& r) {
+  const std::uint64_t size = punched_size(c, r);
+  if (const error_code e = zero_guards(o, t, c.inode, r, c.offset, size); e != error_code::ok)
+    return e;
+  return measure_rest(o, c.inode, c.offset, size);
+}
+
+error_code volume::zero_inline(operation& o, transaction& t, const space_call& c,
+                               const inode_record& r) {
   if (c.offset >= r.size) return error_code::ok;
   const std::string key = key_of(c.inode);
   op_result<std::string> data = t.value(column::inline_data, key);
   if (!data) return data.error() == error_code::no_data ? error_code::ok : data.error();
   if (c.offset >= data->size()) return error_code::ok;
   const std::uint64_t n = std::min<std::uint64_t>(c.size, data->size() - c.offset);
+  const std::string before = *data;
   data->replace(c.offset, n, n, '\0');
+  if (const error_code e = guard_inline(o, t, c.inode, before, *data); e != error_code::ok)
+    return e;
   t.put(column::inline_data, key, std::move(*data));
   return error_code::ok;
 }
@@ -157,6 +169,10 @@ error_code volume::begin_allocate(operation& o, transaction& t, const space_call
   if (room != error_code::ok) return room;
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
+  if (!is_inline && (c.mode & space_mode::zero_range) != 0) {  // what it needs to know is read now
+    const error_code e = zero_guards(o, t, c.inode, r, c.offset, c.size);
+    if (e != error_code::ok) return e;
+  }
   if (is_inline && (c.mode & space_mode::zero_range) != 0 && c.offset < o.staging.size()) {
     const std::uint64_t n = std::min<std::uint64_t>(c.size, o.staging.size() - c.offset);
     std::fill_n(o.staging.begin() + static_cast<std::ptrdiff_t>(c.offset), n, std::byte{0});
@@ -199,6 +215,12 @@ error_code volume::end_fallocate(operation& o, transaction& t, const space_call&
   const bool punches = (c.mode & space_mode::punch_hole) != 0;
   const bool zeroes = (c.mode & space_mode::zero_range) != 0 && !was_inline;
   r.blocks = o.io_count;
+  if (was_inline && !o.staging.empty()) {
+    const op_result<std::string> old = t.value(column::inline_data, key_of(c.inode));
+    if (!old) return old.error();
+    const error_code e = guard_inline(o, t, c.inode, *old, text_of(o.staging));
+    if (e != error_code::ok) return e;
+  }
   if (!punches) {
     add_made_redo(o, t, c.inode, r, was_inline || c.offset + c.size > r.size);
     add_space_redo(t, redo_kind::allocate, c.inode, c.offset, c.size);
@@ -209,6 +231,8 @@ error_code volume::end_fallocate(operation& o, transaction& t, const space_call&
   const redo_kind kind = punches ? redo_kind::punch : redo_kind::zero;
   const std::uint64_t size = punches ? punched_size(c, r) : c.size;
   if (size == 0) return error_code::ok;
+  if (const error_code e = zero_guards(o, t, c.inode, r, c.offset, size); e != error_code::ok)
+    return e;
   add_space_redo(t, kind, c.inode, c.offset, size);
   o.has_action = true;
   o.action = {kind, c.inode, c.offset, size, r.blocks};

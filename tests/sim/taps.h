@@ -185,6 +185,9 @@ class tapped_objects final : public object_store {
       objects_.copy(from, from_offset, to, to_offset, size, while_alive(std::move(f)));
     });
   }
+  void forget(std::uint64_t inode, std::uint64_t offset, std::uint64_t size) override {
+    objects_.forget(inode, offset, size);
+  }
   void remove(std::uint64_t inode, done f) override {
     change([&] { objects_.remove(inode, while_alive(std::move(f))); });
   }
@@ -192,6 +195,10 @@ class tapped_objects final : public object_store {
     change([&] { objects_.sync(inode, while_alive(std::move(f))); });
   }
   op_result<store_space> space() override { return objects_.space(); }
+  op_result<std::uint64_t> load_now(std::uint64_t inode, std::uint64_t offset,
+                                    mutable_byte_span into) override {
+    return objects_.load_now(inode, offset, into);
+  }
   error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) override {
     return change_now([&] { return objects_.write_now(inode, offset, from); });
   }

@@ -27,6 +27,7 @@ class test_call final : public inbound_call {
   std::uint64_t answered_transno = 0;
   std::vector<std::byte> answer;
   std::size_t payload = 0;
+  std::optional<protection_trailer> trailer;
   flush_log* log = nullptr;
 
   void complete(const call_result& r) override {
@@ -36,6 +37,7 @@ class test_call final : public inbound_call {
     answered_transno = r.transno;
     answer.assign(r.body.begin(), r.body.end());
     payload = r.payload_size;
+    if (r.protection != nullptr) trailer = *r.protection;
     if (log != nullptr) log->push_back({flush_event::kind::answer, r.transno});
   }
   template <class Answer>
@@ -126,6 +128,7 @@ class volume_fixture : public ::testing::Test {
     }
     c->in = old.in;
     c->payload_in = c->in;
+    c->protection = old.protection;
     calls_.push_back(c);
     volume_->execute(*c);
     time_.advance(ns_per_ms);
@@ -158,6 +161,12 @@ class volume_fixture : public ::testing::Test {
     c->payload_out = c->out;
     c->log = log_;
     c->early_answer = early_;
+    c->wants_protection = op == opcode::read;
+    if constexpr (std::is_same_v<Body, write_call>) {
+      const bool appends = (body.flags & write_flag::append) != 0;
+      if (in.size() <= wire_payload_size_max)
+        protect(body.inode, appends ? 0 : body.offset, bytes_of(in), c->protection.emplace());
+    }
     calls_.push_back(c);
     return c;
   }

@@ -1,0 +1,261 @@
+#include "server/scrub.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#include "base/fd.h"
+#include "server/block_guards.h"
+#include "server/dirty_regions.h"
+#include "server/object_files.h"
+
+namespace tangelo {
+
+namespace {
+
+constexpr std::uint64_t step_size = wire_payload_size_max;
+
+class scrub_pass {
+ public:
+  scrub_pass(kv_store& kv, const scrub_options& options, unique_fd directory)
+      : kv_(kv), options_(options), files_(std::move(directory)), bytes_(step_size) {}
+
+  outcome<bool> run();
+  scrub_report report;
+
+ private:
+  outcome<bool> read_left_out();
+  outcome<bool> scan(column where, std::string_view from, std::string_view until,
+                     const kv_store::visitor& visit);
+  void look_at(std::uint64_t inode, const inode_record& r);
+  void look_at_small(std::uint64_t inode);
+  void compare(std::uint64_t inode, std::uint64_t offset, byte_span bytes);
+  void found(const protection_fault& fault);
+  std::uint64_t next_step(int fd, std::uint64_t inode, std::uint64_t offset) const;
+  op_result<std::uint64_t> read(int fd, std::uint64_t offset, mutable_byte_span into) const;
+
+  kv_store& kv_;
+  const scrub_options& options_;
+  const object_files files_;
+  std::vector<std::byte> bytes_;
+  std::set<std::uint64_t> with_redo_;
+  std::set<dirty_region> marked_;
+  kv_batch batch_;
+};
+
+outcome<bool> scrub_pass::scan(column where, std::string_view from, std::string_view until,
+                               const kv_store::visitor& visit) {
+  if (kv_.scan(where, from, until, read_mode::blocking, visit) == kv_status::found) return true;
+  return failure{problem{exit_code::store,
+                         fmt::format("{}: {} cannot be read", options_.metadata, name_of(where)),
+                         "look at it with: tangelo-server check"}};
+}
+
+outcome<bool> scrub_pass::read_left_out() {
+  const outcome<bool> redo =
+      scan(column::redo, {}, {}, [this](std::string_view, std::string_view value) {
+        if (const std::optional<redo_record> r = unpacked<redo_record>(value))
+          with_redo_.insert(r->inode);
+        return true;
+      });
+  if (!redo) return redo;
+  const op_result<int> opened = files_.open(no_inode, false);
+  if (!opened) return true;  // never served
+  const unique_fd fd(*opened);
+  const op_result<std::uint64_t> n = read(fd.get(), 0, bytes_);
+  if (!n)
+    return failure{problem{exit_code::store,
+                           fmt::format("{}: {}: {}", options_.objects,
+                                       object_files::path_of(no_inode), row_of(n.error()).text),
+                           "its disk fails: look at the kernel's log"}};
+  for (const dirty_region& r : dirty_regions::parse(byte_span(bytes_).first(*n)))
+    marked_.insert(r);
+  return true;
+}
+
+outcome<bool> scrub_pass::run() {
+  if (const outcome<bool> known = read_left_out(); !known) return known;
+  const outcome<bool> all =
+      scan(column::inodes, {}, {}, [this](std::string_view key, std::string_view value) {
+        const std::optional<inode_record> r = unpacked<inode_record>(value);
+        if (r && S_ISREG(r->mode)) look_at(number_at(key, 0), *r);
+        return true;
+      });
+  if (!all) return all;
+  if (batch_.empty()) return true;
+  error_code e = kv_.write(batch_);
+  if (e == error_code::ok) e = kv_.sync();
+  if (e == error_code::ok) return true;
+  return failure{problem{exit_code::store,
+                         fmt::format("{}: {}", options_.metadata, row_of(e).text),
+                         "is the disk full?"}};
+}
+
+op_result<std::uint64_t> scrub_pass::read(int fd, std::uint64_t offset,
+                                          mutable_byte_span into) const {
+  std::uint64_t n = 0;
+  while (n < into.size()) {
+    const mutable_byte_span left = into.subspan(n);
+    const ssize_t got = ::pread(fd, left.data(), left.size(), static_cast<off_t>(offset + n));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failure{last_error()};
+    if (got == 0) break;
+    n += static_cast<std::uint64_t>(got);
+  }
+  return n;
+}
+
+// Where the next data or guards begin: a hole may be large.
+std::uint64_t scrub_pass::next_step(int fd, std::uint64_t inode, std::uint64_t offset) const {
+  constexpr std::uint64_t group_size = guard_group_blocks * protected_block_size;
+  std::uint64_t next = UINT64_MAX;
+  (void)kv_.scan(column::protection, key_of(inode, offset / group_size), key_of(inode + 1),
+                 read_mode::blocking, [&next](std::string_view key, std::string_view) {
+                   next = number_at(key, 8) * group_size;
+                   return false;
+                 });
+  const off_t data = ::lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+  if (data >= 0) next = std::min(next, static_cast<std::uint64_t>(data));
+  return next == UINT64_MAX ? next : std::max(offset, next / step_size * step_size);
+}
+
+void scrub_pass::look_at(std::uint64_t inode, const inode_record& r) {
+  if (with_redo_.contains(inode)) {
+    ++report.left_out;
+    return;
+  }
+  ++report.files;
+  if ((r.flags & inode_flag::object) == 0) return look_at_small(inode);
+  const op_result<int> opened = files_.open(inode, false);
+  if (!opened && opened.error() == error_code::no_entry) return;  // a hole; check says if it is not
+  if (!opened) {
+    ++report.unreadable;
+    return;
+  }
+  const unique_fd fd(*opened);
+  // From the disk, not from memory; what cannot be dropped from there is read from there.
+  (void)::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
+  for (std::uint64_t at = next_step(fd.get(), inode, 0); at < r.size;
+       at = next_step(fd.get(), inode, at + step_size)) {
+    const std::size_t size = std::min(step_size, r.size - at);
+    const mutable_byte_span part = mutable_byte_span(bytes_).first(size);
+    const op_result<std::uint64_t> n = read(fd.get(), at, part);
+    if (!n) {
+      ++report.unreadable;
+      return;
+    }
+    // Behind the object's end no block has a guard, or it is one of zeros.
+    std::fill(part.begin() + static_cast<std::ptrdiff_t>(*n), part.end(), std::byte{0});
+    compare(inode, at, part);
+  }
+}
+
+void scrub_pass::look_at_small(std::uint64_t inode) {
+  std::string data;
+  if (kv_.get(column::inline_data, key_of(inode), data, read_mode::blocking) == kv_status::found)
+    compare(inode, 0, bytes_of(data));
+}
+
+void scrub_pass::compare(std::uint64_t inode, std::uint64_t offset, byte_span bytes) {
+  protection_trailer now;
+  protect(inode, offset, bytes, now);
+  report.bytes += bytes.size();
+  if (options_.progress) options_.progress("MiB", report.bytes >> 20);
+  const std::uint64_t first = block_of(offset);
+  std::optional<std::uint64_t> loaded;
+  guard_group g;
+  for (std::size_t i = 0; i < now.count; ++i) {
+    const std::uint64_t block = first + i, group = block / guard_group_blocks;
+    const dirty_region region{inode, block / region_blocks};
+    if (marked_.contains(region)) {
+      if (block % region_blocks == 0) ++report.left_out;
+      continue;
+    }
+    if (loaded != group) {
+      std::string raw;
+      loaded = group;
+      const kv_status s =
+          kv_.get(column::protection, key_of(inode, group), raw, read_mode::blocking);
+      g = s == kv_status::found ? unpacked<guard_group>(raw).value_or(guard_group{})
+                                : guard_group{};
+      const std::optional<protection_fault> fault =
+          s == kv_status::found ? check_group(g, inode, group) : std::nullopt;
+      if (fault) {
+        found(*fault);
+        g.present = 0;
+      }
+    }
+    const std::uint64_t in_group = block % guard_group_blocks;
+    if ((g.present >> in_group & 1) == 0) {
+      ++report.unguarded_blocks;
+      if (options_.protect)
+        batch_.put(column::unguarded, key_of(inode, region.region),
+                   key_of(region.region * region_blocks));
+    } else if (g.guards[in_group] != now.guards[i]) {
+      found({protection_kind::guard, protection_hop::stored, inode, block, g.guards[in_group],
+             now.guards[i]});
+    }
+  }
+}
+
+void scrub_pass::found(const protection_fault& fault) {
+  ++report.bad_blocks;
+  if (report.faults.size() < scrub_report::kept_max) report.faults.push_back(fault);
+}
+
+}  // namespace
+
+outcome<scrub_report> scrub_store(kv_store& kv, const scrub_options& options) {
+  unique_fd directory(::open(options.objects.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory)
+    return failure{problem{exit_code::store,
+                           fmt::format("{}: {}", options.objects, std::strerror(errno)),
+                           "become the volume's owner, or root"}};
+  scrub_pass pass(kv, options, std::move(directory));
+  if (const outcome<bool> done = pass.run(); !done) return failure{done.error()};
+  return std::move(pass.report);
+}
+
+std::string scrub_text(const std::string& directory, const scrub_report& r, bool protects) {
+  std::string text;
+  for (const protection_fault& f : r.faults) text += fmt::format("BAD {}\n", text_of(f));
+  if (r.bad_blocks > r.faults.size())
+    text += fmt::format("... and {} more\n", r.bad_blocks - r.faults.size());
+  if (r.unreadable != 0) text += fmt::format("BAD {} files: the disk fails\n", r.unreadable);
+  if (r.left_out != 0)
+    text += fmt::format("{} files or regions were being written in a crash and are looked at by "
+                        "the next start of the server\n", r.left_out);
+  if (r.unguarded_blocks != 0)
+    text += fmt::format("{} blocks have no guard{}\n", r.unguarded_blocks,
+                        protects ? ": they get one when the server runs" : "");
+  text += fmt::format("{}: {} files, {} MiB: {}\n", directory, r.files, r.bytes >> 20,
+                      r.clean() ? "clean" : "DAMAGED: restore these files from a backup");
+  return text;
+}
+
+std::string scrub_json(const std::string& directory, const scrub_report& r) {
+  std::string faults;
+  for (const protection_fault& f : r.faults)
+    faults += fmt::format("{}{{\"inode\":{},\"block\":{},\"kind\":\"{}\",\"expected\":{},"
+                          "\"found\":{}}}",
+                          faults.empty() ? "" : ",", f.inode, f.block, name_of(f.kind), f.expected,
+                          f.found);
+  std::string quoted;
+  for (const char c : directory) {
+    if (c == '"' || c == '\\') quoted.push_back('\\');
+    quoted.push_back(c);
+  }
+  return fmt::format("{{\"volume\":\"{}\",\"clean\":{},\"files\":{},\"bytes\":{},"
+                     "\"bad_blocks\":{},\"unreadable_files\":{},\"unguarded_blocks\":{},"
+                     "\"left_out\":{},\"faults\":[{}]}}\n",
+                     quoted, r.clean(), r.files, r.bytes, r.bad_blocks, r.unreadable,
+                     r.unguarded_blocks, r.left_out, faults);
+}
+
+}  // namespace tangelo

@@ -1,0 +1,100 @@
+// Guards that are made anew, of the bytes that are there: after a crash, after a write that failed
+// half way, and of copies, whose bytes never came by. What is to be done is in the store
+// (column::unguarded), a region at a time; blocks that have a guard keep it.
+#include <algorithm>
+
+#include "base/log.h"
+#include "server/volume.h"
+
+namespace tangelo {
+
+namespace {
+constexpr std::uint64_t step_blocks = 256;
+const std::string every_key_end(17, '\xff');  // keys have 16 bytes
+}
+
+void volume::put_unguarded(transaction& t, const dirty_region& region) {
+  t.put(column::unguarded, key_of(region.inode, region.region),
+        key_of(region.region * region_blocks));
+}
+
+// Regions that nobody trusts: their guards are dropped first.
+void volume::mend_later(std::vector<dirty_region> regions) {
+  begin_own(
+      [regions](operation&, transaction& t) {
+        for (const dirty_region& r : regions) {
+          const std::uint64_t first = r.region * region_blocks;
+          t.remove_range(column::protection, guard_key(r.inode, first),
+                         guard_key(r.inode, first + region_blocks));
+          put_unguarded(t, r);
+        }
+        return error_code::ok;
+      },
+      [this, regions](error_code e) {
+        if (e != error_code::ok) return;  // they stay marked
+        for (const dirty_region& r : regions) marks_.trust(r);
+        start_mending();
+      });
+}
+
+void volume::start_mending() {
+  if (mending_ || !recovered_ || stopped_) return;
+  mending_ = true;
+  begin_own([this](operation& o, transaction& t) { return mend_step(o, t); },
+            [this](error_code e) {
+              mending_ = false;
+              if (e == error_code::ok) return start_mending();
+              if (e != error_code::no_data)
+                log_error("{}: guards are made anew after the next start: {}", options_.where,
+                          row_of(e).text);
+            });
+}
+
+// The next blocks of the first region that there is.
+error_code volume::mend_step(operation& o, transaction& t) {
+  std::string key;
+  std::uint64_t block = 0;
+  error_code e = t.scan(column::unguarded, {}, every_key_end,
+                        [&](std::string_view k, std::string_view v) {
+                          key = k;
+                          block = number_at(v, 0);
+                          return false;
+                        });
+  if (e != error_code::ok) return e;
+  if (key.empty()) return error_code::no_data;
+  const dirty_region region{number_at(key, 0), number_at(key, 8)};
+  const op_result<inode_record*> r = t.inode(region.inode);
+  if (!r && r.error() != error_code::stale) return r.error();
+  const std::uint64_t file_end = r ? block_end_of((*r)->size) : 0;
+  const std::uint64_t region_end = std::min((region.region + 1) * region_blocks, file_end);
+  const std::uint64_t end = std::min(block + step_blocks, region_end);
+  if (block >= end || ((*r)->flags & inode_flag::object) == 0) {
+    ++counts_.mended_regions;
+    t.remove(column::unguarded, key);
+    return error_code::ok;
+  }
+  if (e = need_gate(o, region.inode); e != error_code::ok) return e;
+  const std::uint64_t from = block * protected_block_size;
+  const std::uint64_t size = std::min(end * protected_block_size, (*r)->size) - from;
+  if (o.stage == 0) {
+    o.staging.assign(size, std::byte{0});
+    o.working = true;
+    parts_.objects.read(region.inode, from, o.staging,
+                        guarded([this, &o](op_result<std::uint64_t> n) {
+                          resume(o, n ? error_code::ok : n.error());
+                        }));
+    return error_code::again_later;
+  }
+  if (o.io_error != error_code::ok) return o.io_error;
+  block_guards g(t, region.inode);
+  if (e = load_guards(o, g, block, end); e != error_code::ok) return e;
+  protection_trailer made;
+  protect(region.inode, from, o.staging, made);
+  for (std::uint64_t b = block; b < end; ++b)
+    if (!g.at(b)) g.set(b, made.guards[b - block]);
+  g.save();
+  t.put(column::unguarded, key, key_of(end));
+  return error_code::ok;
+}
+
+}  // namespace tangelo
