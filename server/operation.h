@@ -41,6 +41,8 @@ struct operation {
   bool replay = false;        // the call was answered before a crash and is made again
   std::int64_t time_ns = 0;   // what this attempt takes for now; of a replay: its old time
 
+  std::array<std::uint64_t, 2> noted{};  // handles that it has named
+
   // How far it is.
   int stage = 0;
   unsigned warm_count = 0;

@@ -341,7 +341,7 @@ class volume final : public service {
   void remove_orphan(std::uint64_t inode);
   bool may_linger(std::uint64_t inode, const inode_record& r, const client_key& by) const;
   void keep_for_a_moment(std::uint64_t inode);
-  void note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode);
+  void note_handle(operation& o, std::uint64_t handle, std::uint64_t inode);
 
   // volume_quota.cc
   outcome<bool> load_quotas(std::uint64_t last_boot, kv_batch& batch);

@@ -32,9 +32,15 @@ void volume::answered_again(const inbound_call& call, byte_span answer) {
 }
 
 // Known handles keep an inode alive; one that the server has forgotten is learnt again from the
-// first call that names it.
-void volume::note_handle(const operation& o, std::uint64_t handle, std::uint64_t inode) {
-  if (handle == 0 || o.stage != 0 || o.replay || !known_.contains(o.client)) return;
+// first call that names it. Once: when a call is attempted again, it may have been released.
+void volume::note_handle(operation& o, std::uint64_t handle, std::uint64_t inode) {
+  if (handle == 0 || o.replay || !known_.contains(o.client)) return;
+  for (std::uint64_t& noted : o.noted) {
+    if (noted == handle) return;
+    if (noted != 0) continue;
+    noted = handle;
+    break;
+  }
   (void)opens_.open(o.client, handle, inode);  // false: it means another inode; that one stays
 }
 
