@@ -35,7 +35,8 @@ op_figures figures_of(const fs_arena& arena) {
 core_figures figures_of(const shared_arena& arena) {
   const core_metrics& m = metrics_of(arena);
   return {look(m.connections_lost), look(m.calls_resent),  look(m.replays),
-          look(m.replays_refused),  look(m.stale_replies), look(m.log_lines_dropped)};
+          look(m.replays_refused),  look(m.stale_replies), look(m.log_lines_dropped),
+          look(m.mismatches_healed), look(m.mismatches_reported)};
 }
 
 op_figures difference(const op_figures& later, const op_figures& earlier) {

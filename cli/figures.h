@@ -39,6 +39,8 @@ struct core_figures {
   std::uint64_t replays_refused = 0;
   std::uint64_t stale_replies = 0;
   std::uint64_t log_lines_dropped = 0;
+  std::uint64_t mismatches_healed = 0;
+  std::uint64_t mismatches_reported = 0;
 };
 core_figures figures_of(const shared_arena& arena);
 // What was counted between the two; 0 where the later number is the smaller one (another mount).

@@ -223,7 +223,12 @@ void put_connection(metric_text& t, const mounts_t& mounts) {
       {"tangelo_replays_refused_total", "Changes that the server then refused: they are lost.",
        &core_figures::replays_refused},
       {"tangelo_stale_replies_total", "Answers of the server that nobody waited for.",
-       &core_figures::stale_replies}};
+       &core_figures::stale_replies},
+      {"tangelo_protection_healed_total",
+       "Calls whose data did not fit its guards, and did when it was moved again.",
+       &core_figures::mismatches_healed},
+      {"tangelo_protection_errors_total", "Calls that failed: their data did not fit its guards.",
+       &core_figures::mismatches_reported}};
   for (const row& r : rows) {
     t.family(r.name, counts_up, r.help);
     of_known(mounts,

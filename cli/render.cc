@@ -107,6 +107,13 @@ std::string ops_line(const mount_view& m) {
   return out + "\n";
 }
 
+// Nothing as long as all fitted.
+std::string protection_line(const core_view& c) {
+  if (c.mismatch_text.empty()) return {};
+  return fmt::format("  {:<10} {} healed, {} failed; last: {}\n", "protection", c.mismatches_healed,
+                     c.mismatches_reported, c.mismatch_text);
+}
+
 std::string mount_text(const mount_view& m) {
   std::string out = fmt::format("{}  {}  {}\n", m.mount.mount_point, m.mount.source, state_of(m));
   if (!m.supervised) out += "  " + m.why_not + "\n";
@@ -123,6 +130,7 @@ std::string mount_text(const mount_view& m) {
   for (const process_view& p : m.processes) out += process_line(p);
   out += ops_line(m);
   out += commit_line(m);
+  out += protection_line(m.core);
   return out + losses_text(m);
 }
 
@@ -142,6 +150,9 @@ void core_json(json_text& j, const core_view& c) {
   j.key("sending").number(c.sending).key("delayed").number(c.delayed);
   j.key("last_down_reason").text(c.last_down_reason).key("last_text").text(c.last_text);
   j.key("evictions").number(c.evictions).key("eviction_text").text(c.eviction_text);
+  j.key("protection_healed").number(c.mismatches_healed);
+  j.key("protection_errors").number(c.mismatches_reported);
+  j.key("protection_last").text(c.mismatch_text);
   j.close_object();
 }
 

@@ -10,7 +10,9 @@
 
 #include "cli/control.h"
 #include "cli/op_paths.h"
+#include "protocol/core_metrics.h"
 #include "protocol/op_state.h"
+#include "protocol/protection.h"
 #include "protocol/records.h"
 #include "rdma/import.h"
 #include "rdma/provider.h"
@@ -183,6 +185,24 @@ path_view arena_view::path(std::uint64_t now_ns) const {
   return v;
 }
 
+namespace {
+
+std::string mismatch_text(const core_page& page) {
+  mismatch_cell last;
+  control_word word;
+  if (!copy_record(page.mismatch, word, last) || word.state == 0) return {};
+  protection_fault fault;
+  fault.kind = static_cast<protection_kind>(last.kind);
+  fault.hop = static_cast<protection_hop>(last.hop);
+  fault.inode = last.inode;
+  fault.block = last.block;
+  fault.expected = last.expected;
+  fault.found = last.found;
+  return text_of(fault);
+}
+
+}  // namespace
+
 core_view arena_view::core() const {
   const core_page& page = shared_->core;
   core_view v;
@@ -203,6 +223,10 @@ core_view arena_view::core() const {
     v.evictions = last.sequence;
     v.eviction_text = printable(text_of(std::as_bytes(std::span(last.text))));
   }
+  const core_metrics& metrics = metrics_of(*shared_);
+  v.mismatches_healed = metrics.mismatches_healed.load(std::memory_order_relaxed);
+  v.mismatches_reported = metrics.mismatches_reported.load(std::memory_order_relaxed);
+  v.mismatch_text = mismatch_text(page);
   return v;
 }
 

@@ -64,6 +64,9 @@ struct core_view {
   std::uint32_t delayed = 0;
   std::uint64_t evictions = 0;  // in the life of the mount
   std::string eviction_text;    // why the last one
+  std::uint64_t mismatches_healed = 0;  // core_metrics.h
+  std::uint64_t mismatches_reported = 0;
+  std::string mismatch_text;  // the last one; empty: there was none
 };
 
 // What the front end makes of the way to the server (protocol/device.h, path_state).

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "protocol/arena.h"
 #include "protocol/core_metrics.h"
+#include "protocol/kept_trailers.h"
 #include "protocol/op_state.h"
 #include "protocol/policy.h"
 #include "protocol/records.h"
@@ -64,7 +65,9 @@ std::uint64_t sequence_of(const Slot& slot, Cell cell) noexcept {
 }  // namespace
 
 core::core(const wiring& w, std::vector<std::string> addresses, std::string volume)
-    : w_(w), up_(w_.shared.up), down_(w_.shared.down), running_(op_slot_count, false) {
+    : w_(w),
+      protected_(read_cache_policy(w.arena.watchdog.policy).protection),
+      up_(w_.shared.up), down_(w_.shared.down), running_(op_slot_count, false) {
   up_.attach();
   down_.attach();
   const core_page& page = w_.shared.core;
@@ -137,6 +140,9 @@ void core::take_upcall(ring_entry hint) noexcept {
     call.payload_in = slot_bytes(w_.shared, cell.payload_in);
   if (cell.payload_out.kind != slot_class::none)
     call.payload_out = slot_bytes(w_.shared, cell.payload_out);
+  if (protected_ && cell.op == opcode::write)
+    call.protection = trailer_of(w_.arena.trailers, cell.payload_in);
+  if (protected_ && cell.op == opcode::read) call.check = {cell.inode, cell.offset};
   running_[index] = true;
   session_->submit(call);
 }
@@ -156,6 +162,7 @@ void core::on_reply(const inbound_reply& reply) noexcept {
     cell.status = static_cast<std::uint16_t>(error_code::io);
   }
   w_.shared.core.lease_until_ns.store(session_->lease_until_ns(), std::memory_order_relaxed);
+  if (reply.fault) tell_metrics(session_->status());
   write_downcall(reply.slot, cell);
 }
 
@@ -214,12 +221,29 @@ void core::tell_metrics(const session_status& s) noexcept {
   grown(m.replays_refused, told_.replays_refused, s.replays_refused);
   grown(m.stale_replies, told_.stale_replies, s.stale_replies);
   grown(m.log_lines_dropped, told_.log_lines_dropped, log_dropped_count());
+  grown(m.mismatches_healed, told_.mismatches_healed, s.mismatches_healed);
+  grown(m.mismatches_reported, told_.mismatches_reported, s.mismatches_reported);
+  tell_mismatch(s.last_mismatch);
   const bool up = s.state == import_state::full;
   const bool ends = s.state == import_state::idle || s.state == import_state::closed;
   const bool lost = told_.up && !up && !ends;
   std::uint64_t before = 0;
   grown(m.connections_lost, before, lost ? 1 : 0);
   told_.up = up;
+}
+
+// The last one stays, also of a core that is gone.
+void core::tell_mismatch(const protection_fault& fault) noexcept {
+  if (fault.kind == protection_kind{} || fault == told_.mismatch) return;
+  told_.mismatch = fault;
+  mismatch_cell cell;
+  cell.kind = static_cast<std::uint32_t>(fault.kind);
+  cell.hop = static_cast<std::uint32_t>(fault.hop);
+  cell.expected = fault.expected;
+  cell.found = fault.found;
+  cell.inode = fault.inode;
+  cell.block = fault.block;
+  publish(w_.shared.core.mismatch, cell, 1, static_cast<std::uint32_t>(w_.generation), 0);
 }
 
 }  // namespace tangelo

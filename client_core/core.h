@@ -93,6 +93,7 @@ class core final : public session_events, public replay_source {
   void write_downcall(std::uint32_t index, downcall_cell& cell) noexcept;
   void tell_status() noexcept;
   void tell_metrics(const session_status& s) noexcept;
+  void tell_mismatch(const protection_fault& fault) noexcept;
   // core_recovery.cc
   void end_evicted(std::uint32_t index) noexcept;
   void publish_eviction(std::uint64_t kept_through, bool went_back) noexcept;
@@ -118,10 +119,14 @@ class core final : public session_events, public replay_source {
     std::uint64_t replays_refused = 0;
     std::uint64_t stale_replies = 0;
     std::uint64_t log_lines_dropped = 0;
+    std::uint64_t mismatches_healed = 0;
+    std::uint64_t mismatches_reported = 0;
+    protection_fault mismatch;
     bool up = false;
   };
 
   wiring w_;
+  bool protected_;  // by the mount's option
   told_metrics told_;
   ring_consumer up_;
   ring_producer down_;

@@ -198,11 +198,14 @@ bool core::next_replay(std::uint64_t after, replay_entry& out) {
   const replay_payload& p = cell.payload;
   if (p.slot.kind != slot_class::none) {
     out.call.payload_in = slot_bytes(w_.shared, p.slot);
+    out.call.protection = trailer_of(w_.arena.trailers, p.slot);
   } else if (p.size != 0) {
     const std::byte* pages =
         w_.arena.replay_log + std::size_t{p.first_page} * replay_page_size;
     out.call.payload_in = {const_cast<std::byte*>(pages), p.size};
+    out.call.protection = bytes_of(w_.arena.trailers.replays[at->index]);
   }
+  if (!protected_ || cell.op != opcode::write) out.call.protection = {};
   return true;
 }
 

@@ -198,6 +198,7 @@ class front_end {
   bool give_handle(op_draft& draft) noexcept;
   void queue_op(op_draft& draft) noexcept;
   bool place_payload(op_draft& draft) noexcept;
+  void keep_guards(const op_cell& op) noexcept;
   void take_interrupt(std::uint64_t kernel_id) noexcept;
   void interrupt_op(std::uint32_t index, bool killed) noexcept;
   void refuse_op(std::uint32_t index) noexcept;

@@ -9,6 +9,7 @@
 #include "fs/fuse_abi.h"
 #include "fs/op_meter.h"
 #include "protocol/arena.h"
+#include "protocol/kept_trailers.h"
 
 namespace tangelo {
 
@@ -165,12 +166,26 @@ bool front_end::place_payload(op_draft& draft) noexcept {
     const byte_span from = is_write ? byte_span(slot_bytes(w_.shared, received)) : draft.payload;
     copy_bytes(slot_bytes(w_.shared, *small), from);
     draft.cell.payload_in = *small;
-    return true;
+  } else {
+    if (!is_write) copy_bytes(slot_bytes(w_.shared, received), draft.payload);
+    draft.cell.payload_in = received;
+    receive_slot_.reset();
   }
-  if (!is_write) copy_bytes(slot_bytes(w_.shared, received), draft.payload);
-  draft.cell.payload_in = received;
-  receive_slot_.reset();
+  keep_guards(draft.cell);
   return true;
+}
+
+// Made from the bytes in their slot, where they stay; where an append goes is not known.
+void front_end::keep_guards(const op_cell& op) noexcept {
+  const std::optional<write_call> write =
+      op.op == opcode::write && answer_.caching().protection
+          ? decode<write_call>({op.body, op.body_size})
+          : std::nullopt;
+  protection_trailer trailer;
+  if (write)
+    protect(write->inode, (write->flags & write_flag::append) != 0 ? 0 : write->offset,
+            slot_bytes(w_.shared, op.payload_in), trailer);
+  keep_trailer(w_.arena.trailers, op.payload_in, write ? &trailer : nullptr);
 }
 
 // False: there is none, and its caller knows.

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "protocol/arena.h"
 #include "protocol/errors.h"
+#include "protocol/kept_trailers.h"
 
 namespace tangelo {
 
@@ -183,6 +184,7 @@ void replay_log::keep(const op_cell& op, const downcall_cell& answer) noexcept {
   const std::uint32_t index = free_.back();
   free_.pop_back();
   record.index = index;
+  if (op.op == opcode::write) place_guards(op, record);
   if (index >= used_end_) {
     used_end_ = index + 1;
     arena_.replays_used_end.store(used_end_, std::memory_order_release);
@@ -210,6 +212,20 @@ void replay_log::place_payload(const op_cell& op, replay_cell& record) noexcept 
   std::byte* to = arena_.replay_log + std::size_t{*first} * replay_page_size;
   copy_bytes({to, p.size}, slot_bytes(shared_, from));
   mark_pages(*first, pages_of(p.size), true);
+}
+
+// Next to the bytes. A write that was cut has none: its last piece is not the one that was guarded.
+void replay_log::place_guards(const op_cell& op, const replay_cell& record) noexcept {
+  const replay_payload& p = record.payload;
+  const bool is_cut = p.size != op.payload_in.size;
+  if (p.slot.kind != slot_class::none) {
+    if (is_cut) keep_trailer(arena_.trailers, p.slot, nullptr);
+    return;
+  }
+  small_trailer& to = arena_.trailers.replays[record.index];
+  const byte_span from =
+      is_cut ? byte_span{} : trailer_of(arena_.trailers, op.payload_in);
+  to.size = static_cast<std::uint32_t>(copy_bytes(to.bytes, from));
 }
 
 void replay_log::enlist(std::uint32_t index, const replay_cell& c) noexcept {

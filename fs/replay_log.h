@@ -3,7 +3,8 @@
 //
 // A record is written before the kernel hears the answer. Small payloads are copied into the pages
 // of the log, so that their data slot is free at once; larger ones keep the slot that they came in.
-// The core reads the records when it has to make the changes again; it never writes any.
+// The core reads the records when it has to make the changes again; it never writes any. The guards
+// of a write stay those that were made when it arrived.
 //
 // Front end's loop thread only; allocates nothing after construction.
 //
@@ -125,6 +126,7 @@ class replay_log {
   void release(std::uint32_t index) noexcept;
   void release_slot(const replay_cell& c) noexcept;
   void place_payload(const op_cell& op, replay_cell& record) noexcept;
+  void place_guards(const op_cell& op, const replay_cell& record) noexcept;
   std::optional<std::uint32_t> find_pages(std::uint32_t count) const noexcept;
   bool are_free(std::uint32_t first, std::uint32_t count) const noexcept;
   void mark_pages(std::uint32_t first, std::uint32_t count, bool used) noexcept;

@@ -19,6 +19,8 @@ struct core_metrics {
   atomic_u64 replays_refused{0};    // ... that it refused: they are lost
   atomic_u64 stale_replies{0};      // answers that nobody waited for
   atomic_u64 log_lines_dropped{0};  // nobody took them in time
+  atomic_u64 mismatches_healed{0};    // calls whose bytes did not fit, and did when moved again
+  atomic_u64 mismatches_reported{0};  // ... that failed: bytes that did not fit
 };
 
 inline constexpr std::size_t core_metrics_offset = 64;

@@ -46,6 +46,23 @@ struct alignas(64) replay_failure_slot {
   replay_failure_cell cells[2];
 };
 
+// Written by the core: what did not fit last when trailers were checked (protection.h).
+struct mismatch_cell {
+  std::uint32_t crc = 0;  // over everything behind it
+  std::uint32_t kind = 0;  // protection_kind
+  std::uint32_t hop = 0;   // protection_hop
+  std::uint32_t expected = 0;
+  std::uint32_t found = 0;
+  std::uint32_t reserved = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t block = 0;
+};
+struct alignas(64) mismatch_slot {
+  atomic_u64 control{0};  // state: 1 once written
+  std::byte pad[56];
+  mismatch_cell cells[2];
+};
+
 // What the core tells about itself. Written by the core; the front end resets `path_up` while no
 // core is attached. What it says of the server is believed: a too high last_committed would empty
 // the replay log.
@@ -65,6 +82,7 @@ struct alignas(4096) core_page {
   atomic_u64 lock_news{0};  // grows with each lock word that is written
   eviction_slot eviction;
   replay_failure_slot replay_failure;
+  mismatch_slot mismatch;
 };
 
 }  // namespace tangelo

@@ -36,8 +36,9 @@
 //   6. What a front end knows is in here before it acts on it, so that its successor goes on where
 //      it stood; what is behind ops_used_end, handles_used_end and locks_used_end was never used.
 //
-// Layout version 4 (1: without what a front end's successor needs; 2: without the replay log; 3:
-// without locks). A process that finds another version in the header refuses the arena.
+// Layout version 5 (1: without what a front end's successor needs; 2: without the replay log; 3:
+// without locks; 4: without trailers). A process that finds another version in the header refuses
+// the arena.
 #pragma once
 
 #include <array>
@@ -49,6 +50,7 @@
 
 #include "protocol/core_page.h"
 #include "protocol/data_slots.h"
+#include "protocol/kept_trailers.h"
 #include "protocol/lock_records.h"
 #include "protocol/ops.h"
 #include "protocol/replay_records.h"
@@ -58,7 +60,7 @@
 namespace tangelo {
 
 inline constexpr std::uint64_t arena_magic = 0x414f474e41540a1au;
-inline constexpr std::uint32_t arena_layout_version = 4;
+inline constexpr std::uint32_t arena_layout_version = 5;
 
 inline constexpr std::uint32_t op_slot_count = 16384;    // = session slots
 inline constexpr std::uint32_t op_offered_count_max = 1024;
@@ -275,6 +277,7 @@ struct fs_arena {
   alignas(4096) lock_slot locks[lock_count];
   alignas(4096) replay_slot replays[replay_count];
   alignas(4096) std::byte replay_log[std::size_t{replay_page_count} * replay_page_size];
+  alignas(4096) trailer_tables trailers;
 };
 
 // ---- the shared arena -----------------------------------------------------------------------

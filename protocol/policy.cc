@@ -139,6 +139,11 @@ std::optional<outcome<void>> parse_cache_word(std::string_view word, cache_polic
                               std::to_string(cache_seconds_max) + ")",
                           {}}});
     policy.ac = seconds;
+  } else if (word == "protection=on" || word == "protection=off") {
+    policy.protection = word == "protection=on";
+  } else if (word.starts_with("protection=")) {
+    return outcome<void>(failure{
+        problem{exit_code::usage, std::string(word) + ": neither on nor off", {}}});
   } else {
     return std::nullopt;
   }
@@ -157,18 +162,21 @@ constexpr std::uint32_t direct_io_bit = 1;
 constexpr std::uint32_t writeback_bit = 2;
 constexpr std::uint32_t noatime_bit = 4;
 constexpr std::uint32_t nodiratime_bit = 8;
+constexpr std::uint32_t unprotected_bit = 16;
 }  // namespace
 
 cache_policy read_cache_policy(const policy_record& r) noexcept {
   const std::uint32_t bits = r.caching.load(std::memory_order_relaxed);
   return {from_record(r.ac), (bits & direct_io_bit) != 0, (bits & writeback_bit) != 0,
-          (bits & noatime_bit) != 0, (bits & nodiratime_bit) != 0};
+          (bits & noatime_bit) != 0, (bits & nodiratime_bit) != 0,
+          (bits & unprotected_bit) == 0};
 }
 
 void write_cache_policy(policy_record& r, const cache_policy& p) noexcept {
   r.ac.store(to_record(p.ac), std::memory_order_relaxed);
   r.caching.store((p.direct_io ? direct_io_bit : 0) | (p.writeback ? writeback_bit : 0) |
-                      (p.noatime ? noatime_bit : 0) | (p.nodiratime ? nodiratime_bit : 0),
+                      (p.noatime ? noatime_bit : 0) | (p.nodiratime ? nodiratime_bit : 0) |
+                      (p.protection ? 0 : unprotected_bit),
                   std::memory_order_relaxed);
 }
 

@@ -43,7 +43,7 @@ struct mount_policy {
   bool operator==(const mount_policy&) const = default;
 };
 
-// What the kernel may cache; chosen when the mount is made.
+// What the kernel may cache, and what is checked; chosen when the mount is made.
 struct cache_policy {
   std::uint32_t ac = policy_off;  // seconds that names and attributes are valid; off: as the server
                                   // says
@@ -51,6 +51,7 @@ struct cache_policy {
   bool writeback = false;         // what is written stays in the kernel for a while
   bool noatime = false;           // reading changes no times
   bool nodiratime = false;        // the same for directories
+  bool protection = true;         // data has guards on its way (protection.h)
   bool operator==(const cache_policy&) const = default;
 };
 inline constexpr std::uint32_t cache_seconds_max = 30;
@@ -61,7 +62,7 @@ inline constexpr std::uint32_t policy_dev_loss_max = 30 * 24 * 3600;
 // Sets the value named by `word` ("dev_loss_tmo=60", "fast_io_fail_tmo=off"). Nothing: the word is
 // none of the three; a problem: its value is no number of seconds.
 std::optional<outcome<void>> parse_policy_word(std::string_view word, policy_change& change);
-// The same for "ac=3", "direct_io", "writeback_cache" and their opposites.
+// The same for "ac=3", "direct_io", "writeback_cache" and their opposites, "protection=off".
 std::optional<outcome<void>> parse_cache_word(std::string_view word, cache_policy& policy);
 mount_policy changed(mount_policy policy, const policy_change& change) noexcept;
 // A problem that names the rule which the values break.

@@ -116,6 +116,7 @@ struct protection_fault {
   std::uint32_t expected = 0;
   std::uint32_t found = 0;
 
+  bool operator==(const protection_fault&) const = default;
   template <class Self, class V>
   static void fields(Self& s, V& v) {
     v(s.kind), v(s.hop), v(s.inode), v(s.block), v(s.expected), v(s.found);

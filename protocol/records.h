@@ -33,6 +33,9 @@ inline byte_span covered_bytes(const eviction_cell& c) noexcept {
 inline byte_span covered_bytes(const replay_failure_cell& c) noexcept {
   return object_bytes(c).subspan(4);
 }
+inline byte_span covered_bytes(const mismatch_cell& c) noexcept {
+  return object_bytes(c).subspan(4);
+}
 
 inline bool has_sane_size(const op_cell& c) noexcept { return c.body_size <= op_body_size_max; }
 inline bool has_sane_size(const downcall_cell& c) noexcept {

@@ -50,7 +50,8 @@ struct alignas(64) policy_record {
   atomic_u32 dev_loss_tmo{0};
   atomic_u32 commit{0};  // commit_mode
   atomic_u32 ac{0};       // 0: as the server says, else seconds + 1
-  atomic_u32 caching{0};  // 1: direct_io, 2: writeback_cache, 4: noatime, 8: nodiratime
+  // 1: direct_io, 2: writeback_cache, 4: noatime, 8: nodiratime, 16: protection is off
+  atomic_u32 caching{0};
 };
 
 struct alignas(4096) watchdog_page {

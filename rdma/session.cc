@@ -73,6 +73,9 @@ session_status session_core::status() const {
   s.replays_refused = replays_refused_;
   s.stale_replies = stale_replies_;
   s.evictions = evictions_;
+  s.mismatches_healed = mismatches_healed_;
+  s.mismatches_reported = mismatches_reported_;
+  s.last_mismatch = last_mismatch_;
   s.history = machine_.history();
   return s;
 }

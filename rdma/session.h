@@ -17,6 +17,9 @@
 //      is taken over before the session decides whether it holds anything uncommitted.
 //   7. A call that is neither answered nor said to be alive by its deadline ends the connection,
 //      never the call.
+//   8. A payload that does not fit its trailer is moved again, by the same call with fresh transfer
+//      tags, protection_attempts in all, whatever becomes of connections meanwhile. What the server
+//      found in its store is not asked for again; of replays the server counts the attempts.
 #pragma once
 
 #include <cstdint>
@@ -83,6 +86,8 @@ struct inbound_reply {
   std::uint64_t last_committed = 0;
   byte_span body;                // valid during the call
   std::size_t payload_size = 0;  // bytes in payload_out
+  // With status integrity: what did not fit, however often the payload was moved.
+  std::optional<protection_fault> fault;
 };
 
 class session_events {
@@ -186,6 +191,9 @@ struct session_status {
   std::uint64_t replays_refused = 0;
   std::uint64_t stale_replies = 0;  // replies nobody waited for
   std::uint64_t evictions = 0;
+  std::uint64_t mismatches_healed = 0;    // calls whose payload fitted when it was moved again
+  std::uint64_t mismatches_reported = 0;  // calls, and replays, that failed for it
+  protection_fault last_mismatch;         // kind{}: there was none
   import_machine::history_ring history{};  // the last states, oldest first
 };
 

@@ -68,8 +68,9 @@ void session_core::transmit(std::uint16_t slot) {
     p.sent_before = true;
     ++sent_before_count_;
   }
-  const call_extension e = call_extension_of(p.call);
-  p.tags = current_->wire().send_call(h, encode_extension(e), p.call.body, p.call.payload_in,
+  call_extension e = call_extension_of(p.call);
+  const byte_span body = with_trailer(p.call, e);
+  p.tags = current_->wire().send_call(h, encode_extension(e), body, p.call.payload_in,
                                       p.call.payload_out, eager_max_);
   p.sent_at_ns = time_.now_ns();
   p.deadline_ns = p.sent_at_ns + allowed_ns(p.call);
@@ -170,12 +171,6 @@ void session_core::take_call_reply(const message_view& message, const reply_exte
   estimate_ms_[is_mutation(p->call.op) ? 1 : 0] = ext.estimate_ms;
   const error_code status = error_of_wire(static_cast<std::uint16_t>(ext.status));
   if (session_status_handled(status, ext, *p)) return;
-  list_remove(h.slot);
-  last_work_ns_ = time_.now_ns();
-  p->where = pending_call::phase::free;
-  p->call = outbound_call{};
-  --call_count_;
-  --sent_before_count_;
   inbound_reply reply;
   reply.slot = h.slot;
   reply.slot_seq = h.slot_seq;
@@ -184,6 +179,20 @@ void session_core::take_call_reply(const message_view& message, const reply_exte
   reply.last_committed = last_committed_;
   reply.body = message.body;
   reply.payload_size = ext.payload_size;
+  check_reply(message, p->call, reply);
+  list_remove(h.slot);
+  last_work_ns_ = time_.now_ns();
+  if (reply.fault && moves_again(p->call, *reply.fault, p->mismatches)) {
+    p->where = pending_call::phase::queued;
+    queue_.push_front(h.slot);
+    return pump();
+  }
+  if (reply.fault) reply.fault = last_mismatch_;
+  if (p->mismatches != 0 && !reply.fault) ++mismatches_healed_;
+  p->where = pending_call::phase::free;
+  p->call = outbound_call{};
+  --call_count_;
+  --sent_before_count_;
   events_.on_reply(reply);
   pump();
 }

@@ -1,6 +1,7 @@
 // session_core: client_session's one implementation. Included by rdma/session*.cc only:
 // session.cc (life), session_health.cc (pings, deadlines, lease, idling), session_connect.cc (HELLO
-// to verdict), session_calls.cc (sending and delayed list), session_replay.cc (replay, claims).
+// to verdict), session_calls.cc (sending and delayed list), session_protection.cc (trailers),
+// session_replay.cc (replay, claims).
 //
 // Invariants, besides those of session.h:
 //   1. At most one link is current; the others are dying, and only their on_flushed counts.
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "protocol/ops.h"
 #include "rdma/channel.h"
 #include "rdma/session.h"
 
@@ -73,6 +75,7 @@ class session_core final : public client_session {
     call_tags tags;
     std::uint64_t sent_at_ns = 0;
     std::uint64_t deadline_ns = 0;
+    unsigned mismatches = 0;           // of its payload and its trailer
     std::uint32_t previous = no_slot;  // in the list of sent ones, oldest first
     std::uint32_t next = no_slot;
   };
@@ -168,6 +171,13 @@ class session_core final : public client_session {
   void list_remove(std::uint32_t slot);
   void drop_everything();
 
+  // session_protection.cc
+  byte_span with_trailer(const outbound_call& call, call_extension& e);
+  void check_reply(const message_view& message, const outbound_call& call, inbound_reply& reply);
+  bool moves_again(const outbound_call& call, const protection_fault& fault, unsigned& mismatches);
+  void note_mismatch(const outbound_call& call, const protection_fault& fault, bool again);
+  void note_bad_replay(const outbound_call& call, byte_span answer);
+
   // session_replay.cc
   void fill_replays();
   void send_replay(replay_in_flight r);
@@ -245,6 +255,10 @@ class session_core final : public client_session {
   std::uint64_t resent_ = 0;
   std::uint64_t stale_replies_ = 0;
   std::uint64_t evictions_ = 0;
+  std::array<std::byte, op_body_size_max + trailer_size_max> body_;  // of the call being sent
+  std::uint64_t mismatches_healed_ = 0;
+  std::uint64_t mismatches_reported_ = 0;
+  protection_fault last_mismatch_;
 
   std::deque<replay_in_flight> replays_;
   std::uint64_t replay_cursor_ = 0;  // every replay up to it is answered, in this boot

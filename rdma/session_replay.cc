@@ -32,8 +32,9 @@ void session_core::send_replay(replay_in_flight r) {
   h.ack = replay_before_;
   call_extension e = call_extension_of(r.entry.call);
   e.replay_time_ns = r.entry.time_ns;
-  r.tags = current_->wire().send_call(h, encode_extension(e), r.entry.call.body,
-                                      r.entry.call.payload_in, {}, eager_max_);
+  const byte_span body = with_trailer(r.entry.call, e);
+  r.tags = current_->wire().send_call(h, encode_extension(e), body, r.entry.call.payload_in, {},
+                                      eager_max_);
   r.sent_at_ns = time_.now_ns();
   r.deadline_ns = r.sent_at_ns + allowed_ns(r.entry.call);
   replay_sent_ = replay_before_ = r.entry.transno;
@@ -52,7 +53,9 @@ void session_core::take_replay_reply(const message_view& message, const reply_ex
   current_->wire().retract(r->tags);
   current_->wire().call_answered();
   renew_lease(r->sent_at_ns);
-  if (!replay_went_on(r->entry, error_of_wire(static_cast<std::uint16_t>(ext.status)))) return;
+  const error_code status = error_of_wire(static_cast<std::uint16_t>(ext.status));
+  if (status == error_code::integrity) note_bad_replay(r->entry.call, message.body);
+  if (!replay_went_on(r->entry, status)) return;
   r->answered = true;
   ++replayed_;
   while (!replays_.empty() && replays_.front().answered) {

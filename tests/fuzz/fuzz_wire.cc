@@ -1,10 +1,13 @@
 // wire: a message of any bytes is refused or taken apart within its bytes. Run as it is, and once
-// more with magic, size and checksum repaired, so that the parser is reached behind them.
+// more with magic, size and checksum repaired, so that the parser is reached behind them. The same
+// bytes as a body: its trailer is refused, or cut off and found to be what it was.
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "protocol/protection.h"
 #include "protocol/wire.h"
 
 namespace tangelo {
@@ -21,6 +24,22 @@ void parse(byte_span message) {
   std::byte out[wire_message_size_max];
   CHECK(build_message(v.header, v.extension, std::span(v.chunks).first(v.chunk_count), v.body,
                       v.inline_payload, out) == message.size());
+}
+
+void take(byte_span raw) {
+  byte_span body = raw;
+  protection_trailer t;
+  if (!take_trailer(body, t)) {
+    CHECK(body.size() == raw.size());
+    return;
+  }
+  CHECK(body.size() + size_of(t) == raw.size());
+  std::byte out[trailer_size_max];
+  CHECK(encode_trailer(t, out) == size_of(t));
+  CHECK(std::equal(out, out + size_of(t), raw.data() + body.size()));
+  const auto fault = check_guards(t, body);
+  CHECK(fault || t.count == piece_count_of(t.lead, body.size()));
+  (void)check_tags(t, 1, std::uint64_t{4096});
 }
 
 void repair(std::vector<std::byte>& m) {
@@ -40,6 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const tangelo::byte_span raw(reinterpret_cast<const std::byte*>(data), size);
   tangelo::parse(raw);
+  tangelo::take(raw);
   std::uint32_t total = 0;
   (void)tangelo::peek_size(raw, total);
   std::vector<std::byte> repaired(raw.begin(), raw.end());

@@ -129,6 +129,19 @@ TEST(Status, ShowsWhatIsNotDurableAndWhatWasLost) {
   EXPECT_NE(json.find("\"lease_left_ms\":12000"), std::string::npos);
 }
 
+TEST(Status, ShowsWhatDidNotFitItsGuardsIfAnythingEverDid) {
+  mount_view m = serving_mount();
+  EXPECT_EQ(status_text({m}).find("protection"), std::string::npos);
+  m.core.mismatches_healed = 2;
+  m.core.mismatches_reported = 1;
+  m.core.mismatch_text = "inode 0x2a, block 7";
+  EXPECT_NE(status_text({m}).find("  protection 2 healed, 1 failed; last: inode 0x2a, block 7\n"),
+            std::string::npos);
+  EXPECT_NE(status_json({m}).find("\"protection_healed\":2,\"protection_errors\":1,"
+                                  "\"protection_last\":\"inode 0x2a, block 7\""),
+            std::string::npos);
+}
+
 TEST(Status, ShowsThePathAndThePolicyOnlyWhenThereIsSomethingToSay) {
   mount_view m = serving_mount();
   EXPECT_EQ(status_text({m}).find("path "), std::string::npos);

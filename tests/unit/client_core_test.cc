@@ -7,7 +7,10 @@
 #include <csignal>
 #include <functional>
 
+#include "protocol/core_metrics.h"
+#include "protocol/kept_trailers.h"
 #include "protocol/op_state.h"
+#include "protocol/policy.h"
 #include "protocol/records.h"
 #include "tests/unit/arena_fixture.h"
 #include "tests/unit/session_fixture.h"
@@ -62,6 +65,11 @@ struct core_world {
     cell.op = opcode::mkdir;
     cell.body_size = 16;
     cell.call_flags = call_flags;
+    offer(cell, attempts);
+  }
+  void offer(op_cell cell, std::uint32_t attempts = 1) {
+    const std::uint16_t index = static_cast<std::uint16_t>(cell.index);
+    const std::uint32_t sequence = cell.slot_seq;
     publish(fs().ops[index], cell, static_cast<std::uint8_t>(op_state::in_progress),
             static_cast<std::uint32_t>(generation), sequence);
     fs().ops[index].attempts.store(attempts);
@@ -187,6 +195,11 @@ TEST(Core, ReplaysTheRecordsInTheOrderOfTransnosWithTheirBytes) {
   w.keep(0, write);
   w.keep(1, w.replay(12));
   w.keep(2, slot);
+  protection_trailer in_log, in_slot;
+  protect(1, 0, byte_span(w.fs().replay_log + 7 * replay_page_size, 100), in_log);
+  protect(2, 0, slot_bytes(w.shared(), slot.payload.slot), in_slot);
+  keep_trailer(w.fs().trailers.replays[0], in_log);
+  keep_trailer(w.fs().trailers, slot.payload.slot, &in_slot);
   w.keep(4, w.replay(11));
   w.open_handle(5);
   w.open_handle(6, handle_state::closing);
@@ -202,13 +215,105 @@ TEST(Core, ReplaysTheRecordsInTheOrderOfTransnosWithTheirBytes) {
     EXPECT_EQ(m.header.slot, 12 + i);
     EXPECT_EQ(m.header.xid, 512 + i);
     EXPECT_EQ(m.extension.replay_time_ns, static_cast<std::int64_t>((12 + i) * 1000));
-    EXPECT_EQ(m.body.size(), 8u);
+    byte_span body = m.body;
+    if (i != 0) {
+      protection_trailer t;
+      ASSERT_TRUE(take_trailer(body, t));
+      EXPECT_FALSE(check_guards(t, m.payload));
+    }
+    EXPECT_EQ(body.size(), 8u);
   }
   EXPECT_EQ(w.server.calls[1].payload, std::vector<std::byte>(50, std::byte{0x3c}));
   EXPECT_EQ(w.server.calls[2].payload, std::vector<std::byte>(100, std::byte{0x5a}));
   EXPECT_EQ(w.server.claims.size(), 1u) << "what is being closed is not claimed";
   EXPECT_EQ(w.server.connects.at(0).held, held_state::opens | held_state::uncommitted);
   EXPECT_EQ(w.server.connects.at(0).replay_from, 12u);
+}
+
+// One write whose trailer is in the arena, one read; `protection` of the mount.
+struct protected_core : core_world {
+  void start_with(bool protection) {
+    cache_policy policy;
+    policy.protection = protection;
+    write_cache_policy(fs().watchdog.policy, policy);
+    start_core();
+    ASSERT_TRUE(reach(import_state::full));
+  }
+  void offer_write() {
+    op_cell cell = cell_of(1, opcode::write);
+    cell.payload_in = {slot_class::write_small, 0, 3, 100};
+    std::memset(slot_bytes(shared(), cell.payload_in).data(), 0x11, 100);
+    protection_trailer t;
+    protect(70, 0, slot_bytes(shared(), cell.payload_in), t);
+    keep_trailer(fs().trailers, cell.payload_in, &t);
+    offer(cell);
+  }
+  void offer_read() {
+    op_cell cell = cell_of(2, opcode::read);
+    cell.offset = 8192;
+    cell.payload_out = {slot_class::read_small, 0, 4, 100};
+    offer(cell);
+  }
+  op_cell cell_of(std::uint32_t index, opcode op) {
+    op_cell cell;
+    cell.index = index;
+    cell.xid = 9000u + index;
+    cell.slot_seq = 1;
+    cell.op = op;
+    cell.body_size = 16;
+    cell.inode = 70;
+    return cell;
+  }
+};
+
+TEST(CoreProtection, SendsTheTrailerOfTheArenaAndAsksForThatOfARead) {
+  for (const bool on : {true, false}) {
+    protected_core w;
+    w.start_with(on);
+    w.offer_write();
+    w.offer_read();
+    ASSERT_TRUE(w.until([&] { return w.server.calls.size() == 2; }));
+    const heard_message write = w.server.calls[0];
+    byte_span body = write.body;
+    protection_trailer t;
+    if (on) {
+      ASSERT_TRUE(take_trailer(body, t));
+      EXPECT_FALSE(check_guards(t, write.payload));
+    }
+    EXPECT_EQ(body.size(), 16u);
+    for (const heard_message& call : w.server.calls)
+      EXPECT_EQ(call.extension.protection_type, on ? protection_crc32c : protection_none);
+  }
+}
+
+TEST(CoreProtection, TellsWhatDidNotFitAndHowOften) {
+  protected_core w;
+  w.start_with(true);
+  w.server.on_call = [&w](const heard_message& call) {
+    std::vector<std::byte> bytes(100, std::byte{9});
+    protection_trailer t;
+    protect(70, 8192, bytes, t);
+    bytes[5] ^= std::byte{1};
+    std::vector<std::byte> tail(trailer_size_max);
+    tail.resize(encode_trailer(t, tail));
+    wire_header h = w.server.reply_header(call);
+    h.flags |= message_flag::protection;
+    w.server.link().send(h, w.server.extension(), tail, bytes);
+  };
+  w.offer_read();
+  ASSERT_TRUE(w.until([&] { return w.downcall(2, 1).has_value(); }));
+  EXPECT_EQ(w.downcall(2, 1)->status, static_cast<std::uint16_t>(error_code::integrity));
+  EXPECT_EQ(w.server.calls.size(), protection_attempts);
+  EXPECT_EQ(metrics_of(w.shared()).mismatches_reported.load(), 1u);
+  EXPECT_EQ(metrics_of(w.shared()).mismatches_healed.load(), 0u);
+  control_word word;
+  mismatch_cell told;
+  ASSERT_TRUE(copy_record(w.page().mismatch, word, told));
+  EXPECT_EQ(word.state, 1u);
+  EXPECT_EQ(told.inode, 70u);
+  EXPECT_EQ(told.block, 2u);
+  EXPECT_EQ(told.kind, static_cast<std::uint32_t>(protection_kind::guard));
+  EXPECT_EQ(told.hop, static_cast<std::uint32_t>(protection_hop::received));
 }
 
 TEST(Core, SaysWhichOpenFilesTheServerDoesNotKnowButNotThatAnOpenWasNotExecuted) {

@@ -82,6 +82,12 @@ TEST(Layouts, TheThirdIsRefusedAndLeftAsItIs) {
   expect_refused<shared_arena_map>("layout3_shared.bin", 3);
 }
 
+// Before file data had guards: it has no trailers.
+TEST(Layouts, TheFourthIsRefusedAndLeftAsItIs) {
+  expect_refused<fs_arena_map>("layout4_front_end.bin", 4);
+  expect_refused<shared_arena_map>("layout4_shared.bin", 4);
+}
+
 TEST(Layouts, EveryOlderOneHasAnImage) {
   for (std::uint32_t version = 1; version < arena_layout_version; ++version)
     EXPECT_FALSE(bytes_of_file("layout" + std::to_string(version) + "_front_end.bin").empty());

@@ -87,7 +87,8 @@ TEST(Policy, OfCachesComesFromItsWordsAndBackFromTheArena) {
   EXPECT_EQ(read_cache_policy(record), cache_policy{});
   cache_policy policy;
   for (const char* word :
-       {"ac=0", "ac=30", "direct_io", "nodirect_io", "writeback_cache", "noac"}) {
+       {"ac=0", "ac=30", "direct_io", "nodirect_io", "writeback_cache", "noac",
+        "protection=off", "protection=on"}) {
     ASSERT_TRUE(parse_cache_word(word, policy).value()) << word;
     write_cache_policy(record, policy);
     EXPECT_EQ(read_cache_policy(record), policy) << word;
@@ -101,7 +102,8 @@ TEST(Policy, OfCachesComesFromItsWordsAndBackFromTheArena) {
   EXPECT_TRUE(check_cache_policy(policy));
   policy.direct_io = true;
   EXPECT_FALSE(check_cache_policy(policy)) << "there is nothing to write back";
-  for (const char* word : {"ac=", "ac=31", "ac=1s", "ac=-1", "ac=off"})
+  for (const char* word :
+       {"ac=", "ac=31", "ac=1s", "ac=-1", "ac=off", "protection=", "protection=1"})
     EXPECT_FALSE(parse_cache_word(word, policy).value()) << word;
   for (const char* word : {"ac", "direct", "writeback", "commit=sync"})
     EXPECT_FALSE(parse_cache_word(word, policy)) << word;

@@ -47,10 +47,12 @@ class scripted_link final : public endpoint_events {
   void on_down(down_reason) noexcept override { down = true; }
   void on_flushed() noexcept override {}
 
-  void send(wire_header h, reply_extension e, byte_span body = {}) {
+  void send(wire_header h, reply_extension e, byte_span body = {}, byte_span payload = {}) {
     e.body_size = static_cast<std::uint32_t>(body.size());
+    e.payload_size = static_cast<std::uint32_t>(payload.size());
+    if (!payload.empty()) h.flags |= message_flag::data_inline;
     std::vector<std::byte> out(wire_message_size_max);
-    out.resize(build_message(h, encode_extension(e), {}, body, {}, out));
+    out.resize(build_message(h, encode_extension(e), {}, body, payload, out));
     (void)endpoint_->send(out);
   }
   template <class Body>
@@ -96,13 +98,17 @@ class scripted_server {
     return e;
   }
   void answer(const heard_message& call, error_code status = error_code::ok,
-              std::uint64_t transno = 0) {
+              std::uint64_t transno = 0, byte_span body = {}) {
+    wire_header h = reply_header(call);
+    h.transno = transno;
+    link().send(h, extension(status), body);
+  }
+  wire_header reply_header(const heard_message& call) {
     wire_header h = header(link(), message_type::reply);
     h.xid = call.header.xid;
     h.slot = call.header.slot;
     h.slot_seq = call.header.slot_seq;
-    h.transno = transno;
-    link().send(h, extension(status));
+    return h;
   }
   void say(message_type type, std::uint64_t xid = 0, error_code status = error_code::ok) {
     wire_header h = header(link(), type);
@@ -132,6 +138,7 @@ class scripted_server {
   std::uint64_t cookie = 77;
   std::uint64_t boot = 5;
   std::uint64_t last_committed = 0;
+  std::uint64_t features = feature::known;
   int connects_to_lose = 0;  // CONNECTs that are not answered: the link ends instead
   bool answers_pings = true;
   bool ends_window = true;
@@ -164,7 +171,7 @@ class scripted_server {
   }
   void take_hello(scripted_link& link) {
     hello_ack_body body;
-    body.features = feature::known;
+    body.features = features;
     body.target_id[0] = std::byte{9};
     body.credits = 64;
     wire_header h;
@@ -191,7 +198,10 @@ class scripted_server {
 // The owner of the session.
 class session_probe final : public session_events, public replay_source {
  public:
-  void on_reply(const inbound_reply& reply) noexcept override { replies.push_back(reply); }
+  void on_reply(const inbound_reply& reply) noexcept override {
+    replies.push_back(reply);
+    bodies.emplace_back(reply.body.begin(), reply.body.end());
+  }
   void on_import_state(import_state state) noexcept override { states.push_back(state); }
   void on_committed(std::uint64_t transno) noexcept override { committed.push_back(transno); }
   void on_evicted(std::uint64_t kept_through, bool) noexcept override {
@@ -237,6 +247,7 @@ class session_probe final : public session_events, public replay_source {
 
   std::vector<std::byte> body = std::vector<std::byte>(16, std::byte{1});
   std::vector<inbound_reply> replies;
+  std::vector<std::vector<std::byte>> bodies;  // of the replies
   std::vector<import_state> states;
   std::vector<std::uint64_t> committed;
   std::vector<std::uint64_t> evictions;

@@ -363,6 +363,8 @@ TEST(MountOptions, SyncAndDirsyncChooseHowToCommitUnlessCommitDoes) {
   const auto caching = parse_mount_options({"ac=3", "direct_io"});
   ASSERT_TRUE(caching);
   EXPECT_EQ(caching->caching, (cache_policy{3, true, false}));
+  EXPECT_TRUE(caching->caching.protection);
+  EXPECT_FALSE(parse_mount_options({"protection=off"})->caching.protection);
   EXPECT_FALSE(parse_mount_options({"writeback_cache", "direct_io"}));
   EXPECT_FALSE(parse_mount_options({"ac=long"}));
 }
