@@ -197,6 +197,12 @@ void dirty_regions::sweep() {
   if (!running_) write_image();
 }
 
+void dirty_regions::end() {
+  for (const auto& [region, m] : marks_)
+    if (m.users != 0 || m.distrusted != 0) return;
+  if (!running_) (void)clear(objects_);  // else they are mended for nothing
+}
+
 void dirty_regions::distrust(const std::vector<dirty_region>& regions) {
   for (const dirty_region& r : regions) ++marks_[r].distrusted;
 }

@@ -63,6 +63,9 @@ class dirty_regions {
   // Takes marks away that have not been used for a while.
   void sweep();
 
+  // All is written and flushed, nobody will write any more: nothing is marked when it is opened.
+  void end();
+
   // Blocks whose guards are wrong until somebody has dropped them: a write has failed half way.
   void distrust(const std::vector<dirty_region>& regions);
   void trust(const dirty_region& region);

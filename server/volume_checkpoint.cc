@@ -85,6 +85,7 @@ void volume::stop_step() {
   if (!stopped_ || checkpointing_ || committing_ || !operations_.empty()) return;
   if (written_ > committed_) return kick_commit();
   if (!redo_.empty()) return start_checkpoint();
+  marks_.end();
   std::function<void()> done;
   done.swap(stopped_);
   const auto e = std::make_shared<error_code>(error_code::ok);

@@ -176,6 +176,21 @@ TEST_F(Protection, ACrashBetweenBytesAndGuardsIsNoFault) {
   }
 }
 
+// What changes while nobody serves it is not taken for what a crash has left.
+TEST_F(Protection, AfterAnOrderlyStopAllGuardsAreBelieved) {
+  const std::uint64_t f = create(root_inode, "f");
+  write(f, 0, pattern(100'000, 14));
+  write(f, 5000, pattern(5000, 15));
+  bool stopped = false;
+  volume_->stop([&stopped] { stopped = true; });
+  time_.advance(ns_per_s);
+  ASSERT_TRUE(stopped);
+  crash();
+  ASSERT_TRUE(objects_.flip(f, 5000));
+  start();
+  EXPECT_EQ(get(f, 4096, 4096)->status, error_code::integrity);
+}
+
 TEST_F(Protection, AWriteThatFailsHalfWayIsNoFault) {
   const std::uint64_t f = create(root_inode, "f");
   const std::string before = pattern(100'000, 10), after = pattern(50'000, 11);
