@@ -73,6 +73,15 @@ void put_volumes(metric_text& t, const server_figures& f) {
        [](row v) { return v.status.commits; });
   each("tangelo_server_volume_checkpoints_total", counts_up, "Checkpoints.",
        [](row v) { return v.status.checkpoints; });
+  each("tangelo_server_volume_protection_rereads_total", counts_up,
+       "Blocks that did not fit their guard and were read again.",
+       [](row v) { return v.status.protection_rereads; });
+  each("tangelo_server_volume_protection_faults_total", counts_up,
+       "Blocks that did not fit their guard in the end.",
+       [](row v) { return v.status.protection_faults; });
+  each("tangelo_server_volume_mended_regions_total", counts_up,
+       "Regions of files whose guards were made anew.",
+       [](row v) { return v.status.mended_regions; });
   each("tangelo_server_volume_warmed_total", counts_up,
        "Attempts that were repeated because a read needed the disk.",
        [](row v) { return v.status.warmed; });

@@ -1,12 +1,12 @@
 #!/bin/bash
 # protection: one flipped bit of file data at each hop is noticed and named, and healed where the
 # bytes are there once more: in the client's slot while the server is away, on the wire in both
-# directions. Without protection the same bit arrives: so the test can see it.
+# directions, on the server's disk. Without protection the same bit arrives: so the test can see it.
 . "$(dirname "$0")/lib.sh"
 need jq dd cmp
 need_python
 
-allowed_words='on the way (to|from) the server|integrity'
+allowed_words='on the way (to|from) the server|integrity|protection: '
 control=$work/control
 mkdir "$control"
 start_server
@@ -112,6 +112,82 @@ until_true 10 counts_are 0 1 || die "not counted as failed"
 of_core protection_last | grep 'on the way to the server' || die "status does not say it"
 timeout 20 "$tangelo" metrics "$mnt" | grep -E '^tangelo_protection_errors_total.* 1$' ||
   die "the metrics do not say it"
+
+# FILE BLOCK: one bit of it on the server's disk, and not in anybody's memory.
+flip_on_disk() {
+  "$python" - "$volume_dir/objects" "$(stat -c %i "$1")" "$2" << 'END'
+import glob, os, sys
+path, = glob.glob("%s/*/*/%016x" % (sys.argv[1], int(sys.argv[2])))
+fd = os.open(path, os.O_RDWR)
+at = int(sys.argv[3]) * 4096 + 1234
+byte = os.pread(fd, 1, at)
+os.pwrite(fd, bytes([byte[0] ^ 1]), at)
+os.fsync(fd)
+END
+}
+block() { dd bs=4096 count=1 status=none conv=notrunc "$@"; }
+
+step "a bit on the server's disk: EIO for its block, the others are read"
+new_data f
+write_direct "$work/f" "$mnt/f"
+sync "$mnt/f"
+flip_on_disk "$mnt/f" 5
+is_eio read_direct "$mnt/f" "$work/back" || die "it is read"
+is_eio block if="$mnt/f" of="$work/back" skip=5 iflag=direct || die "its block is read"
+of_core protection_last | grep "block 5: guard: expected 0x.*in the server's store" ||
+  die "status does not say it"
+until_true 10 counts_are 2 5 || die "not counted as failed"
+for other in 4 6; do
+  block if="$mnt/f" of="$work/one" skip=$other iflag=direct
+  block if="$work/f" of="$work/two" skip=$other
+  cmp "$work/one" "$work/two" || die "block $other"
+done
+
+step "a part of it written is EIO, all of it written is well again"
+is_eio dd if="$work/f" of="$mnt/f" bs=100 count=1 seek=210 conv=notrunc,fsync status=none ||
+  die "a bad block has got a good guard"
+block if="$work/f" of="$mnt/f" skip=5 seek=5 oflag=direct
+read_direct "$mnt/f" "$work/back"
+cmp "$work/f" "$work/back"
+
+step "scrub finds what nobody has read"
+inode=$(printf 'inode 0x%x' "$(stat -c %i "$mnt/f")")
+flip_on_disk "$mnt/f" 200
+scrub() { "$server_program" scrub "$volume_dir" "$@" > "$work/scrub"; }
+scrub 2> "$work/said" && die "a volume that is served was scrubbed"
+grep -q 'held by another server' "$work/said" || { cat "$work/said"; die "it does not say why"; }
+stop_server
+scrub && die "it finds nothing"
+grep "^BAD $inode, block 200: guard: expected 0x" "$work/scrub" ||
+  { cat "$work/scrub"; die "it does not say which"; }
+scrub --json && die "it finds nothing"
+jq -e '.bad_blocks == 1 and .unguarded_blocks == 0 and (.clean | not)' "$work/scrub" ||
+  { cat "$work/scrub"; die "json"; }
+start_server "$direct_address"
+block if="$work/f" of="$mnt/f" skip=200 seek=200 oflag=direct
+read_direct "$mnt/f" "$work/back"
+cmp "$work/f" "$work/back"
+
+has_written() { [ "$(cat "$work/writes")" -ge "$1" ]; } 2> /dev/null
+
+step "a server killed while it writes over guarded blocks: nobody sees a fault"
+for round in 1 2 3; do
+  echo 0 > "$work/writes"
+  (for ((i = 1; i <= 40; ++i)); do write_direct "$work/f" "$mnt/f"; echo $i > "$work/writes"; done) &
+  writer=$!
+  until_true 30 has_written $((round * 5)) || die "nothing is written"
+  stop_server KILL
+  scrub || { cat "$work/scrub"; die "scrub takes a crash for a bad disk"; }
+  start_server "$direct_address"
+  wait "$writer" || die "a write fails"
+  read_direct "$mnt/f" "$work/back"
+  cmp "$work/f" "$work/back" || die "other bytes"
+done
+counts_are 2 5 || { status_json | jq .mounts[0].import; die "a fault that is none"; }
+stop_server
+scrub || { cat "$work/scrub"; die "not clean"; }
+grep -q 'no guard' "$work/scrub" && { cat "$work/scrub"; die "blocks without a guard"; }
+start_server "$direct_address"
 unmount_volume
 
 step "without protection the bit arrives: the test can see it"
@@ -127,6 +203,10 @@ read_direct "$mnt/e" "$work/back"
 cmp "$work/e" "$work/back" > /dev/null && die "nothing was flipped on the way down"
 read_direct "$mnt/e" "$work/back"
 cmp "$work/e" "$work/back" || die "it is not only on the wire"
+sync "$mnt/e"
+flip_on_disk "$mnt/e" 5
+read_direct "$mnt/e" "$work/back" || die "it is noticed on the disk"
+cmp "$work/e" "$work/back" > /dev/null && die "nothing was flipped on the disk"
 counts_are 0 0 || die "something is counted"
 unmount_volume
 end_forwarding

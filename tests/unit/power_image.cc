@@ -21,6 +21,10 @@ constexpr std::uint64_t page_size = 4096;
 constexpr std::uint64_t sector_size = 512;
 
 bool is_object(const std::string& path) { return path.find("/objects/") != std::string::npos; }
+bool is_object_directory(const std::string& path) {
+  const std::size_t name = path.rfind('/') + 1;
+  return path.ends_with("/objects") || (is_object(path) && path.size() - name == 2);
+}
 bool is_metadata(const std::string& path) { return path.find("/metadata/") != std::string::npos; }
 bool is_log(const std::string& path) { return path.ends_with(".log"); }
 
@@ -37,7 +41,8 @@ bool is_left_out(lie l, const std::string& path) {
     case lie::object_syncs: return is_object(path);
     case lie::log_syncs: return is_log(path);
     case lie::table_syncs: return is_metadata(path) && !is_log(path);
-    case lie::table_names: return path.ends_with("/metadata");
+    // The names of objects are synced, too, and with them all that came before.
+    case lie::table_names: return path.ends_with("/metadata") || is_object_directory(path);
     case lie::object_names: return is_object(path) || path.ends_with("/objects");
   }
   return false;

@@ -204,6 +204,14 @@ TEST_F(Protection, WhatIsGoneHasNoGuards) {
   EXPECT_EQ(guarded(f), 1u);
   EXPECT_EQ(unlink(root_inode, "f"), error_code::ok);
   EXPECT_EQ(guarded(f), 0u);
+  // Of what keeps a part the guard is that of the part.
+  for (const std::uint32_t mode : {space_mode::keep_size | space_mode::punch_hole,
+                                   space_mode::zero_range}) {
+    const std::uint64_t g = create(root_inode, "g" + std::to_string(mode));
+    write(g, 0, pattern(4 * 4096, 13));
+    EXPECT_EQ(space(g, 1000, 8000, mode), error_code::ok);
+    EXPECT_EQ(guarded(g), 3u);
+  }
 }
 
 // Everything that can be done to a file, with power cuts in between.
