@@ -14,7 +14,7 @@ direct_address=$address
 begin_forwarding() { # through a forwarder that flips what $control says, at the port it had before
   rm -f "$control/port"
   "$python" "$(dirname "$0")/forward.py" 127.0.0.1 "${port:-0}" "${direct_address%:*}" \
-    "${direct_address##*:}" "$control" &
+    "${direct_address##*:}" "$control" 7>&- &
   forwarder=$!
   until_true 10 test -s "$control/port" || die "the forwarder does not listen"
   port=$(cat "$control/port")
