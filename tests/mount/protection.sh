@@ -6,7 +6,7 @@
 need jq dd cmp
 need_python
 
-allowed_words='on the way (to|from) the server|integrity|protection: '
+allowed_words="on the way (to|from) the server|in the server's store|integrity|protection: "
 control=$work/control
 mkdir "$control"
 start_server
@@ -18,6 +18,10 @@ begin_forwarding() { # through a forwarder that flips what $control says, at the
   forwarder=$!
   until_true 10 test -s "$control/port" || die "the forwarder does not listen"
   port=$(cat "$control/port")
+}
+restart_server() { # behind the forwarder
+  start_server "$direct_address"
+  address=127.0.0.1:$port
 }
 end_forwarding() { kill "$forwarder"; wait "$forwarder" 2> /dev/null || true; }
 
@@ -163,7 +167,7 @@ grep "^BAD $inode, block 200: guard: expected 0x" "$work/scrub" ||
 scrub --json && die "it finds nothing"
 jq -e '.bad_blocks == 1 and .unguarded_blocks == 0 and (.clean | not)' "$work/scrub" ||
   { cat "$work/scrub"; die "json"; }
-start_server "$direct_address"
+restart_server
 block if="$work/f" of="$mnt/f" skip=200 seek=200 oflag=direct
 read_direct "$mnt/f" "$work/back"
 cmp "$work/f" "$work/back"
@@ -178,7 +182,7 @@ for round in 1 2 3; do
   until_true 30 has_written $((round * 5)) || die "nothing is written"
   stop_server KILL
   scrub || { cat "$work/scrub"; die "scrub takes a crash for a bad disk"; }
-  start_server "$direct_address"
+  restart_server
   wait "$writer" || die "a write fails"
   read_direct "$mnt/f" "$work/back"
   cmp "$work/f" "$work/back" || die "other bytes"
@@ -187,7 +191,7 @@ counts_are 0 4 || { status_json | jq .mounts[0].import; die "a fault that is non
 stop_server
 scrub || { cat "$work/scrub"; die "not clean"; }
 grep -q 'no guard' "$work/scrub" && { cat "$work/scrub"; die "blocks without a guard"; }
-start_server "$direct_address"
+restart_server
 until_true 20 is_serving || die "it does not come back"
 unmount_volume
 
