@@ -108,7 +108,8 @@ constexpr const char* check_notes =
     "cannot be opened.\n";
 constexpr const char* scrub_notes =
     "Reads every byte from the disk. Exit codes: 0 all blocks fit their guards, 1 some do not, or\n"
-    "the disk fails, 3 it cannot be looked at: served, no volume, or its metadata cannot be opened.\n";
+    "the disk fails, 3 it cannot be looked at: served, no volume, or its metadata cannot be\n"
+    "opened.\n";
 constexpr const char* takeover_notes =
     "COMMAND (sh -c) must make sure that the holder writes nothing any more, and exit with 0. It\n"
     "finds TANGELO_HOLDER_PID, TANGELO_HOLDER_HOST and TANGELO_VOLUME_DIR in its environment.\n";
@@ -131,7 +132,7 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   check->add_flag("--json", raw.json, "for programs");
   check->footer(check_notes);
   CLI::App* scrub =
-      app.add_subcommand("scrub", "compare all data of a volume that is not served with its guards");
+      app.add_subcommand("scrub", "compare the data of a volume, not served, with its guards");
   scrub->add_option("DIR", raw.directory, "the volume")->required();
   scrub->add_flag("--protect", raw.protect,
                   "blocks without a guard get one when the server runs again");

@@ -59,6 +59,42 @@ op_result<int> object_files::open(std::uint64_t inode, bool create) const {
   return fd;
 }
 
+op_result<std::uint64_t> read_all(int fd, std::uint64_t offset, mutable_byte_span into) noexcept {
+  std::uint64_t n = 0;
+  while (n < into.size()) {
+    const mutable_byte_span left = into.subspan(n);
+    const ssize_t got = ::pread(fd, left.data(), left.size(), static_cast<off_t>(offset + n));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failure{last_error()};
+    if (got == 0) break;
+    n += static_cast<std::uint64_t>(got);
+  }
+  return n;
+}
+
+op_result<std::uint64_t> object_files::read(std::uint64_t inode, std::uint64_t offset,
+                                            mutable_byte_span into) const {
+  const op_result<int> opened = open(inode, false);
+  if (!opened && opened.error() == error_code::no_entry) return std::uint64_t{0};
+  if (!opened) return failure{opened.error()};
+  const unique_fd fd(*opened);
+  return read_all(fd.get(), offset, into);
+}
+
+error_code object_files::write(std::uint64_t inode, std::uint64_t offset, byte_span from) const {
+  const op_result<int> opened = open(inode, true);
+  if (!opened) return opened.error();
+  const unique_fd fd(*opened);
+  while (!from.empty()) {
+    const ssize_t n = ::pwrite(fd.get(), from.data(), from.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n == 0 ? error_code::no_space : last_error();
+    from = from.subspan(static_cast<std::size_t>(n));
+    offset += static_cast<std::uint64_t>(n);
+  }
+  return error_code::ok;
+}
+
 error_code object_files::truncate(std::uint64_t inode, std::uint64_t size) const {
   const op_result<int> opened = open(inode, false);
   if (!opened) return opened.error() == error_code::no_entry ? error_code::ok : opened.error();

@@ -17,6 +17,10 @@ class object_files {
 
   // With `create` makes the file, and the directories above it durably.
   op_result<int> open(std::uint64_t inode, bool create) const;
+  // The bytes read: none when there is no file.
+  op_result<std::uint64_t> read(std::uint64_t inode, std::uint64_t offset,
+                                mutable_byte_span into) const;
+  error_code write(std::uint64_t inode, std::uint64_t offset, byte_span from) const;
   error_code truncate(std::uint64_t inode, std::uint64_t size) const;
   error_code remove(std::uint64_t inode) const;
   // As object_store has them.
@@ -43,5 +47,7 @@ class object_files {
 };
 
 error_code last_error() noexcept;
+// Until `into` is full or the file ends.
+op_result<std::uint64_t> read_all(int fd, std::uint64_t offset, mutable_byte_span into) noexcept;
 
 }  // namespace tangelo

@@ -74,7 +74,7 @@ struct operation {
   std::array<quota_key, 3> room_of{};
   std::optional<std::uint64_t> blocks_inside;  // of its range, that the object has already
 
-  // Protection (volume_protection.cc).
+  // Protection (guarded_file.h).
   std::optional<protection_trailer> protection;  // of the payload that it answers
   std::optional<protection_fault> fault;         // why it is answered `integrity`
   struct block_copy {

@@ -38,7 +38,7 @@ class scrub_pass {
   void compare(std::uint64_t inode, std::uint64_t offset, byte_span bytes);
   void found(const protection_fault& fault);
   std::uint64_t next_step(int fd, std::uint64_t inode, std::uint64_t offset) const;
-  op_result<std::uint64_t> read(int fd, std::uint64_t offset, mutable_byte_span into) const;
+
 
   kv_store& kv_;
   const scrub_options& options_;
@@ -68,7 +68,7 @@ outcome<bool> scrub_pass::read_left_out() {
   const op_result<int> opened = files_.open(no_inode, false);
   if (!opened) return true;  // never served
   const unique_fd fd(*opened);
-  const op_result<std::uint64_t> n = read(fd.get(), 0, bytes_);
+  const op_result<std::uint64_t> n = read_all(fd.get(), 0, bytes_);
   if (!n)
     return failure{problem{exit_code::store,
                            fmt::format("{}: {}: {}", options_.objects,
@@ -95,20 +95,6 @@ outcome<bool> scrub_pass::run() {
   return failure{problem{exit_code::store,
                          fmt::format("{}: {}", options_.metadata, row_of(e).text),
                          "is the disk full?"}};
-}
-
-op_result<std::uint64_t> scrub_pass::read(int fd, std::uint64_t offset,
-                                          mutable_byte_span into) const {
-  std::uint64_t n = 0;
-  while (n < into.size()) {
-    const mutable_byte_span left = into.subspan(n);
-    const ssize_t got = ::pread(fd, left.data(), left.size(), static_cast<off_t>(offset + n));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return failure{last_error()};
-    if (got == 0) break;
-    n += static_cast<std::uint64_t>(got);
-  }
-  return n;
 }
 
 // Where the next data or guards begin: a hole may be large.
@@ -145,7 +131,7 @@ void scrub_pass::look_at(std::uint64_t inode, const inode_record& r) {
        at = next_step(fd.get(), inode, at + step_size)) {
     const std::size_t size = std::min(step_size, r.size - at);
     const mutable_byte_span part = mutable_byte_span(bytes_).first(size);
-    const op_result<std::uint64_t> n = read(fd.get(), at, part);
+    const op_result<std::uint64_t> n = read_all(fd.get(), at, part);
     if (!n) {
       ++report.unreadable;
       return;

@@ -57,8 +57,12 @@ class uring_objects final : public object_store {
   void sync(std::uint64_t inode, done f) override;
   op_result<store_space> space() override;
   op_result<std::uint64_t> load_now(std::uint64_t inode, std::uint64_t offset,
-                                    mutable_byte_span into) override;
-  error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) override;
+                                    mutable_byte_span into) override {
+    return files_.read(inode, offset, into);
+  }
+  error_code write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) override {
+    return files_.write(inode, offset, from);
+  }
   error_code truncate_now(std::uint64_t inode, std::uint64_t size) override {
     return files_.truncate(inode, size);
   }
@@ -362,40 +366,6 @@ op_result<store_space> uring_objects::space() {
   s.files = st.f_files;
   s.files_free = st.f_ffree;
   return s;
-}
-
-op_result<std::uint64_t> uring_objects::load_now(std::uint64_t inode, std::uint64_t offset,
-                                                 mutable_byte_span into) {
-  const op_result<int> opened_file = files_.open(inode, false);
-  if (!opened_file && opened_file.error() == error_code::no_entry) return std::uint64_t{0};
-  if (!opened_file) return failure{opened_file.error()};
-  const unique_fd fd(*opened_file);
-  std::uint64_t n = 0;
-  while (n < into.size()) {
-    const mutable_byte_span left = into.subspan(n);
-    const ssize_t got =
-        ::pread(fd.get(), left.data(), left.size(), static_cast<off_t>(offset + n));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return failure{last_error()};
-    if (got == 0) break;
-    n += static_cast<std::uint64_t>(got);
-  }
-  return n;
-}
-
-error_code uring_objects::write_now(std::uint64_t inode, std::uint64_t offset, byte_span from) {
-  const op_result<int> opened_file = files_.open(inode, true);
-  if (!opened_file) return opened_file.error();
-  const unique_fd fd(*opened_file);
-  while (!from.empty()) {
-    const ssize_t n =
-        ::pwrite(fd.get(), from.data(), from.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return n == 0 ? error_code::no_space : last_error();
-    from = from.subspan(static_cast<std::size_t>(n));
-    offset += static_cast<std::uint64_t>(n);
-  }
-  return error_code::ok;
 }
 
 }  // namespace

@@ -55,10 +55,11 @@
 #include "protocol/data_ops.h"
 #include "rdma/service.h"
 #include "server/access_times.h"
-#include "server/block_guards.h"
 #include "server/dirty_regions.h"
 #include "server/inode_ranges.h"
 #include "server/export_rules.h"
+#include "server/guarded_file.h"
+#include "server/hidden_range.h"
 #include "server/kv.h"
 #include "server/locks.h"
 #include "server/objects.h"
@@ -119,7 +120,6 @@ class volume final : public service {
   using handler = error_code (volume::*)(operation&, transaction&);
 
   volume(volume_options options, volume_parts parts);
-
   // volume_open.cc
   outcome<bool> load();
   outcome<bool> redo_all();
@@ -147,12 +147,10 @@ class volume final : public service {
   void end(operation& o);
   std::uint64_t space_left();
   bool has_space(const operation& o);
-
   // gates
   error_code need_gate(operation& o, std::uint64_t inode);
   void enter_gate(operation& o);
   void leave_gate(operation& o);
-
   // volume_commit.cc
   void wait_for(std::uint64_t written, operation& o);
   void commit_later(const operation& o);
@@ -164,7 +162,6 @@ class volume final : public service {
   error_code wait_for_log(operation& o);
   void sync_log();
   void commit_ended(std::uint64_t written, std::uint64_t low_water);
-
   // volume_checkpoint.cc
   void arm_checkpoint();
   void start_checkpoint();
@@ -173,7 +170,6 @@ class volume final : public service {
   void checkpoint_flushed(std::uint64_t inode, const std::vector<std::string>& keys,
                           error_code e);
   void stop_step();
-
   // volume_names.cc, volume_make.cc
   error_code do_lookup(operation& o, transaction& t);
   error_code do_make(operation& o, transaction& t);  // mknod, mkdir, symlink, create
@@ -192,7 +188,6 @@ class volume final : public service {
                        std::uint64_t handle);
   error_code erase_inode(operation& o, transaction& t, std::uint64_t number);
   error_code is_empty(transaction& t, std::uint64_t number);
-
   // volume_rename.cc
   error_code do_rename(operation& o, transaction& t);
   error_code check_may_rename(const operation& o, transaction& t, const rename_call& c,
@@ -202,7 +197,6 @@ class volume final : public service {
   error_code is_below(transaction& t, std::uint64_t directory, std::uint64_t ancestor);
   error_code moved(operation& o, transaction& t, std::uint64_t inode, std::uint64_t from,
                    std::uint64_t to);
-
   // volume_attr.cc
   static void stamp_ctime(const operation& o, inode_record& r);
   static void stamp(const operation& o, inode_record& directory);
@@ -218,7 +212,6 @@ class volume final : public service {
   error_code set_size(operation& o, transaction& t, std::uint64_t number, std::uint64_t size);
   error_code do_readlink(operation& o, transaction& t);
   error_code do_statfs(operation& o, transaction& t);
-
   // volume_permission.cc
   credential caller_of(const credential& who) const;
   op_result<std::optional<acl>> acl_of(transaction& t, std::uint64_t number,
@@ -229,13 +222,11 @@ class volume final : public service {
                             std::uint64_t number, std::uint32_t open_flags);
   error_code check_may_remove(const operation& o, transaction& t, const credential& who,
                               std::uint64_t directory, std::uint64_t victim);
-
   // volume_access.cc
   bool atime_is_due(std::uint64_t inode, const inode_record& r, std::int64_t now_ns) const;
   void note_access(const operation& o, std::uint64_t inode, const inode_record& r);
   void save_access();
   attributes shown(std::uint64_t number, const inode_record& r) const;
-
   // volume_xattr.cc
   error_code check_may_xattr(const operation& o, transaction& t, const credential& who,
                              std::uint64_t number, const inode_record& r, std::string_view name,
@@ -247,7 +238,6 @@ class volume final : public service {
   error_code do_getxattr(operation& o, transaction& t);
   error_code do_listxattr(operation& o, transaction& t);
   error_code do_removexattr(operation& o, transaction& t);
-
   // volume_data.cc
   error_code do_read(operation& o, transaction& t);
   error_code end_read(operation& o, transaction& t, const read_call& c, const inode_record* r,
@@ -267,40 +257,15 @@ class volume final : public service {
                               inode_record& r);
   void written(operation& o, transaction& t, const write_call& c, inode_record& r);
   void resume(operation& o, error_code e);
-
-  // volume_protection.cc
-  outcome<bool> drop_marked();
-  error_code load_guards(operation& o, block_guards& g, std::uint64_t first, std::uint64_t end);
-  error_code stored_fault(operation& o, const protection_fault& fault);
-  error_code mismatch(operation& o, const protection_fault& fault);
-  error_code need_block(operation& o, transaction& t, const block_guards& g, std::uint64_t inode,
-                        const inode_record& r, std::uint64_t block, std::size_t which);
-  bool read_block(operation& o, std::uint64_t inode, std::uint64_t size, std::size_t which);
-  error_code need_kept(operation& o, transaction& t, const block_guards& g, std::uint64_t inode,
-                       const inode_record& r, std::uint64_t from, std::uint64_t end);
-  error_code need_marks(operation& o, const block_guards& g, std::uint64_t inode,
-                        std::uint64_t from, std::uint64_t end);
-  error_code prepare_overwrite(operation& o, transaction& t, block_guards& g, std::uint64_t inode,
-                               const inode_record& r, std::uint64_t offset, std::uint64_t size);
-  error_code check_sent_tags(operation& o, const write_call& c);
-  error_code check_read(operation& o, transaction& t, block_guards& g, std::uint64_t inode,
-                        const inode_record& r, std::uint64_t offset, mutable_byte_span into);
-  void guard_written(const operation& o, block_guards& g, const write_call& c,
-                     const inode_record& r);
-  error_code guard_inline(operation& o, transaction& t, std::uint64_t inode, std::string_view old,
-                          std::string_view now);
-  error_code cut_guards(operation& o, transaction& t, std::uint64_t inode, const inode_record& r,
-                        std::uint64_t size);
-  error_code zero_guards(operation& o, transaction& t, std::uint64_t inode, const inode_record& r,
-                         std::uint64_t offset, std::uint64_t size);
-  void end_marks(operation& o);
-
+  // guarded_file.cc
+  friend class guarded_file;
   // volume_mending.cc
+  outcome<bool> drop_marked();
+  void end_marks(operation& o);
   static void put_unguarded(transaction& t, const dirty_region& region);
   void mend_later(std::vector<dirty_region> regions);
   void start_mending();
   error_code mend_step(operation& o, transaction& t);
-
   // volume_space.cc
   void add_space_redo(transaction& t, redo_kind kind, std::uint64_t inode, std::uint64_t offset,
                       std::uint64_t size);
@@ -320,7 +285,6 @@ class volume final : public service {
   void allocate(operation& o, const space_call& c, std::uint64_t size_before, bool cuts);
   error_code end_fallocate(operation& o, transaction& t, const space_call& c, inode_record& r);
   error_code do_seek(operation& o, transaction& t);
-
   // volume_copy.cc
   error_code do_copy_range(operation& o, transaction& t);
   error_code begin_copy(operation& o, transaction& t, const copy_call& c,
@@ -328,7 +292,6 @@ class volume final : public service {
   void copy_bytes_of(operation& o, const copy_call& c, std::uint64_t size,
                      std::uint64_t size_before);
   error_code end_copy(operation& o, transaction& t, const copy_call& c, inode_record& to);
-
   // volume_clients.cc
   error_code do_open(operation& o, transaction& t);  // and reclaim_open
   error_code do_release(operation& o, transaction& t);
@@ -342,7 +305,6 @@ class volume final : public service {
   bool may_linger(std::uint64_t inode, const inode_record& r, const client_key& by) const;
   void keep_for_a_moment(std::uint64_t inode);
   void note_handle(operation& o, std::uint64_t handle, std::uint64_t inode);
-
   // volume_quota.cc
   outcome<bool> load_quotas(std::uint64_t last_boot, kv_batch& batch);
   bool is_unlimited(const operation& o) const;
@@ -353,7 +315,6 @@ class volume final : public service {
   error_code set_quota(operation& o, transaction& t, const xattr_call& c, bool removes);
   op_result<std::string> quota_text(const xattr_call& c, const inode_record& r) const;
   error_code add_tree_room(transaction& t, std::uint64_t inode, statfs_answer& a);
-
   // volume_trees.cc
   bool is_tree_root(std::uint64_t number, const inode_record& r) const;
   error_code make_tree(operation& o, transaction& t, std::uint64_t top, const saved_quota& limits);
@@ -364,7 +325,6 @@ class volume final : public service {
   void start_walk();
   error_code walk_step(operation& o, transaction& t);
   error_code walk_directory(transaction& t, const std::string& key, std::uint64_t after);
-
   // volume_locks.cc
   error_code do_get_lock(operation& o, transaction& t);
   error_code do_set_lock(operation& o, transaction& t);
@@ -395,15 +355,6 @@ class volume final : public service {
   sharing sharing_;
   std::set<client_key, client_less> known_;
   std::unordered_set<std::uint64_t> orphans_;
-  struct hidden_range {
-    std::uint64_t from = 0, to = 0;
-    // Of a file's bytes from `offset` on: those in the range are zero.
-    void hide(mutable_byte_span bytes, std::uint64_t offset) const {
-      for (std::uint64_t at = std::max(from, offset); at < std::min(to, offset + bytes.size());
-           ++at)
-        bytes[at - offset] = std::byte{0};
-    }
-  };
   // Bytes that are zero, though their object does not know it yet. The gate is held meanwhile.
   std::unordered_map<std::uint64_t, hidden_range> hidden_;
   quota_table quotas_;

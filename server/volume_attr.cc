@@ -97,12 +97,15 @@ error_code volume::set_size(operation& o, transaction& t, std::uint64_t number,
       else if (data && data->size() > size)
         t.put(column::inline_data, key, data->substr(0, size));
       const std::string_view old = data ? std::string_view(*data) : std::string_view();
-      const error_code e = guard_inline(o, t, number, old, old.substr(0, size));
+      const error_code e =
+          guarded_file(*this, o, t, number, **r).changed_inline(old, old.substr(0, size));
       if (e != error_code::ok) return e;
     }
   } else if (size < before) {
     if (o.io_error != error_code::ok) return o.io_error;
-    if (const error_code e = cut_guards(o, t, number, **r, size); e != error_code::ok) return e;
+    if (const error_code e = guarded_file(*this, o, t, number, **r).cut(size);
+        e != error_code::ok)
+      return e;
     if (size != 0 && o.stage == 0) return measure_rest(o, number, size, size_max);
     t.add_redo({record_version, redo_kind::trim, number, size}, {});
     if (size == 0) o.supersedes = number;

@@ -54,10 +54,8 @@ error_code volume::begin_copy(operation& o, transaction& t, const copy_call& c,
   if (space_left() <= size) return error_code::no_space;
   const error_code room = need_room(o, c.to_inode, to, c.to_offset, size);
   if (room != error_code::ok) return room;
-  block_guards g(t, c.to_inode);
-  if (const error_code e = prepare_overwrite(o, t, g, c.to_inode, to, c.to_offset, size);
-      e != error_code::ok)
-    return e;
+  guarded_file file(*this, o, t, c.to_inode, to);
+  if (const error_code e = file.prepare_overwrite(c.to_offset, size); e != error_code::ok) return e;
   if (const error_code e = stage_inline(o, t, c.to_inode, to); e != error_code::ok) return e;
   const bool is_inline = (to.flags & inode_flag::object) == 0;
   const std::uint64_t size_before = is_inline ? 0 : to.size;
@@ -97,16 +95,8 @@ void volume::copy_bytes_of(operation& o, const copy_call& c, std::uint64_t size,
 error_code volume::end_copy(operation& o, transaction& t, const copy_call& c, inode_record& to) {
   if (o.io_error != error_code::ok) return o.io_error;
   if (log_closed_) return wait_for_log(o);
-  // Its bytes were never here: their guards are made when they are.
-  block_guards g(t, c.to_inode);
-  const std::uint64_t first = block_of(c.to_offset), end = block_end_of(c.to_offset + o.offset);
-  for (const std::uint64_t b : {first, end - 1})
-    if (const error_code e = load_guards(o, g, b, b + 1); e != error_code::ok) return e;
-  g.drop(first, end);
-  g.save();
-  for (std::uint64_t r = first / region_blocks; r * region_blocks < end; ++r)
-    put_unguarded(t, {c.to_inode, r});
-  o.after_write = [this] { start_mending(); };
+  guarded_file file(*this, o, t, c.to_inode, to);
+  if (const error_code e = file.copied(c.to_offset, o.offset); e != error_code::ok) return e;
   o.dirties = c.to_inode;
   o.supersedes = c.to_inode;  // the flush covers all that was done to the object before
   if ((to.flags & inode_flag::object) == 0) t.remove(column::inline_data, key_of(c.to_inode));

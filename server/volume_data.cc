@@ -77,8 +77,7 @@ error_code volume::end_read(operation& o, transaction& t, const read_call& c,
   o.payload_size = size;
   if (!o.call->wants_protection || size == 0) return error_code::ok;
   const mutable_byte_span bytes = o.call->payload_out.first(size);
-  block_guards g(t, c.inode);
-  if (r != nullptr) return check_read(o, t, g, c.inode, *r, c.offset, bytes);
+  if (r != nullptr) return guarded_file(*this, o, t, c.inode, *r).check_read(c.offset, bytes);
   protect(c.inode, c.offset, bytes, o.protection.emplace());
   return error_code::ok;
 }
@@ -95,7 +94,9 @@ error_code volume::do_write(operation& o, transaction& t) {
   note_handle(o, c->handle, c->inode);
   if (const error_code e = need_gate(o, c->inode); e != error_code::ok) return e;
   if (o.stage == 1) return end_object_write(o, t, *c, r);
-  if (const error_code e = check_sent_tags(o, *c); e != error_code::ok) return e;
+  if (const error_code e = guarded_file(*this, o, t, c->inode, r).check_sent_tags(*c);
+      e != error_code::ok)
+    return e;
   o.offset = (c->flags & write_flag::append) != 0 ? r.size : c->offset;
   if (o.offset > size_max || c->size > size_max - o.offset) return error_code::file_too_big;
   if (c->size == 0) {
@@ -137,7 +138,8 @@ error_code volume::write_inline(operation& o, transaction& t, const write_call& 
   }
   if (data.size() < o.offset + c.size) data.resize(o.offset + c.size, '\0');
   data.replace(o.offset, c.size, text_of(o.call->payload_in));
-  if (const error_code e = guard_inline(o, t, c.inode, before, data); e != error_code::ok) return e;
+  guarded_file file(*this, o, t, c.inode, r);
+  if (const error_code e = file.changed_inline(before, data); e != error_code::ok) return e;
   t.put(column::inline_data, key, std::move(data));
   r.flags &= ~inode_flag::hole;
   written(o, t, c, r);
@@ -149,10 +151,8 @@ error_code volume::begin_object_write(operation& o, transaction& t, const write_
   if (!has_space(o)) return error_code::no_space;
   const error_code room = need_room(o, c.inode, r, o.offset, c.size);
   if (room != error_code::ok) return room;
-  block_guards g(t, c.inode);
-  if (const error_code e = prepare_overwrite(o, t, g, c.inode, r, o.offset, c.size);
-      e != error_code::ok)
-    return e;
+  guarded_file file(*this, o, t, c.inode, r);
+  if (const error_code e = file.prepare_overwrite(o.offset, c.size); e != error_code::ok) return e;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   o.working = true;
@@ -219,9 +219,7 @@ error_code volume::end_object_write(operation& o, transaction& t, const write_ca
                                     inode_record& r) {
   if (o.io_error != error_code::ok) return o.io_error;
   const bool was_inline = (r.flags & inode_flag::object) == 0;
-  block_guards g(t, c.inode);
-  if (const error_code e = load_guards(o, g, block_of(o.offset), block_end_of(o.offset + c.size));
-      e != error_code::ok)
+  if (const error_code e = guarded_file(*this, o, t, c.inode, r).written(); e != error_code::ok)
     return e;
   if (c.size > redo_payload_max) {
     if (log_closed_) return wait_for_log(o);
@@ -236,8 +234,6 @@ error_code volume::end_object_write(operation& o, transaction& t, const write_ca
     r.flags |= inode_flag::object;
   }
   r.blocks = o.io_count;
-  guard_written(o, g, c, r);
-  g.save();
   written(o, t, c, r);
   return error_code::ok;
 }

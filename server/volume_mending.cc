@@ -1,6 +1,8 @@
 // Guards that are made anew, of the bytes that are there: after a crash, after a write that failed
 // half way, and of copies, whose bytes never came by. What is to be done is in the store
 // (column::unguarded), a region at a time; blocks that have a guard keep it.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/log.h"
@@ -11,6 +13,40 @@ namespace tangelo {
 namespace {
 constexpr std::uint64_t step_blocks = 256;
 const std::string every_key_end(17, '\xff');  // keys have 16 bytes
+}
+
+// After a crash: what is marked loses its guards, and gets new ones later.
+outcome<bool> volume::drop_marked() {
+  const op_result<std::vector<dirty_region>> marked = dirty_regions::load(parts_.objects);
+  error_code e = marked ? error_code::ok : marked.error();
+  if (marked && !marked->empty()) {
+    kv_batch batch;
+    for (const dirty_region& r : *marked) {
+      const std::uint64_t first = r.region * region_blocks;
+      batch.remove_range(column::protection, guard_key(r.inode, first),
+                         guard_key(r.inode, first + region_blocks));
+      batch.put(column::unguarded, key_of(r.inode, r.region), key_of(first));
+    }
+    e = parts_.kv.write(batch);
+    if (e == error_code::ok) e = parts_.kv.sync();
+    log_notice("{}: {} regions of files were being written: their guards are made anew",
+               options_.where, marked->size());
+  }
+  if (e == error_code::ok) e = dirty_regions::clear(parts_.objects);
+  if (e == error_code::ok) return true;
+  return failure{damaged(fmt::format("marks of dirty regions: {}", row_of(e).text))};
+}
+
+// The operation has ended, in its batch or without one.
+void volume::end_marks(operation& o) {
+  if (o.marked.empty()) return;
+  std::vector<dirty_region> marked;
+  marked.swap(o.marked);
+  const bool failed = o.batch == 0;
+  // Some of its bytes may be in the object.
+  if (failed) marks_.distrust(marked);
+  marks_.release(marked, o.batch);
+  if (failed) mend_later(std::move(marked));
 }
 
 void volume::put_unguarded(transaction& t, const dirty_region& region) {
@@ -87,7 +123,7 @@ error_code volume::mend_step(operation& o, transaction& t) {
   }
   if (o.io_error != error_code::ok) return o.io_error;
   block_guards g(t, region.inode);
-  if (e = load_guards(o, g, block, end); e != error_code::ok) return e;
+  if (e = g.load(block, end); e != error_code::ok) return e;
   protection_trailer made;
   protect(region.inode, from, o.staging, made);
   for (std::uint64_t b = block; b < end; ++b)

@@ -140,8 +140,8 @@ error_code volume::do_fallocate(operation& o, transaction& t) {
 error_code volume::begin_punch(operation& o, transaction& t, const space_call& c,
                                const inode_record& r) {
   const std::uint64_t size = punched_size(c, r);
-  if (const error_code e = zero_guards(o, t, c.inode, r, c.offset, size); e != error_code::ok)
-    return e;
+  guarded_file file(*this, o, t, c.inode, r);
+  if (const error_code e = file.zeroed(c.offset, size); e != error_code::ok) return e;
   return measure_rest(o, c.inode, c.offset, size);
 }
 
@@ -155,8 +155,8 @@ error_code volume::zero_inline(operation& o, transaction& t, const space_call& c
   const std::uint64_t n = std::min<std::uint64_t>(c.size, data->size() - c.offset);
   const std::string before = *data;
   data->replace(c.offset, n, n, '\0');
-  if (const error_code e = guard_inline(o, t, c.inode, before, *data); e != error_code::ok)
-    return e;
+  guarded_file file(*this, o, t, c.inode, r);
+  if (const error_code e = file.changed_inline(before, *data); e != error_code::ok) return e;
   t.put(column::inline_data, key, std::move(*data));
   return error_code::ok;
 }
@@ -170,7 +170,7 @@ error_code volume::begin_allocate(operation& o, transaction& t, const space_call
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   if (!is_inline && (c.mode & space_mode::zero_range) != 0) {  // what it needs to know is read now
-    const error_code e = zero_guards(o, t, c.inode, r, c.offset, c.size);
+    const error_code e = guarded_file(*this, o, t, c.inode, r).zeroed(c.offset, c.size);
     if (e != error_code::ok) return e;
   }
   if (is_inline && (c.mode & space_mode::zero_range) != 0 && c.offset < o.staging.size()) {
@@ -218,7 +218,8 @@ error_code volume::end_fallocate(operation& o, transaction& t, const space_call&
   if (was_inline && !o.staging.empty()) {
     const op_result<std::string> old = t.value(column::inline_data, key_of(c.inode));
     if (!old) return old.error();
-    const error_code e = guard_inline(o, t, c.inode, *old, text_of(o.staging));
+    const error_code e =
+        guarded_file(*this, o, t, c.inode, r).changed_inline(*old, text_of(o.staging));
     if (e != error_code::ok) return e;
   }
   if (!punches) {
@@ -231,8 +232,8 @@ error_code volume::end_fallocate(operation& o, transaction& t, const space_call&
   const redo_kind kind = punches ? redo_kind::punch : redo_kind::zero;
   const std::uint64_t size = punches ? punched_size(c, r) : c.size;
   if (size == 0) return error_code::ok;
-  if (const error_code e = zero_guards(o, t, c.inode, r, c.offset, size); e != error_code::ok)
-    return e;
+  guarded_file file(*this, o, t, c.inode, r);
+  if (const error_code e = file.zeroed(c.offset, size); e != error_code::ok) return e;
   add_space_redo(t, kind, c.inode, c.offset, size);
   o.has_action = true;
   o.action = {kind, c.inode, c.offset, size, r.blocks};

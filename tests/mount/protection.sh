@@ -177,7 +177,10 @@ has_written() { [ "$(cat "$work/writes")" -ge "$1" ]; } 2> /dev/null
 step "a server killed while it writes over guarded blocks: nobody sees a fault"
 for round in 1 2 3; do
   echo 0 > "$work/writes"
-  (for ((i = 1; i <= 40; ++i)); do write_direct "$work/f" "$mnt/f"; echo $i > "$work/writes"; done) &
+  (for ((i = 1; i <= 40; ++i)); do
+    write_direct "$work/f" "$mnt/f"
+    echo $i > "$work/writes"
+  done) &
   writer=$!
   until_true 30 has_written $((round * 5)) || die "nothing is written"
   stop_server KILL
