@@ -29,8 +29,9 @@ std::vector<mount_ref> mounts_in(const std::vector<mount_entry>& table,
 outcome<mount_ref> find_mount_at(std::string_view path);
 // `what` is a mount point or, where there is none of that path, a NAME.
 outcome<mount_ref> find_mount_of(std::string_view what);
-// That one (of a bind mount, what it is a part of), or every mount when nothing is named; refused to whoever is not root, since to him
-// every mount would seem UNSUPERVISED. `command`: what to try with sudo.
+// That one (of a bind mount, what it is a part of), or every mount when nothing is named; refused
+// to whoever is not root, since to him every mount would seem UNSUPERVISED. `command`: what to try
+// with sudo.
 outcome<std::vector<mount_ref>> mounts_to_look_into(const std::string& what,
                                                     std::string_view command);
 

@@ -233,7 +233,8 @@ TEST(ParseTime, KnowsItsUnits) {
   EXPECT_EQ(parse_time("1.5s"), 1'500'000'000u);
   EXPECT_EQ(parse_time("2s"), 2'000'000'000u);
   EXPECT_EQ(parse_time("0"), 0u);
-  for (const char* bad : {"", "x", "2", "10m", "-1s", "1e300s"}) EXPECT_FALSE(parse_time(bad)) << bad;
+  for (const char* bad : {"", "x", "2", "10m", "-1s", "1e300s"})
+    EXPECT_FALSE(parse_time(bad)) << bad;
 }
 
 TEST(OpPaths, TheRootIsTheMountPointAndNamesComeFromTheCall) {
