@@ -4,39 +4,10 @@
 # Each block that is fenced as ```sh is run as it stands, those of one file in order and in one
 # shell that ends at the first failure; each file in a machine of its own: fresh /run, /srv, /mnt,
 # /var/lib, a copy of /etc, only its own processes, a network of its own. What cannot run there is
-# fenced as ```sh elsewhere, and every line of it is listed below, with the test that runs it.
+# fenced as ```sh elsewhere; each line of it stands in docs_elsewhere.txt, with what runs it.
 . "$(dirname "$0")/lib.sh"
 need unshare ip pidof cmp
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
-
-elsewhere() { # lines of commands, and where they are run
-  cat << 'END'
-./quickstart /mnt/tangelo | by hand: it builds everything
-cp -a /usr/share/doc /mnt/tangelo/ & | tests/mount/kill_core.sh, with tar
-kill -9 $(pidof tangelo-core tangelo-fs) | docs/TUTORIAL.md, here
-wait; diff -r --no-dereference /usr/share/doc /mnt/tangelo/doc && echo same | tests/mount/kill_core.sh
-build/quickstart/cli/tangelo status | README, "Use", here
-./quickstart --stop | by hand
-apt install ./build/packages/tangelo-{common,client,server}_*.deb | tests/system/systemd_job.sh
-tangelo-server init /var/lib/tangelo/volumes/home | tests/system/systemd_job.sh
-systemctl enable --now tangelo-server@default | tests/system/systemd_job.sh
-mount -t tangelo 127.0.0.1:/home /mnt | tests/system/systemd_job.sh
-./check | .ci/run
-./check --full | .ci/run, with more
-meson setup build && ninja -C build | check
-meson install -C build | packaging/debian/rules
-mkdir -p /mnt/home | tests/system/systemd_job.sh
-cat > /etc/tangelo/mounts/mnt-home.toml << END | tests/system/systemd_job.sh
-source = "127.0.0.1:7471:/home" | tests/system/systemd_job.sh
-mount_point = "/mnt/home" | tests/system/systemd_job.sh
-options = ["noatime", "dev_loss_tmo=60"] | tests/mount/config_errors.sh
-END | tests/system/systemd_job.sh
-systemctl enable --now tangelo@mnt-home | tests/system/systemd_job.sh
-tangelo-server takeover DIR --fence 'ssh "$TANGELO_HOLDER_HOST" kill -9 "$TANGELO_HOLDER_PID"' | tests/mount/failover.sh
-cp /usr/share/doc/tangelo-client/examples/tangelo-metrics.service /etc/systemd/system/ | tests/mount/metrics.sh
-systemctl enable --now tangelo-metrics | tests/mount/metrics.sh
-END
-}
 
 # blocks KIND FILE: the lines of its blocks of that kind; "" prints where others begin.
 blocks() {
@@ -62,7 +33,7 @@ done
 
 step "what is run elsewhere is listed"
 for file in "${files[@]}"; do blocks "sh elsewhere" "$file"; done | plain | sort -u > "$work/there"
-elsewhere | sed 's/ | [^|]*$//' | sort -u > "$work/listed"
+sed 's/ | [^|]*$//' tests/mount/docs_elsewhere.txt | sort -u > "$work/listed"
 diff "$work/listed" "$work/there" > "$work/differences" ||
   die "the list (<) and the documents (>) differ: $(cat "$work/differences")"
 
@@ -79,7 +50,7 @@ inside() { # a machine for the commands on standard input; $1: what they find th
   export machine programs
   unset TANGELO_RUN_DIR TANGELO_STATE_DIR
   cat > "$machine/commands"
-  unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private \
+  exec unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private \
     bash -euo pipefail -c '
       for part in run srv mnt etc; do mount --bind "$machine/$part" "/$part"; done
       mount --bind "$machine/var" /var/lib
