@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/log_level.h"
+
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -41,6 +43,10 @@ void log_start(std::string_view speaker, log_level least) noexcept {
   state.speaker[n] = '\0';
   state.least.store(static_cast<int>(least), std::memory_order_relaxed);
   state.journal = stderr_is_the_journal();
+}
+
+void log_set_level(log_level least) noexcept {
+  state.least.store(static_cast<int>(least), std::memory_order_relaxed);
 }
 
 std::uint64_t log_dropped_count() noexcept { return state.dropped.load(std::memory_order_relaxed); }

@@ -44,14 +44,17 @@ constexpr const char* set_notes =
     "                       O_DSYNC wait until they are durable (the default)\n"
     "  commit=sync          all changes wait until they are durable\n"
     "  commit=names         changes of names do (create, rename, unlink and their like)\n"
+    "  log=LEVEL            what watchdog, front end and core log from now on: error, warning,\n"
+    "                       notice, info (the default) or debug\n"
     "`tangelo mount -o` takes all of them, too.\n"
     "Without words: shows what is set.\n";
 
 constexpr const char* mount_notes =
     "Options: ro, noexec, noatime, nodiratime, sync, dirsync, suid, dev and their opposites\n"
     "(nosuid,nodev unless told otherwise), words of fstab, how long operations wait for a\n"
-    "server (reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo=) and when changes are answered\n"
-    "(commit=; sync means commit=sync, dirsync commit=names): see tangelo set --help.\n";
+    "server (reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo=), when changes are answered\n"
+    "(commit=; sync means commit=sync, dirsync commit=names) and what is logged (log=): see\n"
+    "tangelo set --help.\n";
 
 constexpr const char* upgrade_notes =
     "Install the new programs over the old ones before. What does not come up is rolled back to\n"
@@ -168,7 +171,7 @@ class command_line {
   }
   void add_changing() {
     CLI::App* set = app.add_subcommand(
-        "set", "change how long operations wait for a server, or when changes are answered");
+        "set", "change how long operations wait, when changes are answered, what is logged");
     set->add_option("mount", set_.mount, mount_point_text)->required();
     set->add_option("words", set_.words, "KEY=VALUE...");
     set->footer(set_notes);
@@ -193,7 +196,11 @@ class command_line {
     evict->add_option("words", server_words_, "[NAME] VOLUME CLIENT (its id, or its address)")
         ->required()
         ->expected(2, 3);
-    for (CLI::App* any : {list, volumes, evict})
+    CLI::App* log = server->add_subcommand("log", "change what it logs, until it ends");
+    log->add_option("words", server_words_, "[NAME] error|warning|notice|info|debug")
+        ->required()
+        ->expected(1, 2);
+    for (CLI::App* any : {list, volumes, evict, log})
       any->add_flag("--json", server_.json, "for programs");
   }
   void add_quotas() {
@@ -230,6 +237,11 @@ class command_line {
   server_arguments chosen_server() {
     const CLI::App* server = app.get_subcommand("server");
     if (server->got_subcommand("volumes")) server_.what = server_arguments::verb::volumes;
+    if (server->got_subcommand("log")) {
+      server_.what = server_arguments::verb::log;
+      server_.level = server_words_.back();
+      if (server_words_.size() == 2) server_.server = server_words_.front();
+    }
     if (!server->got_subcommand("evict")) return server_;
     server_.what = server_arguments::verb::evict;
     server_.client = server_words_.back();
@@ -253,7 +265,7 @@ class command_line {
   top_arguments top_;
   trace_arguments trace_;
   fabric_arguments fabric_;
-  std::vector<std::string> server_words_;  // of evict
+  std::vector<std::string> server_words_;  // of evict and log
 };
 
 }  // namespace

@@ -45,11 +45,12 @@ struct adopt_arguments {
 };
 // What is asked of a server of this machine.
 struct server_arguments {
-  enum class verb { list, volumes, evict };
+  enum class verb { list, volumes, evict, log };
   verb what = verb::list;
   std::string server;  // its name or run directory; empty: every one
   std::string volume;  // evict
   std::string client;  // evict: its id, or its address
+  std::string level;   // log
   bool json = false;
 };
 struct quota_arguments {

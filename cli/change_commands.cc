@@ -30,7 +30,7 @@ outcome<policy_change> parse_change(const std::vector<std::string>& words) {
     const std::optional<outcome<void>> taken = parse_policy_word(word, change);
     if (!taken)
       return failure{problem{exit_code::usage, "'" + word + "': nothing that can be set",
-                             "reconnect_delay, fast_io_fail_tmo, dev_loss_tmo and commit can, "
+                             "reconnect_delay, fast_io_fail_tmo, dev_loss_tmo, commit and log can, "
                              "as in dev_loss_tmo=60; see tangelo set --help"}};
     if (!*taken) return failure{taken->error()};
   }

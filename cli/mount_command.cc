@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/mount_name.h"
 #include "base/mount_table.h"
 #include "base/places.h"
@@ -24,7 +25,7 @@ namespace tangelo {
 
 namespace {
 
-constexpr unsigned answer_wait_ms = 10'000;
+constexpr std::uint64_t answer_wait_ns = 10 * ns_per_s;
 constexpr unsigned step_ms = 25;
 
 // True: there was nothing to do but, perhaps, to give the mount a watchdog again.
@@ -92,13 +93,16 @@ bool is_automount(const std::string& mount_point) {
   });
 }
 
-// The mount is there; does the server answer?
-outcome<void> check_answer(const mount_ref& mount, const std::string& run_root) {
+// The mount is there; does the server answer, before `deadline_ns`?
+outcome<void> check_answer(const mount_ref& mount, const std::string& run_root,
+                           std::uint64_t deadline_ns) {
   outcome<arena_view> arena = arena_view::open(run_root, mount);
   if (!arena) return failure{arena.error()};
   std::optional<statfs_probe> probe;
   if (!is_automount(mount.mount_point)) probe.emplace(mount.mount_point);
-  for (unsigned waited = 0; waited < answer_wait_ms; waited += step_ms) {
+  const system_clock time;
+  for (bool again = true; again; ::usleep(step_ms * 1000)) {
+    again = time.now_ns() < deadline_ns;
     if (!probe && is_reachable(arena->core())) return {};
     if (const std::optional<int> error = probe ? probe->poll() : std::nullopt) {
       if (*error != 0)
@@ -108,7 +112,6 @@ outcome<void> check_answer(const mount_ref& mount, const std::string& run_root) 
     }
     const core_view core = arena->core();
     if (is_final(core)) return undo(mount, run_root, core);
-    ::usleep(step_ms * 1000);
   }
   const core_view core = arena->core();
   std::fprintf(stderr,
@@ -146,11 +149,13 @@ outcome<void> run_mount(const mount_arguments& words) {
   const std::string through = open_point ? "/proc/" + std::to_string(::getpid()) + "/fd/" +
                                                std::to_string(open_point.get())
                                          : std::string();
+  // A service waits for the server as well.
+  const std::uint64_t deadline_ns = system_clock().now_ns() + answer_wait_ns;
   outcome<void> started = mounts_are_services()
                               ? start_service(mount, run_root, words.options, through)
                               : start_daemon_of(mount, run_root, words, through);
   if (!started) return started;
-  outcome<void> answered = check_answer(mount, run_root);
+  outcome<void> answered = check_answer(mount, run_root, deadline_ns);
   if (answered && !words.quiet)
     std::printf("%s mounted on %s\n", words.source.c_str(), mount.mount_point.c_str());
   return answered;

@@ -2,11 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdlib>
+#include <iterator>
+#include <map>
 
 #include "base/mount_name.h"
 #include "base/mount_table.h"
+#include "base/places.h"
 
 namespace tangelo {
 
@@ -25,13 +29,46 @@ std::string real_parent_path(const std::string& path) {
   return std::string(real) + path.substr(slash);
 }
 
+bool has_run_dir(const std::string& name) {
+  return ::access(mount_run_dir(default_run_dir(), name).c_str(), F_OK) == 0;
+}
+
+mount_ref ref_of(const mount_entry& e) {
+  return {mount_name_of(e.mount_point), e.mount_point, e.source};
+}
+
+// Of a bind mount the mount that it is a part of.
+mount_ref original_of(const mount_ref& mount) {
+  if (has_run_dir(mount.name)) return mount;
+  const std::vector<mount_entry> table = read_mount_table();
+  const mount_entry* entry = find_mount(table, mount.mount_point);
+  if (entry == nullptr) return mount;
+  std::vector<mount_entry> same;
+  std::copy_if(table.begin(), table.end(), std::back_inserter(same),
+               [entry](const mount_entry& e) { return e.device == entry->device; });
+  const std::vector<mount_ref> found = mounts_in(same, has_run_dir);
+  return found.empty() ? mount : found.front();
+}
+
 }  // namespace
 
 std::vector<mount_ref> list_mounts() {
+  return mounts_in(read_mount_table(), has_run_dir);
+}
+
+std::vector<mount_ref> mounts_in(const std::vector<mount_entry>& table,
+                                 const std::function<bool(const std::string&)>& is_run) {
   std::vector<mount_ref> mounts;
-  for (const mount_entry& e : read_mount_table())
-    if (e.type == mount_type)
-      mounts.push_back({mount_name_of(e.mount_point), e.mount_point, e.source});
+  std::map<std::string, std::size_t> by_device;
+  for (const mount_entry& e : table) {
+    if (e.type != mount_type) continue;
+    const mount_ref one = ref_of(e);
+    const auto [known, is_new] = by_device.emplace(e.device, mounts.size());
+    if (is_new)
+      mounts.push_back(one);
+    else if (!is_run(mounts[known->second].name) && is_run(one.name))
+      mounts[known->second] = one;
+  }
   return mounts;
 }
 
@@ -51,7 +88,7 @@ outcome<std::vector<mount_ref>> mounts_to_look_into(const std::string& what,
   } else {
     outcome<mount_ref> one = find_mount_of(what);
     if (!one) return failure{one.error()};
-    chosen.push_back(*std::move(one));
+    chosen.push_back(original_of(*one));
   }
   if (::geteuid() != 0 && !chosen.empty())
     return failure{problem{exit_code::failed, "looking into a mount needs root",
@@ -60,12 +97,12 @@ outcome<std::vector<mount_ref>> mounts_to_look_into(const std::string& what,
 }
 
 outcome<mount_ref> find_mount_at(std::string_view what) {
-  const std::vector<mount_ref> mounts = list_mounts();
+  const std::vector<mount_entry> table = read_mount_table();
   const std::string path = absolute_path(what, working_directory());
   // Of several on one path the last one is on top.
   for (const std::string& candidate : {path, real_parent_path(path)})
-    for (auto m = mounts.rbegin(); m != mounts.rend(); ++m)
-      if (m->mount_point == candidate) return *m;
+    for (auto m = table.rbegin(); m != table.rend(); ++m)
+      if (m->mount_point == candidate && m->type == mount_type) return ref_of(*m);
   return failure{problem{exit_code::unreachable,
                          std::string(what) + ": no Tangelo mount is there",
                          "`tangelo status` lists all of them"}};

@@ -67,7 +67,7 @@ std::optional<std::uint64_t> parse_time(std::string_view text) {
   double ns = 0;
   if (unit == "us") ns = 1e3;
   else if (unit == "ms") ns = 1e6;
-  else if (unit == "s" || unit.empty()) ns = 1e9;
+  else if (unit == "s" || value == 0) ns = 1e9;
   else return std::nullopt;
   return static_cast<std::uint64_t>(value * ns);
 }

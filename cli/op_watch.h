@@ -47,7 +47,7 @@ class op_watch {
   std::vector<slot_memory> slots_;
 };
 
-// "250us", "10ms", "1.5s", "2" (seconds) in nanoseconds; nothing: no time.
+// "250us", "10ms", "1.5s" in nanoseconds; nothing: no time, or one without its unit.
 std::optional<std::uint64_t> parse_time(std::string_view text);
 
 }  // namespace tangelo

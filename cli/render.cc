@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "base/log_level.h"
 #include "cli/json.h"
 
 namespace tangelo {
@@ -67,6 +68,7 @@ std::string condition_text(const mount_view& m) {
                        "draining");
   if (const std::string words = policy_words(m.policy); !words.empty())
     out += fmt::format("  {:<10} {}\n", "policy", words);
+  if (m.policy.log) out += fmt::format("  {:<10} {}\n", "log", name_of(*m.policy.log));
   return out;
 }
 
@@ -166,7 +168,8 @@ void policy_json(json_text& j, const mount_policy& p) {
     if (value == policy_off) j.text("off");
     else j.number(value);
   }
-  j.key("commit").text(name_of(p.commit)).close_object();
+  j.key("commit").text(name_of(p.commit));
+  j.key("log").text(p.log ? name_of(*p.log) : "default").close_object();
 }
 
 void path_json(json_text& j, const path_view& p) {
@@ -224,7 +227,8 @@ std::string duration_text(std::uint64_t ns) {
 std::string policy_line(const mount_policy& policy) {
   const std::string words = policy_words(policy);
   return (words.empty() ? "all off: operations wait for ever" : words) +
-         fmt::format(", commit {}", name_of(policy.commit));
+         fmt::format(", commit {}", name_of(policy.commit)) +
+         (policy.log ? fmt::format(", log {}", name_of(*policy.log)) : "");
 }
 
 std::string status_text(const std::vector<mount_view>& mounts) {

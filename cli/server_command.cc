@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/log_level.h"
 #include "base/packet_socket.h"
 #include "base/places.h"
 #include "cli/commands.h"
@@ -169,23 +170,18 @@ outcome<void> show(const server_arguments& words, server_verb verb, std::string_
   return {};
 }
 
-outcome<void> evict(const server_arguments& words) {
+// Of the one server that is meant; `usage` names it.
+outcome<void> command(const server_arguments& words, const server_request& request,
+                      const char* usage, const char* hint) {
   outcome<std::vector<std::string>> names = chosen_servers(words.server);
   if (!names) return failure{names.error()};
   if (names->size() != 1)
     return failure{problem{exit_code::usage, "there are several servers here",
-                           "name one: tangelo server evict NAME VOLUME CLIENT"}};
-  server_request request;
-  request.verb = server_verb::evict;
-  if (words.volume.size() >= request.volume.size() || words.client.size() >= request.who.size())
-    return failure{problem{exit_code::usage, "no volume or client has so long a name", {}}};
-  words.volume.copy(request.volume.data(), words.volume.size());
-  words.client.copy(request.who.data(), words.client.size());
+                           std::string("name one: ") + usage}};
   const outcome<server_reply> reply = ask_server(names->front(), request);
   if (!reply) return failure{reply.error()};
   const std::string text = text_in(reply->answer.text);
-  if (reply->answer.errno_value != 0)
-    return failure{problem{exit_code::failed, text, "`tangelo server list` shows the clients"}};
+  if (reply->answer.errno_value != 0) return failure{problem{exit_code::failed, text, hint}};
   std::string out = text + "\n";
   if (words.json) {
     json_text j;
@@ -193,6 +189,27 @@ outcome<void> evict(const server_arguments& words) {
   }
   std::fputs(out.c_str(), stdout);
   return {};
+}
+
+outcome<void> evict(const server_arguments& words) {
+  server_request request;
+  request.verb = server_verb::evict;
+  if (words.volume.size() >= request.volume.size() || words.client.size() >= request.who.size())
+    return failure{problem{exit_code::usage, "no volume or client has so long a name", {}}};
+  words.volume.copy(request.volume.data(), words.volume.size());
+  words.client.copy(request.who.data(), words.client.size());
+  return command(words, request, "tangelo server evict NAME VOLUME CLIENT",
+                 "`tangelo server list` shows the clients");
+}
+
+outcome<void> set_log(const server_arguments& words) {
+  if (!log_level_named(words.level))
+    return failure{problem{exit_code::usage, "'" + words.level + "': not a level",
+                           "write " + log_level_names()}};
+  server_request request;
+  request.verb = server_verb::log;
+  words.level.copy(request.who.data(), request.who.size() - 1);
+  return command(words, request, "tangelo server log NAME LEVEL", "");
 }
 
 }  // namespace
@@ -204,6 +221,7 @@ outcome<void> run_server(const server_arguments& words) {
     case server_arguments::verb::volumes:
       return show<server_volume_row>(words, server_verb::volumes, "volumes");
     case server_arguments::verb::evict: return evict(words);
+    case server_arguments::verb::log: return set_log(words);
   }
   return {};
 }

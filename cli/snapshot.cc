@@ -72,7 +72,7 @@ std::uint64_t since(std::uint64_t then_ns, std::uint64_t now_ns) {
   return then_ns == 0 || then_ns > now_ns ? 0 : now_ns - then_ns;
 }
 
-// Field 22 of /proc/PID/stat, 0 when there is no such process.
+// Field 22 of /proc/PID/stat; 0 when there is no such process, or nothing but its exit status.
 std::uint64_t start_ticks_of(std::uint32_t pid) {
   const std::string path = "/proc/" + std::to_string(pid) + "/stat";
   const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -81,6 +81,7 @@ std::uint64_t start_ticks_of(std::uint32_t pid) {
   if (n <= 0) return 0;
   std::string_view rest(text, static_cast<std::size_t>(n));
   rest.remove_prefix(std::min(rest.rfind(')'), rest.size()));  // the command may hold blanks
+  if (rest.starts_with(") Z") || rest.starts_with(") X")) return 0;
   for (int field = 2; field < 22; ++field)
     rest.remove_prefix(std::min(rest.find(' '), rest.size() - 1) + 1);
   std::uint64_t ticks = 0;

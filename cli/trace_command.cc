@@ -52,8 +52,9 @@ outcome<trace_filter> filter_of(const trace_arguments& words) {
   if (words.slower.empty()) return f;
   const std::optional<std::uint64_t> slower = parse_time(words.slower);
   if (!slower)
-    return failure{problem{exit_code::usage, "--slower " + words.slower + ": no time",
-                           "for example 250us, 10ms or 1.5s"}};
+    return failure{problem{exit_code::usage,
+                           "--slower " + words.slower + ": not a time with its unit",
+                           "write us, ms or s behind the number: 250us, 10ms or 1.5s"}};
   f.slower_ns = *slower;
   return f;
 }

@@ -16,6 +16,8 @@ namespace tangelo {
 
 namespace {
 
+static_assert(static_cast<std::uint32_t>(down_reason::auth) == refused_by_server);
+
 constexpr std::size_t upcalls_per_turn = 256;
 
 std::uint64_t back_off_max_of(const policy_record& record) noexcept {
@@ -101,6 +103,7 @@ void core::beat() noexcept {
   w_.shared.core.beats.fetch_add(1, std::memory_order_release);
   w_.shared.core.lease_until_ns.store(session_->lease_until_ns(), std::memory_order_relaxed);
   session_->set_back_off_max_ns(back_off_max_of(w_.arena.watchdog.policy));
+  obey_log_policy(w_.arena.watchdog.policy);
   tell_metrics(session_->status());
   look_at_front_end();
 }

@@ -41,7 +41,9 @@ core_words parse(int argc, char** argv) {
 }
 
 int fail(const tangelo::problem& p) noexcept {
-  tangelo::log_error("{}; {}", p.text, p.hint);
+  const bool is_ours = p.code != tangelo::exit_code::unreachable;
+  tangelo::log_line(is_ours ? tangelo::log_level::error : tangelo::log_level::notice, "{}; {}",
+                    p.text, p.hint);
   return static_cast<int>(p.code);
 }
 

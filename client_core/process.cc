@@ -21,6 +21,12 @@ problem attach_problem(std::string text) {
           "tangelo-core is started by tangelo-watchdog: use `tangelo mount`"};
 }
 
+// It ends together with its front end, or after it: nothing is wrong with the core.
+problem front_end_gone() {
+  return {exit_code::unreachable, "the front end is gone before this core was attached",
+          "the next one gets another core"};
+}
+
 // The watchdog, as root, has opened and checked it for us.
 outcome<secret> take_secret(const unique_fd& file) {
   if (!file) return secret();
@@ -53,13 +59,13 @@ outcome<core_process::attachment> core_process::attach(int socket) {
   attach_request request;
   request.pid = static_cast<std::uint32_t>(::getpid());
   if (send_packet(socket, request) != packet_status::ok)
-    return failure{attach_problem("cannot send the attach request")};
+    return failure{front_end_gone()};
   pollfd p{socket, POLLIN, 0};
   if (::poll(&p, 1, attach_wait_ms) != 1) return failure{attach_problem("no answer in 10 s")};
   attach_reply reply;
   packet_fds fds;
   if (receive_object(socket, reply, &fds) != packet_status::ok)
-    return failure{attach_problem("closed the connection")};
+    return failure{front_end_gone()};
   if (reply.accepted == 0) {
     reply.text.back() = '\0';
     return failure{attach_problem(reply.text.data())};

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/probe.h"
 #include "fs/op_meter.h"
 
 namespace tangelo {
@@ -84,6 +85,7 @@ void op_table::begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id)
   if (observe_op != nullptr) observe_op(op_state::unknown, op_event::queued, cell);
   const auto& row = op_transitions.at(op_state::unknown, op_event::queued);
   publish(s, cell, static_cast<std::uint8_t>(row.to), 0, sequence);
+  TANGELO_PROBE(op_state, index, ordinal(cell.op), 0, ordinal(row.to));
   meter_begun(arena_, cell.op);
   if (cell.kernel_id != 0) hash(index, cell.kernel_id);
   arena_.pending_ops.store(static_cast<std::uint32_t>(live_count()), std::memory_order_relaxed);
@@ -103,6 +105,7 @@ op_action op_table::apply(std::uint32_t index, op_event event, std::uint32_t gen
   CHECK(row.act != op_action::never);
   if (row.to != from || row.act == op_action::hand_over) {
     set_state(s, static_cast<std::uint8_t>(row.to), generation);
+    TANGELO_PROBE(op_state, index, ordinal(cell(index).op), ordinal(from), ordinal(row.to));
     log_debug("op {}.{}: {} --{}--> {}", index, sequence(index), name_of(from), name_of(event),
               name_of(row.to));
   }

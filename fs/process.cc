@@ -10,6 +10,7 @@
 #include "base/resident.h"
 #include "fs/fuse_abi.h"
 #include "protocol/op_metrics.h"
+#include "protocol/policy.h"
 
 namespace tangelo {
 
@@ -120,6 +121,7 @@ void fs_process::beat() noexcept {
   arena_->pulse.beats.fetch_add(1, std::memory_order_release);
   const std::uint64_t dropped = log_dropped_count();
   add_to(metrics_of(*arena_).log_lines_dropped, dropped - std::exchange(log_told_, dropped));
+  obey_log_policy(arena_->watchdog.policy);
   (void)loop_->call_after(beat_period_ns, [this] { beat(); });
 }
 

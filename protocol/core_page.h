@@ -63,6 +63,9 @@ struct alignas(64) mismatch_slot {
   mismatch_cell cells[2];
 };
 
+// The last_down_reason of a server that answers, and does not want this mount (rdma/provider.h).
+inline constexpr std::uint32_t refused_by_server = 7;
+
 // What the core tells about itself. Written by the core; the front end resets `path_up` while no
 // core is attached. What it says of the server is believed: a too high last_committed would empty
 // the replay log.

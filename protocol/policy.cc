@@ -3,6 +3,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/log_level.h"
+
 namespace tangelo {
 
 namespace {
@@ -53,12 +55,22 @@ outcome<void> parse_commit(std::string_view word, policy_change& change) {
                          "write commit=async, commit=sync or commit=names"}};
 }
 
+outcome<void> parse_log(std::string_view word, policy_change& change) {
+  const std::optional<log_level> level = log_level_named(word.substr(word.find('=') + 1));
+  if (!level)
+    return failure{problem{exit_code::usage, std::string(word) + ": not a level",
+                           "write log=" + log_level_names()}};
+  change.log = static_cast<std::uint32_t>(*level);
+  return {};
+}
+
 }  // namespace
 
 std::optional<outcome<void>> parse_policy_word(std::string_view word, policy_change& change) {
   const std::size_t equals = word.find('=');
   if (equals == std::string_view::npos) return std::nullopt;
   if (word.substr(0, equals) == "commit") return parse_commit(word, change);
+  if (word.substr(0, equals) == "log") return parse_log(word, change);
   for (const field& f : fields) {
     if (word.substr(0, equals) != f.name) continue;
     const std::string_view value = word.substr(equals + 1);
@@ -85,6 +97,7 @@ mount_policy changed(mount_policy policy, const policy_change& change) noexcept 
   for (const field& f : fields)
     if (change.*f.change != policy_unchanged) policy.*f.value = change.*f.change;
   if (change.commit != policy_unchanged) policy.commit = commit_of(change.commit);
+  if (change.log != policy_unchanged) policy.log = log_level_of(change.log);
   return policy;
 }
 
@@ -110,7 +123,8 @@ outcome<void> check_policy(const mount_policy& p) {
 mount_policy read_policy(const policy_record& r) noexcept {
   return {from_record(r.reconnect_delay), from_record(r.fast_io_fail_tmo),
           from_record(r.dev_loss_tmo),
-          commit_of(r.commit.load(std::memory_order_relaxed))};
+          commit_of(r.commit.load(std::memory_order_relaxed)),
+          log_level_of(r.log.load(std::memory_order_relaxed))};
 }
 
 void write_policy(policy_record& r, const mount_policy& p) noexcept {
@@ -118,6 +132,12 @@ void write_policy(policy_record& r, const mount_policy& p) noexcept {
   r.fast_io_fail_tmo.store(to_record(p.fast_io_fail_tmo), std::memory_order_relaxed);
   r.dev_loss_tmo.store(to_record(p.dev_loss_tmo), std::memory_order_relaxed);
   r.commit.store(static_cast<std::uint32_t>(p.commit), std::memory_order_relaxed);
+  r.log.store(p.log ? static_cast<std::uint32_t>(*p.log) : 0, std::memory_order_relaxed);
+}
+
+void obey_log_policy(const policy_record& r) noexcept {
+  const std::optional<log_level> level = log_level_of(r.log.load(std::memory_order_relaxed));
+  if (level) log_set_level(*level);
 }
 
 std::optional<outcome<void>> parse_cache_word(std::string_view word, cache_policy& policy) {

@@ -11,6 +11,8 @@
 // The commit mode says when a change is answered: as soon as the server has made it (async, the
 // default: fsync and O_SYNC wait until it is durable), or when it is durable (sync). With names,
 // changes of names (dirsync) are answered when they are durable, data as in async.
+//
+// The log level is that of all three processes of the mount.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +20,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/log.h"
 #include "base/problem.h"
 #include "protocol/device.h"
 #include "protocol/supervise.h"
@@ -40,6 +43,7 @@ struct mount_policy {
   std::uint32_t fast_io_fail_tmo = policy_off;
   std::uint32_t dev_loss_tmo = policy_off;
   commit_mode commit = commit_mode::async;
+  std::optional<log_level> log;  // nothing: as each process was started
   bool operator==(const mount_policy&) const = default;
 };
 
@@ -59,8 +63,8 @@ inline constexpr std::uint32_t cache_seconds_max = 30;
 inline constexpr std::uint32_t policy_seconds_max = 600;  // of fast_io_fail_tmo, as in SRP
 inline constexpr std::uint32_t policy_dev_loss_max = 30 * 24 * 3600;
 
-// Sets the value named by `word` ("dev_loss_tmo=60", "fast_io_fail_tmo=off"). Nothing: the word is
-// none of the three; a problem: its value is no number of seconds.
+// Sets the value named by `word` ("dev_loss_tmo=60", "commit=sync", "log=debug"). Nothing: the word
+// is none of them; a problem: it cannot have that value.
 std::optional<outcome<void>> parse_policy_word(std::string_view word, policy_change& change);
 // The same for "ac=3", "direct_io", "writeback_cache" and their opposites, "protection=off".
 std::optional<outcome<void>> parse_cache_word(std::string_view word, cache_policy& policy);
@@ -71,6 +75,8 @@ outcome<void> check_cache_policy(const cache_policy& policy);
 
 mount_policy read_policy(const policy_record& record) noexcept;
 void write_policy(policy_record& record, const mount_policy& policy) noexcept;
+// Each of the three processes: from here on it logs what the policy says.
+void obey_log_policy(const policy_record& record) noexcept;
 cache_policy read_cache_policy(const policy_record& record) noexcept;
 void write_cache_policy(policy_record& record, const cache_policy& policy) noexcept;
 // "off" or "15".

@@ -6,6 +6,7 @@
 //   clients   -                              a memfd: server_client_row...
 //   volumes   -                              a memfd: server_volume_row...
 //   evict     what was done, or why not      -
+//   log       what is logged from now on     -
 #pragma once
 
 #include <array>
@@ -15,14 +16,14 @@ namespace tangelo {
 
 inline constexpr std::uint32_t server_control_version = 1;
 
-enum class server_verb : std::uint32_t { clients = 1, volumes = 2, evict = 3 };
+enum class server_verb : std::uint32_t { clients = 1, volumes = 2, evict = 3, log = 4 };
 
 // Texts are zero-terminated.
 struct server_request {
   std::uint32_t version = server_control_version;
   server_verb verb{};
   std::array<char, 256> volume{};  // evict
-  std::array<char, 256> who{};     // evict: a client's id, or its address
+  std::array<char, 256> who{};     // evict: a client's id, or its address; log: a level
 };
 
 struct server_client_row {

@@ -77,7 +77,7 @@ enum class control_verb : std::uint32_t {
   adopt = 8,
 };
 
-inline constexpr std::uint32_t control_version = 2;
+inline constexpr std::uint32_t control_version = 3;
 
 // Values of a policy (policy.h): seconds, policy_off, or policy_unchanged.
 inline constexpr std::uint32_t policy_off = 0xffffffff;
@@ -87,6 +87,7 @@ struct policy_change {
   std::uint32_t fast_io_fail_tmo = policy_unchanged;
   std::uint32_t dev_loss_tmo = policy_unchanged;
   std::uint32_t commit = policy_unchanged;  // or a commit_mode (policy.h)
+  std::uint32_t log = policy_unchanged;     // or a log_level (base/log.h)
 };
 
 struct control_request {

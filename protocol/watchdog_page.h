@@ -41,9 +41,9 @@ struct alignas(64) process_record {
   atomic_u64 start_ticks{0}; // field 22 of /proc/PID/stat: with the pid it names one process
 };
 
-// How long callers wait while the path to the server is down, and when changes are answered. Read
-// and written by protocol/policy.h only. Each time is 0 for off, or seconds + 1: memory that nobody
-// has written says off, and commit = async.
+// How long callers wait while the path to the server is down, when changes are answered, and what
+// is logged. Read and written by protocol/policy.h only. Each time is 0 for off, or seconds + 1:
+// memory that nobody has written says off, and commit = async.
 struct alignas(64) policy_record {
   atomic_u32 reconnect_delay{0};
   atomic_u32 fast_io_fail_tmo{0};
@@ -52,6 +52,7 @@ struct alignas(64) policy_record {
   atomic_u32 ac{0};       // 0: as the server says, else seconds + 1
   // 1: direct_io, 2: writeback_cache, 4: noatime, 8: nodiratime, 16: protection is off
   atomic_u32 caching{0};
+  atomic_u32 log{0};      // log_level of all three processes; 0: as each was started
 };
 
 struct alignas(4096) watchdog_page {

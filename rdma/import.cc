@@ -1,5 +1,7 @@
 #include "rdma/import.h"
 
+#include "base/probe.h"
+
 namespace tangelo {
 
 namespace {
@@ -233,6 +235,7 @@ import_action import_machine::apply(import_event e, std::uint64_t now_ns) noexce
   if (observe_import != nullptr) observe_import(state_, e);
   const import_table::row& row = table.at(state_, e);
   if (row.to != state_ || visit_count_ == 0) {
+    TANGELO_PROBE(import_state, ordinal(state_), ordinal(row.to));
     state_ = row.to;
     visits_[visit_count_++ % history_size] = visit{state_, now_ns};
   }

@@ -15,22 +15,9 @@
 #include <string_view>
 
 #include "base/state_table.h"
+#include "protocol/import_state.h"
 
 namespace tangelo {
-
-enum class import_state : std::uint8_t {
-  new_,          // made, never started
-  discon,        // no connection; a retry is scheduled
-  connecting,    // a connection is being made, or HELLO and CONNECT are on their way
-  replay,        // sending the uncommitted mutations again, in transno order
-  replay_locks,  // claiming again the opens and locks we hold
-  replay_wait,   // REPLAY_DONE said, waiting for the window to end
-  recover,       // sending the unanswered calls again
-  full,          // in service: calls go out as they come
-  evicted,       // the server has forgotten us; what we hold is being dropped
-  closed,        // stopped, for good
-  idle,          // disconnected on purpose: nothing to do and nothing held
-};
 
 enum class import_event : std::uint8_t {
   start,               // the owner wants the server
@@ -69,24 +56,6 @@ enum class import_action : std::uint8_t {
   say_goodbye,        // and close
   close_link,         // keep the session, close the connection
 };
-
-constexpr std::string_view name_of(import_state s) noexcept {
-  switch (s) {
-    using enum import_state;
-    case new_: return "NEW";
-    case discon: return "DISCON";
-    case connecting: return "CONNECTING";
-    case replay: return "REPLAY";
-    case replay_locks: return "REPLAY_LOCKS";
-    case replay_wait: return "REPLAY_WAIT";
-    case recover: return "RECOVER";
-    case full: return "FULL";
-    case evicted: return "EVICTED";
-    case closed: return "CLOSED";
-    case idle: return "IDLE";
-  }
-  return {};
-}
 
 constexpr std::string_view name_of(import_event e) noexcept {
   switch (e) {

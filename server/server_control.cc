@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/log_level.h"
 
 namespace tangelo {
 
@@ -54,6 +55,7 @@ bool server_control::on_request(byte_span packet, control_ticket ticket) noexcep
     case server_verb::clients: answer_rows(client_rows(), ticket); return true;
     case server_verb::volumes: answer_rows(volumes_(), ticket); return true;
     case server_verb::evict: evict(request, ticket); return true;
+    case server_verb::log: set_log(request, ticket); return true;
   }
   return false;
 }
@@ -66,6 +68,17 @@ void server_control::evict(const server_request& request, control_ticket ticket)
   const std::string text =
       "volume " + volume + ": client " + hex_of(gone->client_id) + " is evicted";
   log_notice("{}, by command", text);
+  server_.answer(ticket, answer_of(0, text));
+}
+
+void server_control::set_log(const server_request& request, control_ticket ticket) {
+  const std::string name = text_in(request.who);
+  const std::optional<log_level> level = log_level_named(name);
+  if (!level)
+    return server_.answer(ticket, answer_of(EINVAL, "not a level; write " + log_level_names()));
+  const std::string text = "log level " + name;
+  log_notice("{}, by command", text);
+  log_set_level(*level);
   server_.answer(ticket, answer_of(0, text));
 }
 

@@ -1,5 +1,5 @@
 // server_control: a server's control.sock (protocol/server_control.h): who is connected, what is
-// served, and evicting a client by command. Loop thread only; nothing waits.
+// served, evicting a client by command, and what is logged. Loop thread only; nothing waits.
 #pragma once
 
 #include <functional>
@@ -30,6 +30,7 @@ class server_control final : private control_events {
         server_(home, *this, sizeof(server_request)) {}
   bool on_request(byte_span packet, control_ticket ticket) noexcept override;
   void evict(const server_request& request, control_ticket ticket);
+  void set_log(const server_request& request, control_ticket ticket);
   std::vector<server_client_row> client_rows() const;
   template <class Row>
   void answer_rows(const std::vector<Row>& rows, control_ticket ticket);

@@ -127,6 +127,7 @@ int run(watchdog_settings settings, const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) {
   using namespace tangelo;
   log_start("watchdog", log_level::info);
+  if (argc == 3 && std::string_view(argv[1]) == "--statfs") return call_statfs(argv[2]);
   if (argc == 4 && std::string_view(argv[1]) == "--self-test") return self_test(argv[3]);
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   int ready_fd = -1;

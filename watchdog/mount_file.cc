@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "base/log_level.h"
+
 namespace tangelo {
 
 namespace {
@@ -16,6 +18,7 @@ std::vector<std::string> policy_words(const mount_policy& p) {
   add("reconnect_delay", p.reconnect_delay);
   add("fast_io_fail_tmo", p.fast_io_fail_tmo);
   add("dev_loss_tmo", p.dev_loss_tmo);
+  if (p.log) words.push_back("log=" + std::string(name_of(*p.log)));
   return words;
 }
 

@@ -40,7 +40,14 @@ outcome<mount_parts> make_or_adopt_mount(watchdog_settings& settings, const cloc
     if (s.name == shared_name) kept.shared = std::move(s.fd);
   }
   const bool is_whole = kept.fuse && kept.fs && kept.shared;
-  if (is_whole && !is_over(kept.fuse.get())) return adopt_mount(settings, time, std::move(kept));
+  if (is_whole && !is_over(kept.fuse.get())) {
+    outcome<mount_parts> adopted = adopt_mount(settings, time, std::move(kept));
+    if (adopted) return adopted;
+    // The unit does not try again after `unreachable`, which is for a server that refuses.
+    problem why = adopted.error();
+    why.code = exit_code::failed;
+    return failure{std::move(why)};
+  }
   if (!stored.empty()) {
     log_notice("the mount that was kept has ended; it is made anew");
     take_back_mount();

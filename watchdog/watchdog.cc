@@ -44,6 +44,7 @@ watchdog::watchdog(watchdog_settings settings, mount_parts parts, loop& time)
       core_pulse_(core_, parts_.shared_view->core.beats) {}
 
 void watchdog::start() noexcept {
+  obey_log_policy(parts_.fs->watchdog.policy);
   if (parts_.control) control_.open(std::move(parts_.control));
   if (parts_.is_adopted)
     take_over();
@@ -229,6 +230,7 @@ void watchdog::look() noexcept {
   look_at(front_end_, front_end_pulse_);
   look_at(core_, core_pulse_);
   if (all_is_well()) upgrade_.serving();
+  (void)statfs_.poll();  // reaps one that was ended
   tell_systemd();
   if (!gone_seen_ && mount_is_gone()) on_mount_gone();
   if (!leaving_ && !finishing_) keep_reachable();
@@ -320,7 +322,7 @@ void watchdog::on_front_end_ready() noexcept {
   if (core_is_orphan_) core_.dismiss();
   want_core();
   report("ok\n");
-  notify_ready("serving " + settings_.source);
+  await_answer();
 }
 
 void watchdog::on_link_closed() noexcept {

@@ -7,7 +7,8 @@
 //   make()   run directory and lock -> arenas, identity -> /dev/fuse, mount(2), INIT
 //   resume() or: the same process goes on as a newer program (upgrade.h)
 //   adopt()  or: run directory and lock -> all of that from the front end or the core, which live
-//   start()  front end -> (ready) core -> "ok" to --ready-fd and systemd
+//   start()  front end -> (ready) core -> "ok" to --ready-fd; READY to systemd when the mount has
+//            answered (watchdog_ready.cc)
 //   always   every 200 ms a look at both: what hangs is killed, what has ended is started again; a
 //            front end that ends takes its core along: that one keeps the descriptors until the
 //            next front end is ready, which then gets the next core
@@ -23,7 +24,10 @@
 //      after start().
 #pragma once
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/loop.h"
@@ -34,6 +38,7 @@
 #include "watchdog/pulse_monitor.h"
 #include "watchdog/run_dir.h"
 #include "watchdog/settings.h"
+#include "watchdog/statfs_child.h"
 #include "watchdog/supervise_link.h"
 #include "watchdog/unmounter.h"
 #include "watchdog/upgrade.h"
@@ -81,6 +86,22 @@ void take_back_mount() noexcept;
 // they are when that fails.
 outcome<mount_parts> resume_mount(watchdog_settings& settings, const clock& time);
 
+// A text that the core wrote into its page, without what could be taken for more than text.
+template <std::size_t N>
+std::string page_text(const std::array<atomic_u64, N>& words) {
+  std::string text;
+  for (const atomic_u64& word : words) {
+    std::array<char, sizeof(std::uint64_t)> bytes{};
+    const std::uint64_t value = word.load(std::memory_order_relaxed);
+    std::memcpy(bytes.data(), &value, sizeof value);
+    text.append(bytes.data(), bytes.size());
+  }
+  text.resize(std::min(text.find('\0'), text.size()));
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return text;
+}
+
 class watchdog final : child_events, link_events, control_events, upgrade_host {
  public:
   watchdog(watchdog_settings settings, mount_parts parts, loop& time);
@@ -89,7 +110,9 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   // SIGTERM or SIGINT came.
   void on_stop_signal() noexcept;
   // Valid when the loop has stopped.
-  exit_code code() const noexcept { return code_; }
+  exit_code code() const noexcept {
+    return refusal_.empty() ? code_ : exit_code::unreachable;
+  }
 
  private:
   // child_events
@@ -138,9 +161,18 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   void finish(exit_code code) noexcept;
   void end_if_quiet() noexcept;
   void end_now() noexcept;
+  void leave() noexcept;
   void report(std::string_view text) noexcept;
+  void await_answer() noexcept;
+  void look_for_answer() noexcept;
+  bool path_is_up() const noexcept;
+  bool has_answered() noexcept;
+  void tell_ready() noexcept;
+  void give_up_refused() noexcept;
   void tell_systemd() noexcept;
   std::string status_text() const;
+  std::string service_text() const;
+  void count_waiting() noexcept;
 
   watchdog_settings settings_;
   mount_parts parts_;
@@ -160,6 +192,13 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   std::uint64_t abort_until_ns_ = 0;  // a front end that becomes ready before is told to abort
   std::string status_;                // what systemd was told last
   std::uint64_t alive_told_ns_ = 0;
+  std::uint32_t waiting_count_ = 0;  // operations that wait for long
+  std::uint64_t waiting_counted_ns_ = 0;
+  statfs_child statfs_;
+  timer_id answer_timer_ = 0;
+  std::uint64_t answer_by_ns_ = 0;  // READY then, whether the server is there or not
+  bool told_ready_ = false;         // systemd was
+  std::string refusal_;             // what the server said before it ever served us
   bool unreachable_ = false;  // and said so
   bool front_end_ready_ = false;
   bool ever_ready_ = false;     // a front end was: from then on the mount is kept

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/log_level.h"
 #include "protocol/policy.h"
 #include "watchdog/mount_file.h"
 #include "watchdog/watchdog.h"
@@ -44,6 +45,7 @@ void watchdog::send_arenas(control_ticket ticket) noexcept {
 }
 
 void watchdog::unmount_for(control_ticket ticket, int flags) noexcept {
+  statfs_.end();
   unmounter_.unmount(flags, [this, ticket, flags](int error) {
     control_.answer(ticket, answer_of(error, error == 0 ? "" : std::strerror(error)));
     if (error == 0) log_notice("{} by request", flags == 0 ? "unmounted" : "detached");
@@ -93,6 +95,9 @@ void watchdog::set_policy(const policy_change& change, control_ticket ticket) no
   log_notice("reconnect_delay {}, fast_io_fail_tmo {}, dev_loss_tmo {}, commit {}, by request",
              policy_text(next.reconnect_delay), policy_text(next.fast_io_fail_tmo),
              policy_text(next.dev_loss_tmo), name_of(next.commit));
+  if (change.log != policy_unchanged && next.log)
+    log_notice("log level {}, by request", name_of(*next.log));
+  obey_log_policy(record);
   outcome<void> written = parts_.directory.write_mount_file(mount_file_text(settings_, next));
   if (!written) log_warning("{}: it keeps the policy before this one", written.error().text);
   control_.answer(ticket, answer_of(0, ""));

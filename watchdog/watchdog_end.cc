@@ -31,6 +31,10 @@ void watchdog::on_mount_gone() noexcept {
 void watchdog::on_stop_signal() noexcept {
   if (leaving_ || finishing_) return;
   notify_stopping("unmounting");
+  leave();
+}
+
+void watchdog::leave() noexcept {
   begin_leaving();
   unmounter_.unmount(0, [this](int error) {
     if (error == 0 || finishing_) return end_if_quiet();
@@ -43,6 +47,7 @@ void watchdog::on_stop_signal() noexcept {
 void watchdog::begin_leaving() noexcept {
   if (leaving_) return;
   leaving_ = true;
+  statfs_.end();
   (void)time_.call_after(kill_wait_ns, [this] {
     if (front_end_.exists()) log_warning("the front end does not end; it is killed");
     front_end_.dismiss();
@@ -55,7 +60,8 @@ void watchdog::finish(exit_code code) noexcept {
   if (finishing_) return;
   finishing_ = true;
   code_ = code;
-  notify_stopping("ending");
+  statfs_.end();
+  notify_stopping(refusal_.empty() ? "ending" : refusal_);
   core_.unwant();
   (void)time_.call_after(end_wait_ns, [this] { end_now(); });
   end_if_quiet();
@@ -72,6 +78,7 @@ void watchdog::end_now() noexcept {
   ended_ = true;
   core_.kill_now();
   front_end_.kill_now();
+  statfs_.end();
   parts_.directory.remove();
   // What `mount` wrote for this mount alone; a file of /etc is its administrator's.
   ::unlink((settings_.run_dir + "/asked/" + settings_.name + ".toml").c_str());

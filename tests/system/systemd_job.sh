@@ -51,7 +51,9 @@ EOF
   local start
   start=$(now_ms)
   systemctl start $service || die "systemctl start"
-  say "active after $(($(now_ms) - start)) ms"
+  say "active after $(($(now_ms) - start)) ms, status: $(property StatusText)"
+  [[ $(property StatusText) = "serving 127.0.0.1:7471:/home; import FULL, operations "* ]] ||
+    die "READY says $(property StatusText)"
   grep -q " $mnt .*fuse.tangelo" /proc/self/mountinfo || die "active, but nothing is mounted"
   timeout 2 mkdir $mnt/first && timeout 2 rmdir $mnt/first || die "active, but it does not work"
   within 5 whole || die "not whole: $(describe)"
@@ -66,6 +68,24 @@ test_mistake() { # in a configuration: said once, not tried again
   journalctl --no-pager -o cat -u $wrong | grep 'mnt-wrong.toml.*colour' > /run/said ||
     die "the mistake is not named in the journal"
   say "a mistake in a configuration: $(head -1 /run/said)"
+}
+
+test_refused() { # by the server: a failure at once, with its reason, and not tried again
+  local wrong=tangelo@mnt-refused.service took
+  mkdir -p /mnt/refused
+  printf 'source = "127.0.0.1:7471:/nothing"\nmount_point = "/mnt/refused"\n' \
+    > /etc/tangelo/mounts/mnt-refused.toml
+  took=$(now_ms)
+  ! systemctl start $wrong 2> /dev/null || die "a mount that the server refuses is started"
+  took=$(($(now_ms) - took))
+  [ "$(systemctl show -P ActiveState $wrong)/$(systemctl show -P NRestarts $wrong)" = failed/0 ] ||
+    die "refused: $(systemctl status -n0 $wrong)"
+  [[ $(systemctl show -P StatusText $wrong) = *"says: "*"no volume"* ]] ||
+    die "the reason is not told: $(systemctl show -P StatusText $wrong)"
+  ! findmnt /mnt/refused > /dev/null || die "what was refused is mounted"
+  say "refused by the server after $took ms: $(systemctl show -P StatusText $wrong)"
+  rm /etc/tangelo/mounts/mnt-refused.toml
+  systemctl reset-failed $wrong
 }
 
 kill_what() { # SIGKILL for the processes of `change`
@@ -355,6 +375,7 @@ test_install
 test_server
 test_start
 test_mistake
+test_refused
 start_witness
 test_socket
 test_open_socket

@@ -3,6 +3,7 @@
 #include <sys/mount.h>
 
 #include "cli/mount_helper.h"
+#include "cli/mounts.h"
 #include "cli/service_mount.h"
 
 namespace tangelo {
@@ -15,6 +16,24 @@ helper_call call_of(const words& given) {
   outcome<helper_call> call = parse_helper_call(given);
   EXPECT_TRUE(call.has_value());
   return call ? *call : helper_call{};
+}
+
+TEST(Mounts, AreListedOnceHoweverManyBindMountsThereAre) {
+  const std::string type(mount_type);
+  const std::vector<mount_entry> table{{"/", "ext4", "/dev/x", "8:1"},
+                                       {"/bind", type, "s:/v", "0:40"},
+                                       {"/a", type, "s:/v", "0:40"},
+                                       {"/b/sub", type, "s:/w", "0:41"},
+                                       {"/a/again", type, "s:/v", "0:40"}};
+  const auto only_a = [](const std::string& name) { return name == "a"; };
+  const std::vector<mount_ref> mounts = mounts_in(table, only_a);
+  ASSERT_EQ(mounts.size(), 2u);
+  EXPECT_EQ(mounts[0].mount_point, "/a") << "that one has its processes' directory";
+  EXPECT_EQ(mounts[1].mount_point, "/b/sub");
+  // Nothing is known of any: each filesystem is told once, by its oldest mount.
+  const std::vector<mount_ref> unknown = mounts_in(table, [](const auto&) { return false; });
+  ASSERT_EQ(unknown.size(), 2u);
+  EXPECT_EQ(unknown[0].mount_point, "/bind");
 }
 
 TEST(MountHelper, TakesTheWordsOfMount8InEveryOrder) {

@@ -157,7 +157,7 @@ TEST(Status, ShowsThePathAndThePolicyOnlyWhenThereIsSomethingToSay) {
   EXPECT_NE(json.find("\"path\":{\"state\":\"blocked\",\"for_ms\":12300,\"draining\":true}"),
             std::string::npos);
   EXPECT_NE(json.find("\"policy\":{\"reconnect_delay\":\"off\",\"fast_io_fail_tmo\":\"off\","
-                      "\"dev_loss_tmo\":60,\"commit\":\"async\"}"),
+                      "\"dev_loss_tmo\":60,\"commit\":\"async\",\"log\":\"default\"}"),
             std::string::npos);
 }
 
@@ -176,6 +176,12 @@ TEST(Policy, IsShownInOneLine) {
   EXPECT_EQ(policy_line({}), "all off: operations wait for ever, commit async");
   EXPECT_EQ(policy_line({5, 15, policy_off}),
             "reconnect_delay 5, fast_io_fail_tmo 15, commit async");
+  mount_view m = serving_mount();
+  EXPECT_EQ(status_text({m}).find("  log "), std::string::npos);
+  m.policy.log = log_level::warning;
+  EXPECT_NE(status_text({m}).find("  log        warning\n"), std::string::npos);
+  EXPECT_EQ(policy_line(m.policy),
+            "all off: operations wait for ever, commit async, log warning");
 }
 
 TEST(Arguments, SplitTheWordsOfOptions) {

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "base/log_level.h"
+
 namespace tangelo {
 namespace {
 
@@ -115,6 +117,39 @@ TEST(Policy, ChangesOnlyWhatAChangeNames) {
   policy_change change;
   change.dev_loss_tmo = policy_off;
   EXPECT_EQ(changed(before, change), (mount_policy{1, 2, policy_off}));
+}
+
+TEST(Policy, HasTheLogLevelThatAWordNames) {
+  EXPECT_EQ(change_of("log=debug").commit, policy_unchanged);
+  mount_policy policy{1, 2, 3};
+  policy_record record;
+  for (const log_level level : {log_level::error, log_level::warning, log_level::notice,
+                                log_level::info, log_level::debug}) {
+    policy = changed(policy, change_of("log=" + std::string(name_of(level))));
+    EXPECT_EQ(policy.log, level);
+    write_policy(record, policy);
+    EXPECT_EQ(read_policy(record), policy);
+    obey_log_policy(record);
+    EXPECT_TRUE(log_enabled(level)) << name_of(level);
+    EXPECT_EQ(log_enabled(log_level::debug), level == log_level::debug) << name_of(level);
+  }
+  EXPECT_EQ(changed(policy, change_of("dev_loss_tmo=9")).log, policy.log);
+  policy_change change;
+  for (const char* word : {"log=", "log=7", "log=loud", "log=debug "})
+    EXPECT_FALSE(parse_policy_word(word, change).value()) << word;
+}
+
+TEST(Policy, WithoutALogLevelOrWithADamagedOneLeavesItAsItIs) {
+  log_set_level(log_level::notice);
+  policy_record record;
+  write_policy(record, {});
+  obey_log_policy(record);
+  record.log.store(99, std::memory_order_relaxed);
+  obey_log_policy(record);
+  EXPECT_FALSE(read_policy(record).log);
+  EXPECT_TRUE(log_enabled(log_level::notice));
+  EXPECT_FALSE(log_enabled(log_level::info));
+  log_set_level(log_level::info);
 }
 
 }  // namespace
