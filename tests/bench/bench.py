@@ -129,6 +129,7 @@ class Gluster(System):
 
 class Tangelo(System):
     name = "tangelo"
+    options = []
     def tool(self, name):
         folder = {"tangelo": "cli", "tangelo-server": "server"}[name]
         return os.path.join(self.args.build, folder, name)
@@ -144,14 +145,19 @@ class Tangelo(System):
                    "--run-dir", run_dir)
         wait_for(lambda: os.path.exists(info), "tangelo-server")
         listen = json.load(open(info))["listen"]
-        run(self.tool("tangelo"), "mount", f"{listen}:/bench", mnt, env=self.env)
+        run(self.tool("tangelo"), "mount", *self.options, f"{listen}:/bench", mnt, env=self.env)
         return mnt
     def down(self):
         run(self.tool("tangelo"), "umount", self.path("mnt"), env=self.env)
         self.stop_started()
 
 
-SYSTEMS = {c.name: c for c in (Plain, Bindfs, Sshfs, Gluster, Tangelo)}
+class Unprotected(Tangelo):
+    name = "tangelo-unprotected"
+    options = ["-o", "protection=off"]
+
+
+SYSTEMS = {c.name: c for c in (Plain, Bindfs, Sshfs, Gluster, Tangelo, Unprotected)}
 
 
 def drop_caches():

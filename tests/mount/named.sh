@@ -16,7 +16,8 @@ step "a bind mount"
 mount --bind "$mnt" "$bind"
 ups() { "$tangelo" metrics | grep '^tangelo_up{' | grep -F "$work/" || true; }
 [ "$(ups)" = "tangelo_up{mount=\"$mnt\"} 1" ] || die "the metrics tell of: $(ups)"
-points=$({ "$tangelo" status --json 2> /dev/null || true; } | jq -r '.mounts[].mount_point' | grep -F "$work/")
+points=$({ "$tangelo" status --json 2> /dev/null || true; } |
+  jq -r '.mounts[].mount_point' | grep -F "$work/")
 [ "$points" = "$mnt" ] || die "status tells of: $points"
 [ "$("$tangelo" status "$bind" --json | jq -r '.mounts[0].mount_point')" = "$mnt" ] ||
   die "the bind mount, when it is named: $("$tangelo" status "$bind")"
