@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -28,6 +29,17 @@ down_reason reason_of(ibv_event_type type) noexcept {
   if (type == IBV_EVENT_DEVICE_FATAL) return down_reason::device_removed;
   if (type == IBV_EVENT_PORT_ERR) return down_reason::unreachable;
   return down_reason::none;
+}
+
+// The removal of a device waits in the kernel until its last user has closed it, if the driver does
+// not know how to take it away (rdma_rxe, siw). librdmacm 44 keeps it open, as long as no other
+// device appears: so what it has open becomes something else. It closes that when it finds out.
+void close_for_library(const ibv_context& context) noexcept {
+  const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (const int fd : {context.async_fd, context.cmd_fd})
+    if (nothing >= 0 && ::dup3(nothing, fd, O_CLOEXEC) < 0)
+      log_warning("verbs: a device that is removed stays open: {}", std::strerror(errno));
+  if (nothing >= 0) (void)::close(nothing);
 }
 
 bool is_of_queue_pair(ibv_event_type type) noexcept {
@@ -85,6 +97,7 @@ verbs_device::~verbs_device() {
     if (r.registered != nullptr) deregister(r.registered);
   if (completions_ != nullptr) (void)ibv_destroy_comp_channel(completions_);
   if (domain_ != nullptr) (void)ibv_dealloc_pd(domain_);
+  if (removed_) close_for_library(*context_);  // the keeper keeps it alive
   if (keeper_ != nullptr) (void)rdma_destroy_id(keeper_);
 }
 
