@@ -96,6 +96,7 @@ void check_pass::check_data(std::uint64_t inode, node& n) {
   found(finding_kind::data_missing, where,
         fmt::format("{} bytes, and {}", n.size, n.has_object ? "an empty object" : "no object"),
         "its data is lost: it reads as zeros");
+  batch_.remove_range(column::protection, key_of(inode), key_of(inode + 1));
   changed(inode).blocks = 0;
 }
 

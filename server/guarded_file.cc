@@ -272,6 +272,11 @@ error_code guarded_file::zeroed(std::uint64_t offset, std::uint64_t size) {
   guards_.drop(first, last + 1);
   e = load_both(first, last);
   if (e != error_code::ok) return e;
+  // The store does not know yet what was dropped.
+  for (const std::uint64_t b : {first, last}) {
+    const std::uint64_t group = b / guard_group_blocks * guard_group_blocks;
+    guards_.clear(std::max(first, group), std::min(last + 1, group + guard_group_blocks));
+  }
   for (const std::uint64_t b : {first, last}) {
     if (!keeps_bytes(b, offset, end, r_.size)) continue;
     std::vector<std::byte> whole = o_.edges[b == first ? 0 : 1].bytes;

@@ -119,19 +119,18 @@ void scrub_pass::look_at(std::uint64_t inode, const inode_record& r) {
   ++report.files;
   if ((r.flags & inode_flag::object) == 0) return look_at_small(inode);
   const op_result<int> opened = files_.open(inode, false);
-  if (!opened && opened.error() == error_code::no_entry) return;  // a hole; check says if it is not
-  if (!opened) {
+  if (!opened && opened.error() != error_code::no_entry) {
     ++report.unreadable;
     return;
   }
-  const unique_fd fd(*opened);
+  const unique_fd fd(opened ? *opened : -1);  // without an object it is all zeros
   // From the disk, not from memory; what cannot be dropped from there is read from there.
   (void)::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
   for (std::uint64_t at = next_step(fd.get(), inode, 0); at < r.size;
        at = next_step(fd.get(), inode, at + step_size)) {
     const std::size_t size = std::min(step_size, r.size - at);
     const mutable_byte_span part = mutable_byte_span(bytes_).first(size);
-    const op_result<std::uint64_t> n = read_all(fd.get(), at, part);
+    const op_result<std::uint64_t> n = fd ? read_all(fd.get(), at, part) : std::uint64_t{0};
     if (!n) {
       ++report.unreadable;
       return;

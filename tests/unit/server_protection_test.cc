@@ -229,6 +229,20 @@ TEST_F(Protection, WhatIsGoneHasNoGuards) {
   }
 }
 
+// A range that covers whole records of guards, and keeps a part of the blocks at both ends.
+TEST_F(Protection, ALargeHoleTakesTheGuardsOfItsBlocks) {
+  const std::string data = pattern(1'000'000, 16);
+  for (const std::uint32_t mode : {space_mode::keep_size | space_mode::punch_hole,
+                                   space_mode::zero_range}) {
+    const std::uint64_t f = create(root_inode, "h" + std::to_string(mode));
+    write(f, 0, data);
+    EXPECT_EQ(space(f, 1000, 500'000, mode), error_code::ok);
+    EXPECT_EQ(read_all(f, data.size()),
+              data.substr(0, 1000) + std::string(500'000, '\0') + data.substr(501'000));
+    EXPECT_EQ(guarded(f), 245u - 121u);
+  }
+}
+
 // Everything that can be done to a file, with power cuts in between.
 TEST_F(Protection, NothingMakesGuardsWrong) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {

@@ -1,0 +1,154 @@
+// scrub: what it finds in a store of one file, whose object is a real one.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "server/block_guards.h"
+#include "server/dirty_regions.h"
+#include "server/mem_kv.h"
+#include "server/object_files.h"
+#include "server/scrub.h"
+
+namespace tangelo {
+namespace {
+
+class Scrub : public ::testing::Test {
+ protected:
+  static constexpr std::uint64_t file = 42;
+  static constexpr std::uint64_t small = 43;
+
+  Scrub() {
+    std::string name = ::testing::TempDir() + "scrub-XXXXXX";
+    directory_ = ::mkdtemp(name.data());
+    data_.resize(3 * 4096 + 100);
+    for (std::size_t i = 0; i < data_.size(); ++i) data_[i] = std::byte(i * 7 + i / 4096);
+    EXPECT_EQ(objects().write(file, 0, data_), error_code::ok);
+    kv_batch b;
+    b.put(column::inodes, key_of(file), packed(record(data_.size(), inode_flag::object)));
+    b.put(column::protection, key_of(file, 0), packed(guards_of(data_, file)));
+    b.put(column::inodes, key_of(small), packed(record(5, 0)));
+    b.put(column::inline_data, key_of(small), "hello");
+    b.put(column::protection, key_of(small, 0), packed(guards_of(bytes_of("hello"), small)));
+    EXPECT_EQ(kv_.write(b), error_code::ok);
+  }
+  ~Scrub() override { std::filesystem::remove_all(directory_); }
+
+  object_files objects() const {
+    return object_files(unique_fd(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY)));
+  }
+  static inode_record record(std::uint64_t size, std::uint32_t flags) {
+    inode_record r;
+    r.mode = S_IFREG | 0644;
+    r.size = size;
+    r.flags = flags;
+    return r;
+  }
+  static guard_group guards_of(byte_span bytes, std::uint64_t inode) {
+    protection_trailer t;
+    protect(inode, 0, bytes, t);
+    guard_group g;
+    g.application = t.application;
+    for (std::size_t i = 0; i < t.count; ++i) {
+      g.guards[i] = t.guards[i];
+      g.present |= std::uint64_t{1} << i;
+    }
+    return g;
+  }
+  void put(column where, std::string key, std::string value) {
+    kv_batch b;
+    b.put(where, std::move(key), std::move(value));
+    EXPECT_EQ(kv_.write(b), error_code::ok);
+  }
+  void flip(std::size_t at) {
+    const std::byte changed = data_[at] ^ std::byte{4};
+    EXPECT_EQ(objects().write(file, at, {&changed, 1}), error_code::ok);
+  }
+  scrub_report scrub(bool protects = false) {
+    scrub_options o;
+    o.objects = directory_;
+    o.protect = protects;
+    const outcome<scrub_report> r = scrub_store(kv_, o);
+    EXPECT_TRUE(r.has_value());
+    return r ? *r : scrub_report{};
+  }
+  bool has(column where, const std::string& key) {
+    std::string value;
+    return kv_.get(where, key, value, read_mode::blocking) == kv_status::found;
+  }
+
+  std::string directory_;
+  std::vector<std::byte> data_;
+  mem_kv kv_;
+};
+
+TEST_F(Scrub, AWellStoreIsClean) {
+  const scrub_report r = scrub();
+  EXPECT_TRUE(r.clean());
+  EXPECT_EQ(r.files, 2u);
+  EXPECT_EQ(r.bytes, data_.size() + 5);
+  EXPECT_EQ(r.unguarded_blocks, 0u);
+}
+
+TEST_F(Scrub, AFlippedBitIsFoundInWholeAndLastBlocks) {
+  flip(4096 + 9);
+  flip(3 * 4096 + 50);
+  const scrub_report r = scrub();
+  ASSERT_EQ(r.faults.size(), 2u);
+  EXPECT_EQ(r.faults[0].inode, file);
+  EXPECT_EQ(r.faults[0].block, 1u);
+  EXPECT_EQ(r.faults[0].expected, guard_of(byte_span(data_).subspan(4096, 4096)));
+  EXPECT_EQ(r.faults[1].block, 3u);
+}
+
+TEST_F(Scrub, ASmallFileAndTheTagsAreComparedToo) {
+  put(column::inline_data, key_of(small), "jello");
+  put(column::protection, key_of(file, 0), packed(guards_of(data_, file + 1)));
+  const scrub_report r = scrub();
+  ASSERT_EQ(r.faults.size(), 2u);
+  EXPECT_EQ(r.faults[0].kind, protection_kind::application);
+  EXPECT_EQ(r.faults[1].inode, small);
+}
+
+TEST_F(Scrub, AnObjectThatIsGoneOrShortIsFound) {
+  EXPECT_EQ(objects().truncate(file, 4096), error_code::ok);
+  EXPECT_EQ(scrub().bad_blocks, 3u);
+  EXPECT_EQ(objects().remove(file), error_code::ok);
+  EXPECT_EQ(scrub().bad_blocks, 4u);
+}
+
+TEST_F(Scrub, WhatACrashHasLeftIsNotLookedAt) {
+  flip(10);
+  put(column::redo, redo_key(1, 0),
+      packed(redo_record{record_version, redo_kind::write, file, 0}));
+  EXPECT_TRUE(scrub().clean());
+  EXPECT_EQ(scrub().left_out, 1u);
+}
+
+TEST_F(Scrub, BlocksWithoutAGuardAreCountedAndGetOneLater) {
+  guard_group g = guards_of(data_, file);
+  g.present &= ~std::uint64_t{2};
+  put(column::protection, key_of(file, 0), packed(g));
+  EXPECT_EQ(scrub().unguarded_blocks, 1u);
+  EXPECT_FALSE(has(column::unguarded, key_of(file, 0)));
+  EXPECT_EQ(scrub(true).unguarded_blocks, 1u);
+  EXPECT_TRUE(has(column::unguarded, key_of(file, 0))) << "the volume makes it";
+}
+
+// A file of 4 TiB with data at both ends.
+TEST_F(Scrub, HolesCostNothing) {
+  const std::uint64_t end = std::uint64_t{1} << 42;
+  EXPECT_EQ(objects().write(file, end, bytes_of("end")), error_code::ok);
+  put(column::inodes, key_of(file), packed(record(end + 3, inode_flag::object)));
+  const scrub_report r = scrub();
+  EXPECT_TRUE(r.clean());
+  EXPECT_GE(r.unguarded_blocks, 1u);
+  EXPECT_LE(r.bytes, 4u << 20);
+}
+
+}  // namespace
+}  // namespace tangelo
