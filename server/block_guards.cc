@@ -59,27 +59,23 @@ error_code block_guards::load(std::uint64_t first, std::uint64_t end) {
   return missed;
 }
 
-const block_guards::loaded& block_guards::group_of(std::uint64_t block) const {
+std::size_t block_guards::place_of(std::uint64_t block) const {
   const auto at = std::find_if(groups_.begin(), groups_.end(), [block](const loaded& l) {
     return l.number == block / guard_group_blocks;
   });
   CHECK(at != groups_.end());
-  return *at;
-}
-
-block_guards::loaded& block_guards::group_of(std::uint64_t block) {
-  return const_cast<loaded&>(std::as_const(*this).group_of(block));
+  return static_cast<std::size_t>(at - groups_.begin());
 }
 
 std::optional<std::uint32_t> block_guards::at(std::uint64_t block) const {
-  const guard_group& g = group_of(block).group;
+  const guard_group& g = groups_[place_of(block)].group;
   const std::uint64_t i = block % guard_group_blocks;
   if ((g.present >> i & 1) == 0) return std::nullopt;
   return g.guards[i];
 }
 
 void block_guards::set(std::uint64_t block, std::uint32_t guard) {
-  loaded& l = group_of(block);
+  loaded& l = groups_[place_of(block)];
   const std::uint64_t i = block % guard_group_blocks;
   l.group.present |= std::uint64_t{1} << i;
   l.group.guards[i] = guard;
@@ -88,7 +84,7 @@ void block_guards::set(std::uint64_t block, std::uint32_t guard) {
 
 void block_guards::clear(std::uint64_t first, std::uint64_t end) {
   for (std::uint64_t b = first; b < end; ++b) {
-    loaded& l = group_of(b);
+    loaded& l = groups_[place_of(b)];
     const std::uint64_t bit = std::uint64_t{1} << b % guard_group_blocks;
     if ((l.group.present & bit) == 0) continue;
     l.group.present &= ~bit;
@@ -103,9 +99,11 @@ void block_guards::drop(std::uint64_t first, std::uint64_t end) {
   if (first % guard_group_blocks != 0) clear(first, ++group * guard_group_blocks);
   clear(group_end * guard_group_blocks, end);
   if (group >= group_end) return;
-  std::erase_if(groups_, [group, group_end](const loaded& l) {
-    return l.number >= group && l.number < group_end;
-  });
+  for (loaded& l : groups_) {
+    if (l.number < group || l.number >= group_end) continue;
+    l.group.present = 0;
+    l.changed = false;
+  }
   if (group_end - group > single_removal_max)
     return t_.remove_range(column::protection, key_of(inode_, group), key_of(inode_, group_end));
   for (; group < group_end; ++group) t_.remove(column::protection, key_of(inode_, group));

@@ -68,7 +68,8 @@ class block_guards {
   std::optional<std::uint32_t> at(std::uint64_t block) const;
   void set(std::uint64_t block, std::uint32_t guard);
   void clear(std::uint64_t first, std::uint64_t end);
-  // As clear(), for any number of blocks: only the groups that it cuts have been loaded.
+  // As clear(), for any number of blocks: only the groups that it cuts have been loaded. What was
+  // loaded stays so, without guards; other groups in the range are not to be loaded any more.
   void drop(std::uint64_t first, std::uint64_t end);
   // All from this block on, of a file of `size`.
   void cut(std::uint64_t first, std::uint64_t size);
@@ -80,8 +81,7 @@ class block_guards {
     guard_group group;
     bool changed = false;
   };
-  loaded& group_of(std::uint64_t block);
-  const loaded& group_of(std::uint64_t block) const;
+  std::size_t place_of(std::uint64_t block) const;  // of its group
 
   transaction& t_;
   const std::uint64_t inode_;

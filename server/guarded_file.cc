@@ -134,6 +134,8 @@ error_code guarded_file::need_marks(std::uint64_t from, std::uint64_t end) {
   if (regions.empty()) return error_code::ok;
   if (v_.marks_.hold(regions)) {
     o_.marked = std::move(regions);
+    o_.marked_first = block_of(from);
+    o_.marked_end = block_end_of(end);
     return error_code::ok;
   }
   o_.working = true;
@@ -270,13 +272,6 @@ error_code guarded_file::zeroed(std::uint64_t offset, std::uint64_t size) {
   if (e == error_code::ok) e = need_kept(offset, end);
   if (e != error_code::ok) return e;
   guards_.drop(first, last + 1);
-  e = load_both(first, last);
-  if (e != error_code::ok) return e;
-  // The store does not know yet what was dropped.
-  for (const std::uint64_t b : {first, last}) {
-    const std::uint64_t group = b / guard_group_blocks * guard_group_blocks;
-    guards_.clear(std::max(first, group), std::min(last + 1, group + guard_group_blocks));
-  }
   for (const std::uint64_t b : {first, last}) {
     if (!keeps_bytes(b, offset, end, r_.size)) continue;
     std::vector<std::byte> whole = o_.edges[b == first ? 0 : 1].bytes;

@@ -84,7 +84,10 @@ struct operation {
   };
   std::array<block_copy, 2> edges;  // the blocks that it reads or changes a part of
   unsigned rereads = 0;
-  std::vector<dirty_region> marked;  // held, because it writes over guarded blocks
+  std::vector<dirty_region> marked;  // held, because it writes over guarded blocks:
+  std::uint64_t marked_first = 0, marked_end = 0;  // these
+  std::uint64_t compared = 0;  // bytes of a copy's source that fit their guards
+  bool source_read = false;    // the next of them are in `staging`
 
   // What follows.
   std::function<void()> after_write;  // volatile state follows the batch

@@ -86,6 +86,20 @@ void volume::begin_own(std::function<error_code(operation&, transaction&)> own,
   run(o);
 }
 
+// A long piece of the volume's own work, in steps of one batch each, until a step says no_data.
+// `running`: a member, which says that it is being done; `otherwise`: what it means that it stops.
+void volume::repeat(bool& running, handler step, std::string_view otherwise) {
+  if (running || !recovered_ || stopped_) return;
+  running = true;
+  begin_own([this, step](operation& o, transaction& t) { return (this->*step)(o, t); },
+            [this, &running, step, otherwise](error_code e) {
+              running = false;
+              if (e == error_code::ok) return repeat(running, step, otherwise);
+              if (e != error_code::no_data)
+                log_error("{}: {}: {}", options_.where, otherwise, row_of(e).text);
+            });
+}
+
 error_code volume::attempt(operation& o, transaction& t) {
   o.time_ns = time_of(o);
   o.wanted_gate = 0;

@@ -131,6 +131,7 @@ class volume final : public service {
   operation& begin(inbound_call* call);
   void begin_own(std::function<error_code(operation&, transaction&)> own,
                  std::function<void(error_code)> done);
+  void repeat(bool& running, handler step, std::string_view otherwise);
   void run(operation& o);
   error_code attempt(operation& o, transaction& t);
   void warm(operation& o, std::vector<missed_read> misses);
@@ -257,13 +258,12 @@ class volume final : public service {
                               inode_record& r);
   void written(operation& o, transaction& t, const write_call& c, inode_record& r);
   void resume(operation& o, error_code e);
-  // guarded_file.cc
   friend class guarded_file;
   // volume_mending.cc
   outcome<bool> drop_marked();
   void end_marks(operation& o);
   static void put_unguarded(transaction& t, const dirty_region& region);
-  void mend_later(std::vector<dirty_region> regions);
+  void mend_later(std::vector<dirty_region> regions, std::uint64_t first, std::uint64_t end);
   void start_mending();
   error_code mend_step(operation& o, transaction& t);
   // volume_space.cc
@@ -287,6 +287,8 @@ class volume final : public service {
   error_code do_seek(operation& o, transaction& t);
   // volume_copy.cc
   error_code do_copy_range(operation& o, transaction& t);
+  error_code compare_source(operation& o, transaction& t, const copy_call& c,
+                            const inode_record& from);
   error_code begin_copy(operation& o, transaction& t, const copy_call& c,
                         std::uint64_t from_size, const inode_record& to);
   void copy_bytes_of(operation& o, const copy_call& c, std::uint64_t size,
@@ -359,8 +361,7 @@ class volume final : public service {
   std::unordered_map<std::uint64_t, hidden_range> hidden_;
   quota_table quotas_;
   dirty_regions marks_;
-  bool mending_ = false;  // somebody is making guards anew
-  bool walking_ = false;  // somebody is telling inodes which tree they are in
+  bool mending_ = false, walking_ = false;  // start_mending(), start_walk()
   access_times access_;
   timer_id access_timer_ = 0;
   std::function<void()> watcher_;

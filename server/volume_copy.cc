@@ -32,10 +32,43 @@ error_code volume::do_copy_range(operation& o, transaction& t) {
     // Bytes that are about to go are not to be copied.
     if (hidden_.contains(c->inode) && c->inode != c->to_inode)
       if (const error_code e = need_gate(o, c->inode); e != error_code::ok) return e;
+    if (const error_code e = compare_source(o, t, *c, **from); e != error_code::ok) return e;
   }
   if (const error_code e = need_gate(o, c->to_inode); e != error_code::ok) return e;
   if (o.stage == 1) return end_copy(o, t, *c, **to);
   return begin_copy(o, t, *c, (*from)->size, **to);
+}
+
+// A bad block is not to get a good guard by being copied. A piece for each turn.
+error_code volume::compare_source(operation& o, transaction& t, const copy_call& c,
+                                  const inode_record& from) {
+  const std::uint64_t left = c.offset < from.size ? from.size - c.offset : 0;
+  const std::uint64_t size = std::min({c.size, left, copy_size_max});
+  if (o.compared >= size) return error_code::ok;
+  const std::uint64_t at = c.offset + o.compared;
+  const std::uint64_t piece = std::min<std::uint64_t>(size - o.compared, wire_payload_size_max);
+  o.working = true;
+  if (!o.source_read) {
+    o.staging.assign(piece, std::byte{0});
+    o.source_read = parts_.objects.read_now(c.inode, at, o.staging);
+  }
+  if (!o.source_read) {
+    parts_.objects.read(c.inode, at, o.staging, guarded([this, &o](op_result<std::uint64_t> n) {
+                          if (!n) return resume(o, n.error());
+                          o.source_read = true;
+                          run(o);
+                        }));
+    return error_code::again_later;
+  }
+  o.working = o.source_read = false;  // when it is attempted again, it is read again
+  const error_code e = guarded_file(*this, o, t, c.inode, from).check_read(at, o.staging);
+  if (e != error_code::ok) return e;
+  o.edges = {};
+  o.rereads = 0;
+  o.compared += piece;
+  o.working = true;
+  parts_.time.post(guarded([this, &o] { run(o); }));
+  return error_code::again_later;
 }
 
 error_code volume::begin_copy(operation& o, transaction& t, const copy_call& c,

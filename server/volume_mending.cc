@@ -46,7 +46,7 @@ void volume::end_marks(operation& o) {
   // Some of its bytes may be in the object.
   if (failed) marks_.distrust(marked);
   marks_.release(marked, o.batch);
-  if (failed) mend_later(std::move(marked));
+  if (failed) mend_later(std::move(marked), o.marked_first, o.marked_end);
 }
 
 void volume::put_unguarded(transaction& t, const dirty_region& region) {
@@ -54,16 +54,16 @@ void volume::put_unguarded(transaction& t, const dirty_region& region) {
         key_of(region.region * region_blocks));
 }
 
-// Regions that nobody trusts: their guards are dropped first.
-void volume::mend_later(std::vector<dirty_region> regions) {
+// Blocks of regions that nobody trusts: their guards are dropped first, those of others stay.
+void volume::mend_later(std::vector<dirty_region> regions, std::uint64_t first,
+                        std::uint64_t end) {
   begin_own(
-      [regions](operation&, transaction& t) {
-        for (const dirty_region& r : regions) {
-          const std::uint64_t first = r.region * region_blocks;
-          t.remove_range(column::protection, guard_key(r.inode, first),
-                         guard_key(r.inode, first + region_blocks));
-          put_unguarded(t, r);
-        }
+      [regions, first, end](operation&, transaction& t) {
+        block_guards g(t, regions.front().inode);
+        if (const error_code e = g.load(first, end); e != error_code::ok) return e;
+        g.clear(first, end);
+        g.save();
+        for (const dirty_region& r : regions) put_unguarded(t, r);
         return error_code::ok;
       },
       [this, regions](error_code e) {
@@ -74,16 +74,7 @@ void volume::mend_later(std::vector<dirty_region> regions) {
 }
 
 void volume::start_mending() {
-  if (mending_ || !recovered_ || stopped_) return;
-  mending_ = true;
-  begin_own([this](operation& o, transaction& t) { return mend_step(o, t); },
-            [this](error_code e) {
-              mending_ = false;
-              if (e == error_code::ok) return start_mending();
-              if (e != error_code::no_data)
-                log_error("{}: guards are made anew after the next start: {}", options_.where,
-                          row_of(e).text);
-            });
+  repeat(mending_, &volume::mend_step, "guards are made anew after the next start");
 }
 
 // The next blocks of the first region that there is.
@@ -109,10 +100,13 @@ error_code volume::mend_step(operation& o, transaction& t) {
     t.remove(column::unguarded, key);
     return error_code::ok;
   }
-  if (e = need_gate(o, region.inode); e != error_code::ok) return e;
   const std::uint64_t from = block * protected_block_size;
   const std::uint64_t size = std::min(end * protected_block_size, (*r)->size) - from;
+  // Another region may have come in front while the bytes of this one were read.
+  if (o.gate != region.inode || o.offset != from || o.staging.size() != size) o.stage = 0;
+  if (e = need_gate(o, region.inode); e != error_code::ok) return e;
   if (o.stage == 0) {
+    o.offset = from;
     o.staging.assign(size, std::byte{0});
     o.working = true;
     parts_.objects.read(region.inode, from, o.staging,

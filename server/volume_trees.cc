@@ -107,16 +107,7 @@ error_code volume::move_into_tree(const operation& o, transaction& t, std::uint6
 }
 
 void volume::start_walk() {
-  if (walking_ || !recovered_ || stopped_) return;
-  walking_ = true;
-  begin_own([this](operation& o, transaction& t) { return walk_step(o, t); },
-            [this](error_code e) {
-              walking_ = false;
-              if (e == error_code::ok) return start_walk();
-              if (e != error_code::no_data)
-                log_error("{}: the count of a tree stops until the next start: {}",
-                          options_.where, row_of(e).text);
-            });
+  repeat(walking_, &volume::walk_step, "the count of a tree stops until the next start");
 }
 
 // The first directory that is to be walked, or the end of a tree without any.
