@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/block_guards.h"
 #include "server/check.h"
 #include "server/quotas.h"
 #include "server/records.h"
@@ -51,6 +52,7 @@ class check_pass {
     bool has_object = false;
     bool has_redo = false;
     bool is_orphan = false;
+    bool is_cut = false;  // its object ends before bytes that it had
     std::uint64_t object_size = 0;
   };
   bool is_directory(const node& n) const { return (n.mode & 0170000) == 0040000; }
@@ -84,6 +86,7 @@ class check_pass {
   // check_quotas.cc
   outcome<bool> read_quotas();
   outcome<bool> read_guards();
+  void check_cut(std::uint64_t inode, node& n, const guard_group& g, std::uint64_t group);
   outcome<bool> check_usage(const quota_table& now);
 
   // check_names.cc

@@ -29,7 +29,9 @@ struct saved_mark {
   }
 };
 constexpr std::size_t mark_size = 32;
-constexpr std::size_t image_size = dirty_regions::count_max * mark_size;
+static_assert(dirty_regions::image_size == dirty_regions::count_max * mark_size);
+
+constexpr std::size_t image_size = dirty_regions::image_size;
 
 void put_mark(std::vector<std::byte>& image, std::size_t slot, const dirty_region& r) {
   const mutable_byte_span at = mutable_byte_span(image).subspan(slot * mark_size, mark_size);
@@ -70,7 +72,10 @@ std::vector<dirty_region> dirty_regions::parse(byte_span image) {
 }
 
 error_code dirty_regions::clear(object_store& objects) {
-  return objects.write_now(no_inode, 0, std::vector<std::byte>(image_size));
+  const error_code e = objects.truncate_now(no_inode, image_size);
+  return e == error_code::ok
+             ? objects.write_now(no_inode, 0, std::vector<std::byte>(image_size))
+             : e;
 }
 
 bool dirty_regions::hold(const std::vector<dirty_region>& regions) {

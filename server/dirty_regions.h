@@ -40,6 +40,7 @@ struct dirty_region {
 class dirty_regions {
  public:
   static constexpr std::size_t count_max = 2048;
+  static constexpr std::size_t image_size = count_max * 32;  // bytes of the object
 
   dirty_regions(object_store& objects, scheduler& time);
   ~dirty_regions();

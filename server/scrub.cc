@@ -65,16 +65,14 @@ outcome<bool> scrub_pass::read_left_out() {
         return true;
       });
   if (!redo) return redo;
-  const op_result<int> opened = files_.open(no_inode, false);
-  if (!opened) return true;  // never served
-  const unique_fd fd(*opened);
-  const op_result<std::uint64_t> n = read_all(fd.get(), 0, bytes_);
+  const mutable_byte_span image = mutable_byte_span(bytes_).first(dirty_regions::image_size);
+  const op_result<std::uint64_t> n = files_.read(no_inode, 0, image);
   if (!n)
     return failure{problem{exit_code::store,
                            fmt::format("{}: {}: {}", options_.objects,
                                        object_files::path_of(no_inode), row_of(n.error()).text),
                            "its disk fails: look at the kernel's log"}};
-  for (const dirty_region& r : dirty_regions::parse(byte_span(bytes_).first(*n)))
+  for (const dirty_region& r : dirty_regions::parse(image.first(*n)))
     marked_.insert(r);
   return true;
 }
@@ -220,7 +218,9 @@ std::string scrub_text(const std::string& directory, const scrub_report& r, bool
     text += fmt::format("{} blocks have no guard{}\n", r.unguarded_blocks,
                         protects ? ": they get one when the server runs" : "");
   text += fmt::format("{}: {} files, {} MiB: {}\n", directory, r.files, r.bytes >> 20,
-                      r.clean() ? "clean" : "DAMAGED: restore these files from a backup");
+                      !r.clean()       ? "DAMAGED: restore these files from a backup"
+                      : r.left_out != 0 ? "clean, but for what was left out"
+                                        : "clean");
   return text;
 }
 

@@ -35,7 +35,7 @@ check 0
 [ "$(jq .damages "$work/check.json")" = 0 ] || die "damages after a clean stop"
 
 step "an object is lost"
-object=$(find "$volume_dir/objects" -type f -size +1k -print -quit)
+object=$(find "$volume_dir/objects" -type f -size +1k ! -name 0000000000000000 -print -quit)
 rm "$object"
 check 1
 found data_missing || die "not found: $(cat "$work/check.json")"

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "server/block_guards.h"
 #include "server/check.h"
 #include "server/mem_kv.h"
 #include "server/object_files.h"
@@ -263,6 +264,39 @@ TEST_F(Check, LinkWithoutTarget) {
 TEST_F(Check, MissingObject) {
   std::filesystem::remove(path(5));
   expect(finding_kind::data_missing);
+}
+// Of a block of inode 5, or another.
+std::string guard_record(std::uint64_t inode, std::uint64_t block) {
+  guard_group g;
+  g.application = application_tag_of(inode);
+  g.reference = reference_tag_of(block / guard_group_blocks * guard_group_blocks * 4096);
+  g.present = std::uint64_t{1} << block % guard_group_blocks;
+  g.guards[block % guard_group_blocks] = 4711;
+  return packed(g);
+}
+TEST_F(Check, MissingObjectTakesItsGuardsAlong) {
+  put(column::protection, guard_key(5, 3), guard_record(5, 3));
+  std::filesystem::remove(path(5));
+  expect(finding_kind::data_missing);
+  std::string value;
+  EXPECT_EQ(kv_.get(column::protection, guard_key(5, 3), value, read_mode::blocking),
+            kv_status::absent) << "it reads as zeros, as was said";
+}
+TEST_F(Check, AnObjectThatIsCutIsDamageThatNothingMends) {
+  put(column::protection, guard_key(5, 3), guard_record(5, 3));
+  EXPECT_EQ(check(false).damages, 0u);
+  std::filesystem::resize_file(path(5), 3 * 4096);
+  EXPECT_EQ(check(false).damages, 1u);
+  EXPECT_EQ(check(true).not_mended, 1u);
+  EXPECT_EQ(check(false).damages, 1u);
+}
+TEST_F(Check, GuardsOfNoBlockAreALeftover) {
+  put(column::protection, guard_key(5, 64), guard_record(5, 64));  // behind its end
+  expect(finding_kind::guard, finding_level::leftover);
+  put(column::protection, guard_key(99, 0), guard_record(99, 0));
+  expect(finding_kind::guard, finding_level::leftover);
+  put(column::protection, guard_key(5, 0), guard_record(4, 0));
+  expect(finding_kind::guard, finding_level::leftover);
 }
 TEST_F(Check, StrayObjectIsALeftover) {
   object(77, 10);
