@@ -9,8 +9,10 @@
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdarg>
@@ -30,7 +32,10 @@ constexpr std::size_t block_cache_size = 32 << 20;
 // Never reached: RocksDB must not write tables by itself (rocks_kv.h).
 constexpr std::size_t write_buffer_size = std::size_t{32} << 30;
 constexpr std::uint64_t log_size_max = UINT64_MAX;
-constexpr std::size_t memory_size_max = 48 << 20;  // of all columns' changes that are in no table
+// Of all columns' changes that are in no table; of a small disk less: tables must find room when it
+// is full (volume::space_left).
+constexpr std::uint64_t memory_size_min = 1 << 20;
+constexpr std::uint64_t memory_size_max = 24 << 20;
 
 // Says in the server's log what RocksDB says only in its own: that a part of the write-ahead log
 // was left out. After a power failure it is what nobody was told to be durable.
@@ -65,6 +70,11 @@ bool has_room(const std::string& directory) {
   constexpr off_t least = 13 << 19;
   const unique_fd fd(::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
   return !fd || ::posix_fallocate(fd.get(), 0, least) != ENOSPC;
+}
+
+std::uint64_t disk_size_of(const std::string& directory) {
+  struct statvfs st{};
+  return ::statvfs(directory.c_str(), &st) == 0 ? st.f_blocks * st.f_frsize : UINT64_MAX;
 }
 
 rocksdb::DBOptions database_options(bool create, rocksdb::Env& env) {
@@ -137,9 +147,13 @@ rocksdb::ReadOptions options_of(read_mode mode) {
 
 class rocks_kv final : public kv_store {
  public:
-  rocks_kv(std::unique_ptr<rocksdb::Env> env, rocksdb::DB* db,
+  // `disk_size`: of the filesystem that the store is on.
+  rocks_kv(std::uint64_t disk_size, std::unique_ptr<rocksdb::Env> env, rocksdb::DB* db,
            const std::vector<rocksdb::ColumnFamilyHandle*>& handles)
-      : env_(std::move(env)), db_(db), default_(handles[0]) {
+      : memory_size_max_(std::clamp(disk_size / 64, memory_size_min, memory_size_max)),
+        env_(std::move(env)),
+        db_(db),
+        default_(handles[0]) {
     for (std::size_t i = 0; i < column_count; ++i) columns_[i] = handles[i + 1];
     flushed_ = db_->GetLatestSequenceNumber();  // opening has flushed what it found
   }
@@ -203,7 +217,7 @@ class rocks_kv final : public kv_store {
       if (db_->GetIntProperty(c, rocksdb::DB::Properties::kCurSizeActiveMemTable, &of_column))
         size += of_column;
     }
-    if (size < memory_size_max) return {};
+    if (size < memory_size_max_) return {};
     rocksdb::FlushOptions o;
     o.wait = false;
     o.allow_write_stall = true;
@@ -224,6 +238,7 @@ class rocks_kv final : public kv_store {
     return columns_[static_cast<std::size_t>(c)];
   }
 
+  const std::uint64_t memory_size_max_;
   std::unique_ptr<rocksdb::Env> env_;  // outlives db_
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyHandle* default_;
@@ -254,6 +269,7 @@ outcome<bool> prepare_logs(const std::string& directory) {
 }  // namespace
 
 outcome<std::unique_ptr<kv_store>> open_rocks_kv(const std::string& directory, bool create) {
+  const std::uint64_t disk_size = disk_size_of(directory);
   const auto cache = rocksdb::NewLRUCache(block_cache_size, 2, false);
   const rocksdb::ColumnFamilyOptions options = column_options(cache);
   std::vector<rocksdb::ColumnFamilyDescriptor> columns;
@@ -261,7 +277,7 @@ outcome<std::unique_ptr<kv_store>> open_rocks_kv(const std::string& directory, b
   for (std::size_t i = 0; i < column_count; ++i)
     columns.emplace_back(std::string(name_of(static_cast<column>(i))), options);
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  std::unique_ptr<rocksdb::Env> env = make_wal_env();
+  std::unique_ptr<rocksdb::Env> env = make_wal_env(disk_size);
   rocksdb::DB* db = nullptr;
   if (!create && !has_room(directory))
     return failure{problem{exit_code::store, directory + ": no space left on the disk",
@@ -287,7 +303,7 @@ outcome<std::unique_ptr<kv_store>> open_rocks_kv(const std::string& directory, b
   } catch (const std::exception& e) {
     return failure{problem{exit_code::store, directory + ": " + e.what(), {}}};
   }
-  return std::unique_ptr<kv_store>(new rocks_kv(std::move(env), db, handles));
+  return std::unique_ptr<kv_store>(new rocks_kv(disk_size, std::move(env), db, handles));
 }
 
 }  // namespace tangelo

@@ -10,8 +10,6 @@ namespace {
 
 constexpr unsigned warm_count_max = 16;
 constexpr std::size_t warm_entry_count_max = 4096;
-constexpr std::uint64_t space_age_ns = 20 * ns_per_ms;
-constexpr std::uint64_t space_reserve_max = 32 << 20;
 
 }  // namespace
 
@@ -211,30 +209,6 @@ std::uint64_t volume::hold_answer(operation& o, const transaction& t) {
   if (built_on > committed_) ++counts_.held_answers;
   o.wait_until = std::max(o.wait_until, built_on);
   return built_on;
-}
-
-// Bytes, without what the store itself needs to go on: its log must never meet a full disk.
-std::uint64_t volume::space_left() {
-  const std::uint64_t t = parts_.time.now_ns();
-  if (t >= space_until_ns_) {
-    const op_result<store_space> s = parts_.objects.space();
-    if (!s) return UINT64_MAX;  // the write itself will tell
-    space_ = *s;
-    space_until_ns_ = t + space_age_ns;
-  }
-  const std::uint64_t total = space_.blocks * space_.block_size;
-  const std::uint64_t reserve = std::min(space_reserve_max, total / 16);
-  const std::uint64_t available = space_.blocks_available * space_.block_size;
-  return available < reserve ? 0 : available - reserve + 1;
-}
-
-bool volume::has_space(const operation& o) {
-  if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir ||
-      o.op == opcode::setattr || o.op == opcode::rename || o.op == opcode::inode_range ||
-      o.op == opcode::removexattr ||
-      o.op == opcode::fallocate)  // which looks for itself, or gives room back
-    return true;
-  return space_left() != 0;
 }
 
 void volume::add_reply(const operation& o, kv_batch& batch) {

@@ -164,6 +164,7 @@ class volume final : public service {
   void sync_log();
   void commit_ended(std::uint64_t written, std::uint64_t low_water);
   // volume_checkpoint.cc
+  bool has_much_redo() const;
   void arm_checkpoint();
   void start_checkpoint();
   void checkpoint_next();
@@ -370,8 +371,7 @@ class volume final : public service {
   std::multimap<std::uint64_t, operation*> waiting_;  // by the batch they wait for
   timer_id commit_timer_ = 0;
   bool commit_posted_ = false;
-  bool committing_ = false;
-  bool commit_again_ = false;
+  bool committing_ = false, commit_again_ = false;
   std::set<std::uint64_t> dirty_;  // inodes with bytes that are in no redo record and not flushed
   std::vector<std::uint64_t> flush_left_;
   std::size_t flush_running_ = 0;
@@ -384,8 +384,8 @@ class volume final : public service {
   std::size_t checkpoint_running_ = 0;
   std::function<void()> stopped_;
 
-  store_space space_;
-  std::uint64_t space_until_ns_ = 0;
+  store_space space_;  // as it was when asked for; since then taken
+  std::uint64_t space_until_ns_ = 0, space_taken_ = 0;
   volume_status counts_;
   // A callback that does nothing when this volume is gone.
   template <class F>

@@ -6,11 +6,19 @@ namespace tangelo {
 
 namespace {
 constexpr std::size_t checkpoint_parallel_max = 16;
+constexpr std::uint64_t redo_size_min = 1 << 20;  // of a small disk, whose log must be small, too
+}
+
+// Then a checkpoint begins, and until it is done small writes are flushed as large ones are.
+bool volume::has_much_redo() const {
+  const std::uint64_t total = space_.blocks * space_.block_size;
+  const std::uint64_t of_disk = std::max(redo_size_min, total / 64);
+  return redo_.size() > std::min<std::uint64_t>(options_.redo_size_max, of_disk);
 }
 
 void volume::arm_checkpoint() {
   if (redo_.empty() || checkpointing_) return;
-  if (redo_.size() > options_.redo_size_max) return start_checkpoint();
+  if (has_much_redo()) return start_checkpoint();
   if (checkpoint_timer_ != 0) return;
   checkpoint_timer_ = parts_.time.call_after(options_.redo_age_max_ns, guarded([this] {
                                                checkpoint_timer_ = 0;

@@ -90,6 +90,7 @@ error_code volume::begin_copy(operation& o, transaction& t, const copy_call& c,
   guarded_file file(*this, o, t, c.to_inode, to);
   if (const error_code e = file.prepare_overwrite(c.to_offset, size); e != error_code::ok) return e;
   if (const error_code e = stage_inline(o, t, c.to_inode, to); e != error_code::ok) return e;
+  space_taken_ += size;
   const bool is_inline = (to.flags & inode_flag::object) == 0;
   const std::uint64_t size_before = is_inline ? 0 : to.size;
   o.working = true;

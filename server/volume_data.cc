@@ -3,8 +3,8 @@
 // A small file is a value in the store; writing it is a transaction like any other. Writing to an
 // object goes: into the gate -> object I/O (cut old bytes behind the end if there will be a gap;
 // an inline file's bytes; the bytes) -> attempt again, stage 1 -> batch -> out of the gate. The
-// batch has redo records of what was done to the object; above redo_payload_max it has none, and
-// the next commit flushes the object before it.
+// batch has redo records of what was done to the object; above redo_payload_max, and when there is
+// much of them, it has none, and the next commit flushes the object before it.
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -153,6 +153,7 @@ error_code volume::begin_object_write(operation& o, transaction& t, const write_
   if (room != error_code::ok) return room;
   guarded_file file(*this, o, t, c.inode, r);
   if (const error_code e = file.prepare_overwrite(o.offset, c.size); e != error_code::ok) return e;
+  space_taken_ += c.size;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   o.working = true;
@@ -221,7 +222,7 @@ error_code volume::end_object_write(operation& o, transaction& t, const write_ca
   const bool was_inline = (r.flags & inode_flag::object) == 0;
   if (const error_code e = guarded_file(*this, o, t, c.inode, r).written(); e != error_code::ok)
     return e;
-  if (c.size > redo_payload_max) {
+  if (c.size > redo_payload_max || has_much_redo()) {
     if (log_closed_) return wait_for_log(o);
     o.dirties = c.inode;
     o.supersedes = c.inode;  // the flush covers all that was done to the object before

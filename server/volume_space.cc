@@ -12,12 +12,44 @@ namespace tangelo {
 namespace {
 constexpr std::uint64_t size_max = INT64_MAX;
 constexpr std::uint64_t block_size = 512;
+constexpr std::uint64_t space_age_ns = 20 * ns_per_ms;
+constexpr std::uint64_t space_reserve_min = 16 << 20;  // more than a start needs (rocks_kv.cc)
+constexpr std::uint64_t space_reserve_max = 32 << 20;
 
 // What lies behind the file's end stays allocated, as on ext4.
 std::uint64_t punched_size(const space_call& c, const inode_record& r) {
   return c.offset < r.size ? std::min(c.size, r.size - c.offset) : 0;
 }
 }  // namespace
+
+// Bytes, without what the store itself needs to go on: its log and its tables must never meet a
+// full disk. What is in redo records will be in both; what was written since the disk was asked is
+// taken.
+std::uint64_t volume::space_left() {
+  const std::uint64_t t = parts_.time.now_ns();
+  if (t >= space_until_ns_) {
+    const op_result<store_space> s = parts_.objects.space();
+    if (!s) return UINT64_MAX;  // the write itself will tell
+    space_ = *s;
+    space_taken_ = 0;
+    space_until_ns_ = t + space_age_ns;
+  }
+  const std::uint64_t total = space_.blocks * space_.block_size;
+  const std::uint64_t reserve =
+      std::min(std::clamp(total / 16, space_reserve_min, space_reserve_max), total / 4);
+  const std::uint64_t available = space_.blocks_available * space_.block_size;
+  const std::uint64_t spoken_for = reserve + 2 * redo_.size() + space_taken_;
+  return available < spoken_for ? 0 : available - spoken_for + 1;
+}
+
+bool volume::has_space(const operation& o) {
+  if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir ||
+      o.op == opcode::setattr || o.op == opcode::rename || o.op == opcode::inode_range ||
+      o.op == opcode::removexattr ||
+      o.op == opcode::fallocate)  // which looks for itself, or gives room back
+    return true;
+  return space_left() != 0;
+}
 
 std::optional<space_change> space_change_of(redo_kind kind) {
   switch (kind) {

@@ -25,10 +25,9 @@ namespace tangelo {
 namespace {
 
 constexpr std::uint64_t block_size = 4096;
-constexpr std::uint64_t fill_step = 8 << 20;    // a file grows by this much
-constexpr std::uint64_t fill_ahead = 4 << 20;   // once less than this is left
-constexpr std::uint64_t first_fill = 2 << 20;
-constexpr std::size_t zero_size = 1 << 20;
+constexpr std::uint64_t fill_step_min = 512 << 10;
+constexpr std::uint64_t fill_step_max = 8 << 20;
+constexpr std::size_t zero_size = 256 << 10;
 
 struct aligned_free {
   void operator()(char* p) const noexcept { std::free(p); }
@@ -118,13 +117,16 @@ class log_filler {
       const std::uint64_t to = file.wanted;
       lock.unlock();
       int rc = 0;
-      for (std::uint64_t at = from; at < to && rc == 0; at += zero_size)
-        rc = write_all(file.fd.get(), zeros_.get(), std::min<std::uint64_t>(zero_size, to - at),
-                       at, 0);
-      if (rc == 0 && ::fdatasync(file.fd.get()) != 0) rc = errno;
+      std::uint64_t at = from;
+      while (at < to && rc == 0) {
+        const std::uint64_t size = std::min<std::uint64_t>(zero_size, to - at);
+        rc = write_all(file.fd.get(), zeros_.get(), size, at, 0);
+        if (rc == 0) at += size;
+      }
+      const int flushed = ::fdatasync(file.fd.get()) == 0 ? 0 : errno;
       lock.lock();
-      if (rc == 0) file.filled = to;
-      file.failure = rc;
+      if (flushed == 0) file.filled = at;  // on a full disk perhaps all that is needed now
+      file.failure = rc != 0 ? rc : flushed;
     }
     file.queued = false;
     file.changed.notify_all();
@@ -150,9 +152,10 @@ rocksdb::IOStatus status_of(int error, const char* what) {
 
 class log_file final : public rocksdb::FSWritableFile {
  public:
-  log_file(std::shared_ptr<log_blocks> blocks, log_filler& filler)
-      : blocks_(std::move(blocks)), filler_(filler) {
-    filler_.want(blocks_, first_fill);
+  // `step`: what it grows by.
+  log_file(std::shared_ptr<log_blocks> blocks, log_filler& filler, std::uint64_t step)
+      : blocks_(std::move(blocks)), filler_(filler), step_(step) {
+    filler_.want(blocks_, round_up(step_ / 4));
   }
   ~log_file() override { (void)finish(); }
 
@@ -213,8 +216,8 @@ class log_file final : public rocksdb::FSWritableFile {
 
   int wait_filled(std::uint64_t end) {
     std::unique_lock<std::mutex> lock(blocks_->mutex);
-    const bool runs_low = blocks_->filled < end + fill_ahead;
-    const std::uint64_t next = std::max(blocks_->filled, end) + fill_step;
+    const bool runs_low = blocks_->filled < end + step_ / 2;
+    const std::uint64_t next = round_up(std::max(blocks_->filled, end) + step_);
     lock.unlock();
     if (runs_low) filler_.want(blocks_, next);
     lock.lock();
@@ -234,6 +237,7 @@ class log_file final : public rocksdb::FSWritableFile {
 
   const std::shared_ptr<log_blocks> blocks_;
   log_filler& filler_;
+  const std::uint64_t step_;
   std::mutex sync_mutex_;  // before mutex_
   aligned_bytes buffer_;         // guarded by sync_mutex_
   std::uint64_t buffer_size_ = 0;  // guarded by sync_mutex_
@@ -246,7 +250,8 @@ class log_file final : public rocksdb::FSWritableFile {
 
 class wal_file_system final : public rocksdb::FileSystemWrapper {
  public:
-  wal_file_system() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  explicit wal_file_system(std::uint64_t step)
+      : FileSystemWrapper(rocksdb::FileSystem::Default()), step_(step) {}
   const char* Name() const override { return "tangelo-wal"; }
 
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
@@ -259,18 +264,20 @@ class wal_file_system final : public rocksdb::FileSystemWrapper {
     blocks->fd.reset(::open(name.c_str(), flags | O_DIRECT, 0644));
     if (!blocks->fd && errno == EINVAL) blocks->fd.reset(::open(name.c_str(), flags, 0644));
     if (!blocks->fd) return status_of(errno, name.c_str());
-    *out = std::make_unique<log_file>(std::move(blocks), filler_);
+    *out = std::make_unique<log_file>(std::move(blocks), filler_, step_);
     return rocksdb::IOStatus::OK();
   }
 
  private:
+  const std::uint64_t step_;
   log_filler filler_;
 };
 
 }  // namespace
 
-std::unique_ptr<rocksdb::Env> make_wal_env() {
-  return rocksdb::NewCompositeEnv(std::make_shared<wal_file_system>());
+std::unique_ptr<rocksdb::Env> make_wal_env(std::uint64_t disk_size) {
+  const std::uint64_t step = std::clamp(disk_size / 128, fill_step_min, fill_step_max);
+  return rocksdb::NewCompositeEnv(std::make_shared<wal_file_system>(round_up(step)));
 }
 
 }  // namespace tangelo

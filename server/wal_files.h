@@ -17,6 +17,7 @@
 //   3. Only the filling thread extends a file; Sync waits for it when it has caught up.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 namespace rocksdb {
@@ -25,7 +26,8 @@ class Env;
 
 namespace tangelo {
 
-// Must outlive the database that uses it.
-std::unique_ptr<rocksdb::Env> make_wal_env();
+// Must outlive the database that uses it. `disk_size`: of the filesystem that the logs are on; on a
+// small one they are filled less far ahead.
+std::unique_ptr<rocksdb::Env> make_wal_env(std::uint64_t disk_size);
 
 }  // namespace tangelo
