@@ -31,8 +31,6 @@ struct saved_mark {
 constexpr std::size_t mark_size = 32;
 static_assert(dirty_regions::image_size == dirty_regions::count_max * mark_size);
 
-constexpr std::size_t image_size = dirty_regions::image_size;
-
 void put_mark(std::vector<std::byte>& image, std::size_t slot, const dirty_region& r) {
   const mutable_byte_span at = mutable_byte_span(image).subspan(slot * mark_size, mark_size);
   saved_mark m;

@@ -286,10 +286,13 @@ class Superblock : public Store {
     const outcome<superblock> made = make_volume(volume(), "name", 5);
     ASSERT_TRUE(made.has_value()) << made.error().text;
   }
-  void damage(std::size_t offset, char value) {
+  void damage(std::size_t offset) {
     std::fstream f(volume() + "/superblock", std::ios::in | std::ios::out | std::ios::binary);
-    f.seekp(static_cast<std::streamoff>(offset));
-    f.put(value);
+    const auto at = static_cast<std::streamoff>(offset);
+    f.seekg(at);
+    const int was = f.get();
+    f.seekp(at);
+    f.put(static_cast<char>(was ^ 1));
   }
   // That opening is refused with this code and changes nothing.
   void refused(exit_code code, std::string_view word) {
@@ -334,9 +337,9 @@ TEST_F(Superblock, RefusesMissingForeignDamagedAndNewer) {
   refused(exit_code::store, "not a Tangelo volume");
   std::filesystem::remove(volume());
   make();
-  damage(40, 'x');
+  damage(40);
   refused(exit_code::store, "damaged");
-  damage(0, 'x');
+  damage(0);
   refused(exit_code::store, "not the superblock");
   superblock s;
   s.version = format_version + 1;
