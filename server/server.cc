@@ -22,6 +22,7 @@ namespace {
 
 constexpr unsigned loop_entry_count = 1024;
 constexpr std::size_t pool_thread_count = 2;
+constexpr std::uint64_t verbs_again_ns = ns_per_s;
 constexpr std::uint64_t stop_time_max_ns = 10 * ns_per_s;
 
 // Object files and sockets; best effort.
@@ -159,24 +160,39 @@ outcome<bool> server::start() {
   return write_run_file();
 }
 
+acceptor server::to_exports() {
+  return [this](std::unique_ptr<endpoint> peer) { exports_->accept(std::move(peer)); };
+}
+
 outcome<bool> server::listen() {
-  const auto accept = [this](std::unique_ptr<endpoint> peer) {
-    exports_->accept(std::move(peer));
-  };
-  outcome<std::unique_ptr<listener>> l = passed_ ? fabric_->listen_at(std::move(passed_), accept)
-                                                 : fabric_->listen(config_.listen, accept);
+  outcome<std::unique_ptr<listener>> l =
+      passed_ ? fabric_->listen_at(std::move(passed_), to_exports())
+              : fabric_->listen(config_.listen, to_exports());
   if (!l) return failure{l.error()};
   listener_ = std::move(*l);
   if (verbs_ == nullptr) return true;
-  outcome<std::unique_ptr<listener>> too = verbs_->listen(listener_->address(), accept);
-  if (too) {
-    verbs_listener_ = std::move(*too);
-    log_notice("listening on {} with tcp and verbs", listener_->address());
-    return true;
+  const outcome<bool> too = listen_with_verbs();
+  if (!too && config_.fabric == fabric_choice::verbs) return too;
+  if (!too) {
+    log_notice("{}: tcp alone, until that can be", too.error().text);
+    try_verbs_again();
   }
-  if (config_.fabric == fabric_choice::verbs) return failure{too.error()};
-  log_notice("{}: tcp alone", too.error().text);
   return true;
+}
+
+outcome<bool> server::listen_with_verbs() {
+  outcome<std::unique_ptr<listener>> l = verbs_->listen(listener_->address(), to_exports());
+  if (!l) return failure{l.error()};
+  verbs_listener_ = std::move(*l);
+  log_notice("listening on {} with tcp and verbs", listener_->address());
+  return true;
+}
+
+// The device may come later, and a server that was killed keeps its port for a moment.
+void server::try_verbs_again() {
+  (void)loop_->call_after(verbs_again_ns, [this] {
+    if (!stopping_ && !listen_with_verbs()) try_verbs_again();
+  });
 }
 
 outcome<bool> server::find_verbs() {

@@ -48,7 +48,10 @@ class server {
   outcome<bool> start();
   outcome<bool> serve(const volume_config& v, opened_store store);
   outcome<bool> stand_by();
+  acceptor to_exports();
   outcome<bool> listen();
+  outcome<bool> listen_with_verbs();
+  void try_verbs_again();
   outcome<bool> find_verbs();
   outcome<bool> open_control();
   outcome<bool> open_metrics();

@@ -119,16 +119,21 @@ bool verbs_connection::set_up() noexcept {
   for (std::uint16_t i = 0; i < send_count; ++i) free_slots_.push_back(i);
   for (std::uint16_t i = 0; i < receive_count; ++i)
     if (!post_receive(i)) return false;
-  return ibv_req_notify_cq(completions_, 0) == 0;
+  return ibv_req_notify_cq(receives_, 0) == 0;
 }
 
 bool verbs_connection::make_queues() noexcept {
-  completions_ = ibv_create_cq(device_->context(), posted_max + receive_count,
-                               static_cast<queue_listener*>(this), device_->completions(), 0);
-  if (completions_ == nullptr) return false;
+  const auto make = [this](std::size_t size) {
+    return ibv_create_cq(device_->context(), static_cast<int>(size),
+                         static_cast<queue_listener*>(this), device_->completions(), 0);
+  };
+  sends_ = make(posted_max);
+  receives_ = make(receive_count);
+  if (sends_ == nullptr || receives_ == nullptr) return false;
   ibv_qp_init_attr wanted{};
   wanted.qp_context = static_cast<queue_listener*>(this);
-  wanted.send_cq = wanted.recv_cq = completions_;
+  wanted.send_cq = sends_;
+  wanted.recv_cq = receives_;
   wanted.qp_type = IBV_QPT_RC;
   wanted.cap.max_send_wr = posted_max;
   wanted.cap.max_recv_wr = receive_count;
@@ -230,6 +235,7 @@ void verbs_connection::close(down_reason reason) noexcept {
   reason_ = reason;
   loop_.cancel(std::exchange(attempt_timer_, 0));
   later(&verbs_connection::say_down);
+  if (!posted_.empty()) wait_for_sends();
   if (linger) {
     later(&verbs_connection::cut, linger_ns);
   } else {
@@ -286,7 +292,8 @@ bool verbs_connection::tear_down() noexcept {
     }
     id_->qp = pair_ = nullptr;
   }
-  if (completions_ != nullptr) (void)ibv_destroy_cq(std::exchange(completions_, nullptr));
+  for (ibv_cq** queue : {&sends_, &receives_})
+    if (*queue != nullptr) (void)ibv_destroy_cq(std::exchange(*queue, nullptr));
   drop_registrations();
   if (!memory_.empty()) (void)::munmap(memory_.data(), memory_.size());
   memory_ = {};
@@ -301,7 +308,7 @@ void verbs_connection::drop_registrations() noexcept {
       if (w.single != nullptr) device_->deregister(w.single);
   queue_.clear();
   posted_.clear();
-  for (const auto& [tag, region] : exposed_singly_) device_->deregister(region);
+  for (const auto& [tag, single] : exposed_singly_) device_->deregister(single.registered);
   exposed_singly_.clear();
   if (registered_ != nullptr) device_->deregister(std::exchange(registered_, nullptr));
 }

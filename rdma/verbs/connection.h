@@ -1,9 +1,12 @@
 // verbs_connection: one reliable connected queue pair as an endpoint.
 //
 // What is to be sent stands in one queue, in order: frames (frame.h) in slots of registered memory,
-// and RDMA Reads and Writes. It is posted as far as the peer's credits and the send queue allow.
-// Received frames lie in receives of registered memory; a receive is posted again when its frame
-// was delivered, and the peer learns of that with our next frame.
+// and RDMA Reads and Writes. It is posted as far as the peer's credits and the send queue allow, in
+// batches of which each transfer and the last work complete with a signal; the frames before that
+// are then known to be sent, too. Such completions wake us only while somebody waits for one;
+// otherwise they are looked at when something comes in. Received frames lie in receives of
+// registered memory; a receive is posted again when its frame was delivered, and the peer learns of
+// that with our next frame.
 //
 // Life: connecting (client) or accepted (server, until READY) -> up -> closing -> flushed. Closing
 // lets what is posted arrive, for a moment, then puts the queue pair into the error state, waits
@@ -94,6 +97,12 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
     chunk what;
     mutable_byte_span memory;
   };
+  // Memory that is no region's. What is only read is copied: a mapping that may not be written is
+  // registered by newer kernels only, and for a payload that is no region's the copy is cheap.
+  struct single_exposure {
+    ibv_mr* registered = nullptr;
+    std::vector<std::byte> copy;
+  };
   struct announced_chunk {
     chunk what;
     bool eager = false;
@@ -125,23 +134,28 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
   std::byte* slot_at(std::size_t i) noexcept { return memory_.data() + i * slot_size; }
   void queue_frame(frame_type type, byte_span body);
   void pump() noexcept;
-  bool post(work& w) noexcept;
-  bool post_frame(work& w) noexcept;
-  bool post_transfer(work& w) noexcept;
+  bool post(std::size_t count) noexcept;
+  void fill_frame(const work& w, ibv_send_wr& request) noexcept;
+  bool fill_transfer(const work& w, ibv_send_wr& request) noexcept;
   void post_credits() noexcept;
   send_status queue_transfer(work w, const chunk& c);
   void offer_memory(const ask_frame& ask);
   void take_offer(const offer_frame& offer);
-  const ibv_mr* key_of(const exposure& e) noexcept;
+  const ibv_mr* key_of(exposure& e);
   bool place_chunks(mutable_byte_span message) noexcept;
   void sent(const ibv_wc& wc) noexcept;
+  void retire(ibv_wc_status status) noexcept;
   void say_sendable();
+  send_status no_buffers() noexcept;
   send_status no_memory();
 
   // receive.cc
   void on_completions() noexcept override;
   void poll() noexcept;
-  void take(const ibv_wc& wc) noexcept;
+  int take_from(ibv_cq* queue) noexcept;
+  bool awaits_sends() const noexcept;
+  void arm_sends() noexcept;
+  void wait_for_sends() noexcept;
   void take_frame(std::uint16_t receive, std::uint32_t size);
   bool post_receive(std::uint16_t receive) noexcept;
   void give_back(std::uint16_t receive);
@@ -151,6 +165,7 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
   static constexpr std::uint16_t receive_count = 64;
   static constexpr std::uint16_t send_count = 64;
   static constexpr std::size_t posted_max = 128;
+  static constexpr std::size_t batch_max = 16;
   static constexpr std::size_t queued_max = 256;
   static constexpr std::size_t slot_size = (verbs_frame_size_max + 63) / 64 * 64;
 
@@ -172,7 +187,9 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
   rdma_cm_id* id_ = nullptr;
   verbs_device* device_ = nullptr;
   ibv_qp* pair_ = nullptr;
-  ibv_cq* completions_ = nullptr;
+  ibv_cq* receives_ = nullptr;  // completions of receives
+  ibv_cq* sends_ = nullptr;     // and of everything else
+  bool sends_armed_ = false;    // they wake us
   ibv_mr* registered_ = nullptr;  // memory_
   mutable_byte_span memory_;      // send slots, then receives
   unsigned inline_max_ = 0;
@@ -182,12 +199,14 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
   std::uint16_t owed_ = 0;          // receives posted again, not told yet
   std::vector<std::uint16_t> free_slots_;
   std::deque<work> queue_;
-  std::deque<work> posted_;  // their completions come in this order
+  std::deque<work> posted_;         // they complete in this order
+  std::uint64_t posted_first_ = 0;  // the wr_id of posted_.front(); the others count on
+  std::size_t transfers_posted_ = 0;
   std::deque<received> inbox_;
   std::size_t eager_waiting_ = 0;  // eager chunks that are not read yet: nothing is delivered
 
   tag_map<exposure> exposed_;
-  std::map<std::uint64_t, ibv_mr*> exposed_singly_;
+  std::map<std::uint64_t, single_exposure> exposed_singly_;
   tag_map<announced_chunk> announced_;
   endpoint_stats stats_;
 };

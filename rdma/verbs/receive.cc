@@ -1,6 +1,7 @@
 // The receiving half of verbs_connection, and what completions mean.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "rdma/verbs/connection.h"
 
@@ -8,7 +9,6 @@ namespace tangelo {
 
 namespace {
 
-constexpr std::uint64_t is_receive = 1u << 16;
 constexpr std::size_t announced_max = 65536;
 constexpr int per_turn_max = 256;
 
@@ -24,19 +24,37 @@ down_reason reason_of(ibv_wc_status status) noexcept {
 
 }  // namespace
 
+// Of which of the two queues is not known, nor needed.
 void verbs_connection::on_completions() noexcept {
-  if (completions_ == nullptr) return;
-  (void)ibv_req_notify_cq(completions_, 0);
+  if (receives_ == nullptr) return;
+  (void)ibv_req_notify_cq(receives_, 0);
+  sends_armed_ = false;
+  if (awaits_sends()) arm_sends();
   poll();
 }
 
+bool verbs_connection::awaits_sends() const noexcept {
+  return transfers_posted_ != 0 || refused_ || phase_ == phase::closing ||
+         posted_.size() >= posted_max - 1;
+}
+
+void verbs_connection::arm_sends() noexcept {
+  if (std::exchange(sends_armed_, true)) return;
+  (void)ibv_req_notify_cq(sends_, 0);
+}
+
+// For what was posted already: what completed before this does not wake us.
+void verbs_connection::wait_for_sends() noexcept {
+  if (sends_armed_ || sends_ == nullptr) return;
+  arm_sends();
+  later(&verbs_connection::poll);
+}
+
 void verbs_connection::poll() noexcept {
-  std::array<ibv_wc, 16> batch;
-  for (int taken = 0; completions_ != nullptr;) {
-    const int n = ibv_poll_cq(completions_, static_cast<int>(batch.size()), batch.data());
-    for (int i = 0; i < n; ++i) take(batch[static_cast<std::size_t>(i)]);
-    taken += n > 0 ? n : 0;
-    if (n <= 0) break;
+  for (int taken = 0; sends_ != nullptr;) {
+    const int n = take_from(sends_) + take_from(receives_);
+    taken += n;
+    if (n == 0) break;
     if (taken < per_turn_max) continue;
     later(&verbs_connection::poll);
     break;
@@ -47,18 +65,26 @@ void verbs_connection::poll() noexcept {
   say_sendable();
 }
 
-void verbs_connection::take(const ibv_wc& wc) noexcept {
-  const bool arrived = (wc.wr_id & is_receive) != 0;
-  if (!arrived) sent(wc);
-  if (wc.status != IBV_WC_SUCCESS) return close(reason_of(wc.status));
-  if (arrived) take_frame(static_cast<std::uint16_t>(wc.wr_id & (is_receive - 1)), wc.byte_len);
+int verbs_connection::take_from(ibv_cq* queue) noexcept {
+  std::array<ibv_wc, 16> batch;
+  const int n = ibv_poll_cq(queue, static_cast<int>(batch.size()), batch.data());
+  for (int i = 0; i < n; ++i) {
+    const ibv_wc& wc = batch[static_cast<std::size_t>(i)];
+    if (queue == sends_) sent(wc);
+    if (wc.status != IBV_WC_SUCCESS) {
+      close(reason_of(wc.status));
+    } else if (queue == receives_) {
+      take_frame(static_cast<std::uint16_t>(wc.wr_id), wc.byte_len);
+    }
+  }
+  return std::max(n, 0);
 }
 
 bool verbs_connection::post_receive(std::uint16_t receive) noexcept {
   std::byte* at = slot_at(send_count + std::size_t{receive});
   ibv_sge piece{reinterpret_cast<std::uintptr_t>(at), slot_size, registered_->lkey};
   ibv_recv_wr request{};
-  request.wr_id = is_receive | receive;
+  request.wr_id = receive;
   request.sg_list = &piece;
   request.num_sge = 1;
   ibv_recv_wr* bad = nullptr;

@@ -25,10 +25,7 @@ send_status verbs_connection::send(byte_span message) {
   if (message.size() > wire_message_size_max ||
       message.size() < wire_header_size + wire_extension_size)
     return send_status::io_error;
-  if (!has_room()) {
-    refused_ = true;
-    return send_status::no_buffers;
-  }
+  if (!has_room()) return no_buffers();
   const std::uint16_t slot = free_slots_.back();
   const mutable_byte_span at = {slot_at(slot) + verbs_header_size, message.size()};
   copy_bytes(at, message);
@@ -54,18 +51,24 @@ void verbs_connection::queue_frame(frame_type type, byte_span body) {
   queue_.push_back(w);
 }
 
-const ibv_mr* verbs_connection::key_of(const exposure& e) noexcept {
+const ibv_mr* verbs_connection::key_of(exposure& e) {
+  if (const auto it = exposed_singly_.find(e.what.transfer_tag); it != exposed_singly_.end())
+    return it->second.registered;
   const byte_span memory = e.memory.first(e.what.size);
   if (const ibv_mr* region = device_->region_of(memory, memory_use::exposed)) return region;
-  const auto it = exposed_singly_.find(e.what.transfer_tag);
-  if (it != exposed_singly_.end()) return it->second;
   const bool is_read =
       e.what.kind == chunk_kind::pull || e.what.kind == chunk_kind::call_body;
+  single_exposure single;
+  if (is_read) single.copy.assign(memory.begin(), memory.end());
+  const mutable_byte_span at = is_read ? mutable_byte_span(single.copy) : e.memory;
   const int access =
       is_read ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
-  ibv_mr* region = device_->register_one(memory, access, home_.counts().single);
-  if (region != nullptr) exposed_singly_[e.what.transfer_tag] = region;
-  return region;
+  single.registered =
+      device_->register_one(at.first(e.what.size), access, home_.counts().single);
+  if (single.registered == nullptr) return nullptr;
+  e.memory = at;
+  return exposed_singly_.emplace(e.what.transfer_tag, std::move(single))
+      .first->second.registered;
 }
 
 // Tells the peer, in the message itself, where the memory it may read or write is.
@@ -74,7 +77,7 @@ bool verbs_connection::place_chunks(mutable_byte_span message) noexcept {
   std::size_t count = 0;
   bool ok = true;
   (void)for_each_chunk(message, [&](const chunk& c, std::size_t) {
-    const exposure* e = exposed_.find(c.transfer_tag);
+    exposure* e = exposed_.find(c.transfer_tag);
     if (e == nullptr) return true;
     const ibv_mr* region = key_of(*e);
     ok = ok && region != nullptr;
@@ -99,7 +102,7 @@ void verbs_connection::retract(std::uint64_t tag) {
   exposed_.erase(tag);
   const auto it = exposed_singly_.find(tag);
   if (it == exposed_singly_.end() || device_ == nullptr) return;
-  device_->deregister(it->second);
+  device_->deregister(it->second.registered);
   exposed_singly_.erase(it);
 }
 
@@ -143,10 +146,7 @@ send_status verbs_connection::write_remote(const chunk& c, byte_span from, std::
 }
 
 send_status verbs_connection::queue_transfer(work w, const chunk& c) {
-  if (!has_room()) {
-    refused_ = true;
-    return send_status::no_buffers;
-  }
+  if (!has_room()) return no_buffers();
   const bool reads = w.kind == work_kind::read;
   w.size = c.size;
   const byte_span local = {w.local, w.size};
@@ -171,7 +171,7 @@ send_status verbs_connection::queue_transfer(work w, const chunk& c) {
 }
 
 void verbs_connection::offer_memory(const ask_frame& ask) {
-  const exposure* e = exposed_.find(ask.transfer_tag);
+  exposure* e = exposed_.find(ask.transfer_tag);
   const bool is_read = e != nullptr && (e->what.kind == chunk_kind::pull ||
                                         e->what.kind == chunk_kind::call_body);
   const bool may = e != nullptr && ask.size <= e->what.size && is_read == (ask.writes == 0);
@@ -196,51 +196,76 @@ void verbs_connection::take_offer(const offer_frame& offer) {
 }
 
 void verbs_connection::pump() noexcept {
-  while (phase_ == phase::up && !queue_.empty() && posted_.size() < posted_max - 1) {
-    work& w = queue_.front();
-    if (w.kind == work_kind::frame ? credits_ <= last_credit : !w.placed) return;
-    if (!post(w)) return close(down_reason::local_error);
-    posted_.push_back(w);
-    queue_.pop_front();
+  while (phase_ == phase::up && !queue_.empty()) {
+    const std::size_t room = std::min(posted_max - 1 - posted_.size(), batch_max);
+    if (room == 0) return wait_for_sends();
+    std::size_t count = 0;
+    for (std::uint32_t credits = credits_; count < std::min(room, queue_.size()); ++count) {
+      const bool is_frame = queue_[count].kind == work_kind::frame;
+      if (is_frame ? credits <= last_credit : !queue_[count].placed) break;
+      credits -= is_frame ? 1 : 0;
+    }
+    if (count == 0) return;
+    if (!post(count)) return close(down_reason::local_error);
   }
 }
 
-bool verbs_connection::post(work& w) noexcept {
-  return w.kind == work_kind::frame ? post_frame(w) : post_transfer(w);
+// Posts the first `count` of the queue with one call.
+bool verbs_connection::post(std::size_t count) noexcept {
+  std::array<ibv_send_wr, batch_max> requests;
+  std::array<ibv_sge, batch_max> pieces;
+  for (std::size_t i = 0; i < count; ++i) {
+    const work& w = queue_[i];
+    requests[i] = {};
+    requests[i].wr_id = posted_first_ + posted_.size() + i;
+    requests[i].sg_list = &pieces[i];
+    requests[i].num_sge = 1;
+    if (i + 1 < count) {
+      requests[i].next = &requests[i + 1];
+    } else {
+      requests[i].send_flags = IBV_SEND_SIGNALED;
+    }
+    if (w.kind == work_kind::frame) {
+      fill_frame(w, requests[i]);
+    } else if (!fill_transfer(w, requests[i])) {
+      return false;
+    }
+  }
+  ibv_send_wr* bad = nullptr;
+  const int error = ibv_post_send(pair_, requests.data(), &bad);
+  std::size_t taken = error == 0 ? count : static_cast<std::size_t>(bad - requests.data());
+  for (; taken != 0; --taken) {
+    transfers_posted_ += queue_.front().kind == work_kind::frame ? 0u : 1u;
+    posted_.push_back(queue_.front());
+    queue_.pop_front();
+  }
+  return error == 0;
 }
 
-bool verbs_connection::post_frame(work& w) noexcept {
+void verbs_connection::fill_frame(const work& w, ibv_send_wr& request) noexcept {
   std::byte* at = slot_at(w.slot);
   wire_writer(mutable_byte_span(at + credits_offset, sizeof owed_))(owed_);
   owed_ = 0;
   --credits_;
-  ibv_sge piece{reinterpret_cast<std::uintptr_t>(at), w.size, registered_->lkey};
-  ibv_send_wr request{};
-  request.sg_list = &piece;
-  request.num_sge = 1;
-  request.opcode = IBV_WR_SEND;
-  request.send_flags = IBV_SEND_SIGNALED;
-  if (w.size <= inline_max_) request.send_flags |= IBV_SEND_INLINE;
-  ibv_send_wr* bad = nullptr;
   stats_.bytes_sent += w.size;
-  return ibv_post_send(pair_, &request, &bad) == 0;
+  *request.sg_list = {reinterpret_cast<std::uintptr_t>(at), w.size, registered_->lkey};
+  request.opcode = IBV_WR_SEND;
+  if (w.size <= inline_max_) request.send_flags |= IBV_SEND_INLINE;
 }
 
-bool verbs_connection::post_transfer(work& w) noexcept {
+bool verbs_connection::fill_transfer(const work& w, ibv_send_wr& request) noexcept {
   const ibv_mr* region =
       w.single != nullptr ? w.single : device_->region_of({w.local, w.size}, memory_use::local);
   if (region == nullptr) return false;
-  ibv_sge piece{reinterpret_cast<std::uintptr_t>(w.local), w.size, region->lkey};
-  ibv_send_wr request{};
-  request.sg_list = &piece;
-  request.num_sge = 1;
-  request.opcode = w.kind == work_kind::read ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE;
-  request.send_flags = IBV_SEND_SIGNALED;
+  arm_sends();
+  const bool reads = w.kind == work_kind::read;
+  (reads ? stats_.bytes_received : stats_.bytes_sent) += w.size;
+  *request.sg_list = {reinterpret_cast<std::uintptr_t>(w.local), w.size, region->lkey};
+  request.opcode = reads ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE;
+  request.send_flags |= IBV_SEND_SIGNALED;
   request.wr.rdma.remote_addr = w.address;
   request.wr.rdma.rkey = w.remote_key;
-  ibv_send_wr* bad = nullptr;
-  (w.kind == work_kind::read ? stats_.bytes_received : stats_.bytes_sent) += w.size;
-  return ibv_post_send(pair_, &request, &bad) == 0;
+  return true;
 }
 
 // Gives receives back without a message, before the peer runs out of them.
@@ -248,23 +273,36 @@ void verbs_connection::post_credits() noexcept {
   if (phase_ != phase::up || owed_ < receive_count / 2 || credits_ == 0) return;
   if (free_slots_.empty() || posted_.size() == posted_max) return;
   queue_frame(frame_type::credits, {});
-  work w = queue_.back();
+  queue_.push_front(queue_.back());
   queue_.pop_back();
-  if (!post(w)) return close(down_reason::local_error);
-  posted_.push_back(w);
+  if (!post(1)) close(down_reason::local_error);
 }
 
+// The work that `wc` is of is done, and so is all that was posted before it.
 void verbs_connection::sent(const ibv_wc& wc) noexcept {
-  CHECK(!posted_.empty());
-  const work w = posted_.front();
-  posted_.pop_front();
-  if (w.single != nullptr) device_->deregister(w.single);
-  if (w.kind == work_kind::frame) free_slots_.push_back(w.slot);
+  CHECK(wc.wr_id - posted_first_ < posted_.size());
+  while (posted_first_ != wc.wr_id) retire(IBV_WC_SUCCESS);
+  retire(wc.status);
   if (phase_ == phase::closing && posted_.empty())
     later(cut_ ? &verbs_connection::try_flush : &verbs_connection::cut);
-  if (wc.status != IBV_WC_SUCCESS || phase_ != phase::up || w.kind == work_kind::frame) return;
+}
+
+void verbs_connection::retire(ibv_wc_status status) noexcept {
+  const work w = posted_.front();
+  posted_.pop_front();
+  ++posted_first_;
+  if (w.single != nullptr) device_->deregister(w.single);
+  if (w.kind == work_kind::frame) return free_slots_.push_back(w.slot);
+  --transfers_posted_;
+  if (status != IBV_WC_SUCCESS || phase_ != phase::up) return;
   if (w.eager) --eager_waiting_;
   if (events_ != nullptr) events_->on_done(w.cookie, true);
+}
+
+send_status verbs_connection::no_buffers() noexcept {
+  refused_ = true;
+  wait_for_sends();
+  return send_status::no_buffers;
 }
 
 // The device registers no more just now; that it may be tried again is said after a while.

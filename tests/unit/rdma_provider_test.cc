@@ -2,7 +2,9 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <deque>
@@ -281,6 +283,27 @@ TEST_P(Provider, PullChunksAreReadWholeEagerOrAsked) {
     }
   }
   EXPECT_EQ(server.downs + client.downs, 0);
+}
+
+TEST_P(Provider, MemoryThatMayNotBeWrittenIsRead) {
+  connect();
+  const bytes source = make_bytes(20'000, 1);
+  const unique_fd file(::memfd_create("read-only", MFD_CLOEXEC));
+  ASSERT_EQ(::write(file.get(), source.data(), source.size()),
+            static_cast<ssize_t>(source.size()));
+  void* mapped = ::mmap(nullptr, source.size(), PROT_READ, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  bytes into(source.size());
+  const chunk c = make_chunk(chunk_kind::pull, 1, source.size());
+  server.on_call = [&](byte_span) {
+    EXPECT_EQ(server.wire->read_remote(c, into, 7), send_status::sent);
+  };
+  client.wire->expose(c, {static_cast<std::byte*>(mapped), source.size()}, false);
+  ASSERT_EQ(client.wire->send(make_message(1, 50, {c})), send_status::sent);
+  ASSERT_TRUE(until([&] { return !server.done.empty(); }));
+  EXPECT_EQ(into, source);
+  client.wire->retract(1);
+  (void)::munmap(mapped, source.size());
 }
 
 TEST_P(Provider, WhatFollowsEagerBytesWaitsForTheirRead) {
