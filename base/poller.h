@@ -21,15 +21,16 @@ class poller final : public completion {
   }
   void stop() noexcept { stopped_ = true; }
   // The kernel has let go of this poller: it may be destroyed.
-  bool is_idle() const noexcept { return !armed_; }
+  bool is_idle() const noexcept { return !armed_ && !cancelling_; }
   // Asks the kernel to let go; is_idle() becomes true on a later turn.
   void cancel() noexcept {
     stopped_ = true;
-    if (!armed_) return;
-    io_uring_sqe* sqe = loop_.entry(nullptr);
+    if (!armed_ || cancelling_) return;
+    cancelling_ = true;
+    io_uring_sqe* sqe = loop_.entry(&cancel_completion_);
     const auto* name = static_cast<const completion*>(this);  // as armed
     io_uring_prep_poll_remove(sqe, reinterpret_cast<std::uintptr_t>(name));
-    io_uring_sqe_set_data(sqe, nullptr);
+    io_uring_sqe_set_data(sqe, static_cast<completion*>(&cancel_completion_));
   }
 
   void on_complete(int res, std::uint32_t flags) noexcept override {
@@ -47,11 +48,19 @@ class poller final : public completion {
     armed_ = true;
   }
 
+  // An event that is on its way just then keeps the poll alive: EALREADY.
+  void on_cancelled(int, std::uint32_t) noexcept {
+    cancelling_ = false;
+    cancel();
+  }
+
   loop& loop_;
   int fd_;
   std::function<void()> on_readable_;
   bool armed_ = false;
   bool stopped_ = false;
+  bool cancelling_ = false;
+  member_completion<poller, &poller::on_cancelled> cancel_completion_{*this};
 };
 
 }  // namespace tangelo

@@ -56,6 +56,18 @@ std::string text_of_address(const socket_address& a) {
   return (v6 ? "[" + std::string(host) + "]:" : std::string(host) + ":") + port;
 }
 
+std::optional<socket_address> port_beside(const socket_address& a, int by) {
+  socket_address out = a;
+  in_port_t& port = a.storage.ss_family == AF_INET6
+                        ? reinterpret_cast<sockaddr_in6&>(out.storage).sin6_port
+                        : reinterpret_cast<sockaddr_in&>(out.storage).sin_port;
+  if (port == 0) return out;
+  const int moved = ntohs(port) + by;
+  if (moved < 1 || moved > 65535) return std::nullopt;
+  port = htons(static_cast<in_port_t>(moved));
+  return out;
+}
+
 resolver::~resolver() {
   for (lookup& l : lookups_) l.thread.join();
 }

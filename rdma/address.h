@@ -30,6 +30,9 @@ std::optional<socket_address> address_to_listen(std::string_view address);
 // As "host:port" in numbers.
 std::string text_of_address(const socket_address& a);
 
+// The same host, `by` ports further; port 0, any free one, stays. Nothing if there is no such port.
+std::optional<socket_address> port_beside(const socket_address& a, int by);
+
 class resolver {
  public:
   using answer = std::function<void(const socket_address*)>;

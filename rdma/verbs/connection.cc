@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -61,11 +62,12 @@ void verbs_connection::start(endpoint_events& events) {
 
 void verbs_connection::lookup_ended(const socket_address* found) noexcept {
   if (phase_ != phase::idle) return;
-  if (found == nullptr) return close(down_reason::unreachable);
+  std::optional<socket_address> to;
+  if (found != nullptr) to = port_beside(*found, verbs_port_distance);
+  if (!to) return close(down_reason::unreachable);
   phase_ = phase::connecting;
-  socket_address to = *found;
   if (rdma_create_id(home_.cm_events(), &id_, static_cast<cm_listener*>(this), RDMA_PS_TCP) != 0 ||
-      rdma_resolve_addr(id_, nullptr, to.raw(), resolve_ms) != 0)
+      rdma_resolve_addr(id_, nullptr, to->raw(), resolve_ms) != 0)
     return close(errno == ENODEV ? down_reason::unreachable : down_reason::local_error);
   attempt_timer_ = loop_.call_after(attempt_ns, [weak = weak_from_this()] {
     const std::shared_ptr<verbs_connection> self = weak.lock();

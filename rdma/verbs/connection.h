@@ -38,6 +38,10 @@
 
 namespace tangelo {
 
+// Addresses name the port of TCP. Over verbs it is the one behind that, since the ports of iWARP
+// are those of TCP.
+inline constexpr int verbs_port_distance = 1;
+
 class verbs_connection;
 
 // What a connection needs of its provider.
@@ -92,6 +96,7 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
     std::byte* local = nullptr;
     std::uint64_t cookie = 0;
     ibv_mr* single = nullptr;  // the registration for this transfer alone
+    bool ended = false;        // posted: it has completed
   };
   struct exposure {
     chunk what;
@@ -144,7 +149,7 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
   const ibv_mr* key_of(exposure& e);
   bool place_chunks(mutable_byte_span message) noexcept;
   void sent(const ibv_wc& wc) noexcept;
-  void retire(ibv_wc_status status) noexcept;
+  void end_work(std::size_t at, ibv_wc_status status) noexcept;
   void say_sendable();
   send_status no_buffers() noexcept;
   send_status no_memory();
@@ -199,7 +204,7 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
   std::uint16_t owed_ = 0;          // receives posted again, not told yet
   std::vector<std::uint16_t> free_slots_;
   std::deque<work> queue_;
-  std::deque<work> posted_;         // they complete in this order
+  std::deque<work> posted_;         // from the first that has not ended
   std::uint64_t posted_first_ = 0;  // the wr_id of posted_.front(); the others count on
   std::size_t transfers_posted_ = 0;
   std::deque<received> inbox_;

@@ -1,6 +1,7 @@
 // The sending half of verbs_connection: frames, RDMA Reads and Writes, in order.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/check.h"
 #include "rdma/verbs/connection.h"
@@ -278,20 +279,24 @@ void verbs_connection::post_credits() noexcept {
   if (!post(1)) close(down_reason::local_error);
 }
 
-// The work that `wc` is of is done, and so is all that was posted before it.
+// What `wc` is of has ended, and all frames before it were sent. A read may end after what was
+// posted behind it (siw).
 void verbs_connection::sent(const ibv_wc& wc) noexcept {
-  CHECK(wc.wr_id - posted_first_ < posted_.size());
-  while (posted_first_ != wc.wr_id) retire(IBV_WC_SUCCESS);
-  retire(wc.status);
+  const std::uint64_t at = wc.wr_id - posted_first_;
+  if (at >= posted_.size()) return;  // a frame that was known to be sent
+  for (std::size_t i = 0; i < at; ++i)
+    if (posted_[i].kind == work_kind::frame) end_work(i, IBV_WC_SUCCESS);
+  end_work(at, wc.status);
+  for (; !posted_.empty() && posted_.front().ended; ++posted_first_) posted_.pop_front();
   if (phase_ == phase::closing && posted_.empty())
     later(cut_ ? &verbs_connection::try_flush : &verbs_connection::cut);
 }
 
-void verbs_connection::retire(ibv_wc_status status) noexcept {
-  const work w = posted_.front();
-  posted_.pop_front();
-  ++posted_first_;
+void verbs_connection::end_work(std::size_t at, ibv_wc_status status) noexcept {
+  if (std::exchange(posted_[at].ended, true)) return;
+  const work w = posted_[at];
   if (w.single != nullptr) device_->deregister(w.single);
+  posted_[at].single = nullptr;
   if (w.kind == work_kind::frame) return free_slots_.push_back(w.slot);
   --transfers_posted_;
   if (status != IBV_WC_SUCCESS || phase_ != phase::up) return;

@@ -75,7 +75,7 @@ class verbs_listener final : public listener, private cm_listener {
     (void)rdma_set_option(id_, RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, &one, sizeof one);
     if (rdma_bind_addr(id_, at.raw()) != 0 || rdma_listen(id_, backlog) != 0) return false;
     bound_ = copy_of(rdma_get_local_addr(id_));
-    address_ = text_of_address(bound_);
+    address_ = text_of_address(port_beside(bound_, -verbs_port_distance).value_or(bound_));
     return true;
   }
   std::string address() const override { return address_; }
@@ -149,7 +149,8 @@ std::unique_ptr<endpoint> verbs_provider::connect(std::string_view address) {
 }
 
 outcome<std::unique_ptr<listener>> verbs_provider::listen(std::string_view address, acceptor a) {
-  const std::optional<socket_address> at = address_to_listen(address);
+  std::optional<socket_address> at = address_to_listen(address);
+  if (at) at = port_beside(*at, verbs_port_distance);
   auto l = std::make_unique<verbs_listener>(*this, std::move(a));
   errno = EINVAL;
   if (!at || !l->open(*at)) return cannot_listen(address);

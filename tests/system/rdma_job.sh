@@ -212,12 +212,13 @@ ulimit -l unlimited
 dd if=/dev/urandom of=/tmp/pattern bs=64k count=48 2> /dev/null
 for kind in $kinds; do
   make_device
-  TANGELO_VERBS_ADDRESS=$address timeout 200 provider_test --gtest_filter='*Verbs*' > /tmp/out 2>&1 ||
-    { cat /tmp/out; die "the conformance suite"; }
+  TANGELO_VERBS_ADDRESS=$address timeout 200 provider_test --gtest_filter='*Verbs*' \
+    > /tmp/out 2>&1 || { cat /tmp/out; die "the conformance suite"; }
   say "$kind, conformance suite: $(grep PASSED /tmp/out)"
   begin
   kill_each
   lose_link
+  lose_device
   lose_device
   reconnect
   end
