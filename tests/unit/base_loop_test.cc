@@ -2,10 +2,15 @@
 #include "base/loop.h"
 
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
 #include <thread>
+
+#include "base/fd.h"
+#include "base/poller.h"
 
 namespace tangelo {
 namespace {
@@ -106,6 +111,45 @@ TEST(Loop, GivesMoreEntriesThanItsRingHas) {
     return false;
   };
   while (pending()) l->run_once();
+}
+
+// The kernel keeps a poll for which an event is on its way, and says EALREADY.
+TEST(Poller, LetsGoAlsoWhileEventsCome) {
+  const auto l = make_loop();
+  if (l == nullptr) GTEST_SKIP() << "no io_uring here";
+  const unique_fd bell(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  std::atomic<bool> ends = false;
+  std::thread rings([&] {
+    const std::uint64_t one = 1;
+    while (!ends) {
+      (void)!::write(bell.get(), &one, sizeof one);
+      std::this_thread::yield();
+    }
+  });
+  int kept = 0;
+  for (int i = 0; i < 500 && kept == 0; ++i) {
+    poller p(*l, bell.get(), [] {});
+    l->post([] {});
+    l->run_once();
+    p.cancel();
+    int turns = 0;
+    for (; !p.is_idle() && turns < 1000; ++turns) {
+      l->post([] {});
+      l->run_once();
+    }
+    if (p.is_idle()) continue;
+    ++kept;
+    ends = true;  // and nothing is told about it any more
+    rings.join();
+    while (!p.is_idle()) {
+      p.cancel();
+      l->post([] {});
+      l->run_once();
+    }
+  }
+  ends = true;
+  if (rings.joinable()) rings.join();
+  EXPECT_EQ(kept, 0);
 }
 
 }  // namespace
