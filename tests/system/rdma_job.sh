@@ -67,7 +67,7 @@ for_ever() { # $1 once more; its count is in /tmp/$1
   while [ ! -e /tmp/stop ]; do
     n=$((n + 1))
     "$1" > /tmp/$1.out 2>&1 || { echo "$1 $n" > /tmp/failed; cat /tmp/$1.out; return; }
-    echo "$n" > /tmp/$1
+    echo "$n" > /tmp/$1.new && mv /tmp/$1.new /tmp/$1
   done
 }
 copy() { # and compare
