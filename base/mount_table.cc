@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 
 #include "base/fd.h"
 
@@ -37,6 +38,22 @@ std::vector<std::string_view> fields_of(std::string_view line) {
   return fields;
 }
 
+// The number behind "user_id=" among options; 0 if there is none.
+unsigned user_in(std::string_view options) {
+  constexpr std::string_view key = "user_id=";
+  while (!options.empty()) {
+    const std::size_t comma = options.find(',');
+    const std::string_view word = options.substr(0, comma);
+    unsigned user = 0;
+    if (word.starts_with(key)) {
+      (void)std::from_chars(word.data() + key.size(), word.data() + word.size(), user);
+      return user;
+    }
+    options = comma == options.npos ? std::string_view{} : options.substr(comma + 1);
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::vector<mount_entry> parse_mount_table(std::string_view text) {
@@ -49,7 +66,8 @@ std::vector<mount_entry> parse_mount_table(std::string_view text) {
     while (dash < f.size() && f[dash] != "-") ++dash;
     if (dash + 2 >= f.size()) continue;
     table.push_back({unescape(f[4]), unescape(f[dash + 1]), unescape(f[dash + 2]),
-                     std::string(f[2])});
+                     std::string(f[2]),
+                     dash + 3 < f.size() ? user_in(f[dash + 3]) : 0});
   }
   return table;
 }

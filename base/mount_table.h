@@ -17,6 +17,7 @@ struct mount_entry {
   std::string type;
   std::string source;
   std::string device;  // "major:minor"
+  unsigned user = 0;   // of a FUSE mount: who made it
 };
 
 // Lines that are not understood are left out.

@@ -1,8 +1,5 @@
-#include <unistd.h>
-
 #include <cstdio>
 
-#include "base/places.h"
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/render.h"
@@ -15,14 +12,6 @@ namespace {
 
 constexpr int answer_wait_ms = 5'000;
 constexpr int upgrade_wait_ms = 60'000;
-
-outcome<mount_ref> find_as_root(const std::string& what, const char* command) {
-  outcome<mount_ref> mount = find_mount_of(what);
-  if (mount && ::geteuid() != 0)
-    return failure{problem{exit_code::failed, mount->mount_point + ": this needs root",
-                           std::string("try: sudo tangelo ") + command}};
-  return mount;
-}
 
 outcome<policy_change> parse_change(const std::vector<std::string>& words) {
   policy_change change;
@@ -42,16 +31,16 @@ outcome<policy_change> parse_change(const std::vector<std::string>& words) {
 outcome<void> run_set(const set_arguments& words) {
   outcome<policy_change> change = parse_change(words.words);
   if (!change) return failure{change.error()};
-  outcome<mount_ref> mount = find_as_root(words.mount, "set");
+  outcome<mount_ref> mount = find_own_mount(words.mount, "set");
   if (!mount) return failure{mount.error()};
-  const std::string run_root = default_run_dir();
+  const std::string run_root = run_root_of(*mount);
   outcome<arena_view> arena = arena_view::open(run_root, *mount);
   if (!arena) return failure{arena.error()};
   if (!words.words.empty()) {
     outcome<void> checked = check_policy(changed(arena->policy(), *change));
     if (!checked) return checked;
     outcome<control_reply> reply =
-        ask(asked::watchdog, run_root, mount->name, {control_version, control_verb::set, *change},
+        ask(asked::watchdog, run_root, *mount, {control_version, control_verb::set, *change},
             answer_wait_ms);
     if (!reply) return failure{reply.error()};
     if (reply->errno_value != 0) return failure{refusal(*mount, *reply)};
@@ -62,10 +51,10 @@ outcome<void> run_set(const set_arguments& words) {
 }
 
 outcome<void> run_abort(const abort_arguments& words) {
-  outcome<mount_ref> mount = find_as_root(words.mount, "abort");
+  outcome<mount_ref> mount = find_own_mount(words.mount, "abort");
   if (!mount) return failure{mount.error()};
   outcome<control_reply> reply =
-      ask_either(default_run_dir(), mount->name, control_verb::abort, answer_wait_ms);
+      ask_either(run_root_of(*mount), *mount, control_verb::abort, answer_wait_ms);
   if (!reply) return failure{reply.error()};
   if (reply->errno_value != 0) return failure{refusal(*mount, *reply)};
   std::printf("%s: %s\n", mount->mount_point.c_str(),
@@ -74,9 +63,9 @@ outcome<void> run_abort(const abort_arguments& words) {
 }
 
 outcome<void> run_upgrade(const upgrade_arguments& words) {
-  outcome<mount_ref> mount = find_as_root(words.mount, "upgrade");
+  outcome<mount_ref> mount = find_own_mount(words.mount, "upgrade");
   if (!mount) return failure{mount.error()};
-  outcome<control_reply> reply = ask_watchdog(default_run_dir(), mount->name,
+  outcome<control_reply> reply = ask_watchdog(run_root_of(*mount), *mount,
                                               control_verb::upgrade, upgrade_wait_ms);
   if (!reply) return failure{reply.error()};
   if (reply->errno_value != 0) return failure{refusal(*mount, *reply)};
@@ -86,10 +75,10 @@ outcome<void> run_upgrade(const upgrade_arguments& words) {
 }
 
 outcome<void> run_adopt(const adopt_arguments& words) {
-  outcome<mount_ref> mount = find_as_root(words.mount, "watchdog --adopt");
+  outcome<mount_ref> mount = find_own_mount(words.mount, "watchdog --adopt");
   if (!mount) return failure{mount.error()};
-  const std::string run_root = default_run_dir();
-  if (ask_watchdog(run_root, mount->name, control_verb::arenas, answer_wait_ms)) {
+  const std::string run_root = run_root_of(*mount);
+  if (ask_watchdog(run_root, *mount, control_verb::arenas, answer_wait_ms)) {
     std::printf("%s has a watchdog already\n", mount->mount_point.c_str());
     return {};
   }

@@ -74,6 +74,12 @@ unique_fd connect_to(asked who, const std::string& run_root, const std::string& 
   return fd;
 }
 
+bool belongs_to(int socket, uid_t user) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == user;
+}
+
 }  // namespace
 
 std::string printable(std::string_view text) {
@@ -83,9 +89,12 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-outcome<control_reply> ask(asked who, const std::string& run_root, const std::string& name,
+outcome<control_reply> ask(asked who, const std::string& run_root, const mount_ref& mount,
                            const control_request& request, int wait_ms) {
+  const std::string& name = mount.name;
   const unique_fd fd = connect_to(who, run_root, name, wait_ms);
+  if (fd && !belongs_to(fd.get(), mount.user))
+    return nobody(who, name, "the one there is another user's");
   if (!fd) {
     const int error = errno;
     if (::access(mount_run_dir(run_root, name).c_str(), F_OK) != 0) return not_here(run_root, name);
@@ -113,17 +122,17 @@ outcome<control_reply> ask(asked who, const std::string& run_root, const std::st
   return reply;
 }
 
-outcome<control_reply> ask_watchdog(const std::string& run_root, const std::string& name,
+outcome<control_reply> ask_watchdog(const std::string& run_root, const mount_ref& mount,
                                     control_verb verb, int wait_ms) {
-  return ask(asked::watchdog, run_root, name, {control_version, verb, {}}, wait_ms);
+  return ask(asked::watchdog, run_root, mount, {control_version, verb, {}}, wait_ms);
 }
 
-outcome<control_reply> ask_either(const std::string& run_root, const std::string& name,
+outcome<control_reply> ask_either(const std::string& run_root, const mount_ref& mount,
                                   control_verb verb, int wait_ms) {
-  outcome<control_reply> reply = ask_watchdog(run_root, name, verb, wait_ms);
+  outcome<control_reply> reply = ask_watchdog(run_root, mount, verb, wait_ms);
   if (reply || reply.error().code != exit_code::unreachable) return reply;
   outcome<control_reply> other =
-      ask(asked::front_end, run_root, name, {control_version, verb, {}}, wait_ms);
+      ask(asked::front_end, run_root, mount, {control_version, verb, {}}, wait_ms);
   return other ? std::move(other) : std::move(reply);
 }
 

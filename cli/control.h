@@ -28,14 +28,15 @@ struct control_reply {
   unique_fd shared_arena;
 };
 
-// Fails with exit_code::unreachable when there is nobody, or no answer within `wait_ms`.
-outcome<control_reply> ask(asked who, const std::string& run_root, const std::string& name,
+// Fails with exit_code::unreachable when there is nobody, or somebody but the mount's user (who may
+// have a socket of root's there, for root to ask), or no answer within `wait_ms`.
+outcome<control_reply> ask(asked who, const std::string& run_root, const mount_ref& mount,
                            const control_request& request, int wait_ms);
-outcome<control_reply> ask_watchdog(const std::string& run_root, const std::string& name,
+outcome<control_reply> ask_watchdog(const std::string& run_root, const mount_ref& mount,
                                     control_verb verb, int wait_ms);
 // The watchdog, or the front end where no watchdog answers; fails with what the watchdog's failure
 // was.
-outcome<control_reply> ask_either(const std::string& run_root, const std::string& name,
+outcome<control_reply> ask_either(const std::string& run_root, const mount_ref& mount,
                                   control_verb verb, int wait_ms);
 
 // What a reply that says no means for the user.

@@ -1,7 +1,6 @@
 #include <cstdio>
 
 #include "base/clock.h"
-#include "base/places.h"
 #include "cli/commands.h"
 #include "cli/op_paths.h"
 #include "cli/render.h"
@@ -24,7 +23,7 @@ outcome<void> run_look(const look_arguments& words) {
   std::vector<mount_ops> pending;
   std::string silent;  // those of which not even the arenas are known, or no watchdog
   for (const mount_ref& mount : *chosen) {
-    outcome<arena_view> arena = arena_view::open(default_run_dir(), mount);
+    outcome<arena_view> arena = arena_view::open(run_root_of(mount), mount);
     if (!arena || (!words.ops && !arena->supervised())) silent += " " + mount.mount_point;
     if (arena && words.ops) {
       pending.push_back({mount, arena->ops(time.now_ns())});

@@ -29,14 +29,15 @@ constexpr std::uint64_t answer_wait_ns = 10 * ns_per_s;
 constexpr unsigned step_ms = 25;
 
 // True: there was nothing to do but, perhaps, to give the mount a watchdog again.
-outcome<bool> is_mounted_already(const mount_arguments& words, const std::string& run_root) {
+outcome<bool> is_mounted_already(const mount_arguments& words) {
   outcome<mount_ref> there = find_mount_at(words.directory);
   if (!there) return false;
   if (there->source != words.source)
     return failure{problem{exit_code::failed,
                            there->mount_point + ": " + there->source + " is mounted here already",
                            "end it first: tangelo umount " + there->mount_point}};
-  if (ask_watchdog(run_root, there->name, control_verb::arenas, 2000)) {
+  const std::string run_root = run_root_of(*there);
+  if (ask_watchdog(run_root, *there, control_verb::arenas, 2000)) {
     if (!words.quiet)
       std::printf("%s is already mounted on %s%s\n", there->source.c_str(),
                   there->mount_point.c_str(),
@@ -72,7 +73,7 @@ bool is_final(const core_view& core) {
 
 outcome<void> undo(const mount_ref& mount, const std::string& run_root, const core_view& core) {
   // Nothing uses it yet; what fails here the user sees in `tangelo status`.
-  (void)ask_watchdog(run_root, mount.name, control_verb::detach, 3000);
+  (void)ask_watchdog(run_root, mount, control_verb::detach, 3000);
   return failure{problem{exit_code::unreachable,
                          mount.source + ": the server at " + core.address + " says: " +
                              core.last_text,
@@ -136,14 +137,12 @@ outcome<void> start_daemon_of(const mount_ref& mount, const std::string& run_roo
 
 outcome<void> run_mount(const mount_arguments& words) {
   const std::string run_root = default_run_dir();
-  if (::geteuid() != 0)
-    return failure{problem{exit_code::failed, "mounting needs root", "try: sudo tangelo mount"}};
-  outcome<bool> there = is_mounted_already(words, run_root);
+  outcome<bool> there = is_mounted_already(words);
   if (!there) return failure{there.error()};
   if (*there) return {};
   outcome<std::string> real = real_directory(words.directory);
   if (!real) return failure{real.error()};
-  const mount_ref mount{mount_name_of(*real), *real, words.source};
+  const mount_ref mount{mount_name_of(*real), *real, words.source, ::geteuid()};
   // Who makes the mount of an automount for systemd can open it; the watchdog cannot.
   const unique_fd open_point(is_automount(*real) ? ::open(real->c_str(), O_PATH | O_CLOEXEC) : -1);
   const std::string through = open_point ? "/proc/" + std::to_string(::getpid()) + "/fd/" +

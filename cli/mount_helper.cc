@@ -127,7 +127,7 @@ outcome<void> remount(const helper_call& call) {
   if (::geteuid() != 0)
     return failure{problem{exit_code::usage, "remounting needs root", "try: sudo mount ..."}};
   outcome<std::string> file =
-      read_mount_file(mount_run_dir(default_run_dir(), mount->name) + "/mount.toml");
+      read_mount_file(mount_run_dir(run_root_of(*mount), mount->name) + "/mount.toml");
   if (!file) return failure{file.error()};
   outcome<remount_change> change =
       remount_of(call.mount.options, words_in_mount_file(*file));

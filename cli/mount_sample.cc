@@ -1,7 +1,6 @@
 #include "cli/mount_sample.h"
 
 #include "base/clock.h"
-#include "base/places.h"
 
 namespace tangelo {
 
@@ -9,7 +8,7 @@ mount_sample sample_of(const mount_ref& mount, int wait_ms) {
   const system_clock time;
   mount_sample s;
   s.taken_ns = time.now_ns();
-  outcome<arena_view> arena = arena_view::open(default_run_dir(), mount, wait_ms);
+  outcome<arena_view> arena = arena_view::open(run_root_of(mount), mount, wait_ms);
   if (arena) {
     s.view = arena->status(mount, s.taken_ns);
     s.figures = figures_of(arena->front_end());

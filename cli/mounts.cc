@@ -29,17 +29,29 @@ std::string real_parent_path(const std::string& path) {
   return std::string(real) + path.substr(slash);
 }
 
-bool has_run_dir(const std::string& name) {
-  return ::access(mount_run_dir(default_run_dir(), name).c_str(), F_OK) == 0;
+bool has_run_dir(const mount_ref& mount) {
+  return ::access(mount_run_dir(run_root_of(mount), mount.name).c_str(), F_OK) == 0;
+}
+
+bool is_own(const mount_ref& mount) {
+  return ::geteuid() == 0 || mount.user == ::geteuid();
+}
+
+failure<problem> not_own(const mount_ref& mount, std::string_view command) {
+  const std::string whose = mount.user == 0 ? ": this needs root"
+                                            : ": this needs root, or user " +
+                                                  std::to_string(mount.user) + ", whose it is";
+  return failure{problem{exit_code::failed, mount.mount_point + whose,
+                         "try: sudo tangelo " + std::string(command)}};
 }
 
 mount_ref ref_of(const mount_entry& e) {
-  return {mount_name_of(e.mount_point), e.mount_point, e.source};
+  return {mount_name_of(e.mount_point), e.mount_point, e.source, e.user};
 }
 
 // Of a bind mount the mount that it is a part of.
 mount_ref original_of(const mount_ref& mount) {
-  if (has_run_dir(mount.name)) return mount;
+  if (has_run_dir(mount)) return mount;
   const std::vector<mount_entry> table = read_mount_table();
   const mount_entry* entry = find_mount(table, mount.mount_point);
   if (entry == nullptr) return mount;
@@ -52,12 +64,14 @@ mount_ref original_of(const mount_ref& mount) {
 
 }  // namespace
 
+std::string run_root_of(const mount_ref& mount) { return run_dir_of(mount.user, mount.name); }
+
 std::vector<mount_ref> list_mounts() {
   return mounts_in(read_mount_table(), has_run_dir);
 }
 
 std::vector<mount_ref> mounts_in(const std::vector<mount_entry>& table,
-                                 const std::function<bool(const std::string&)>& is_run) {
+                                 const std::function<bool(const mount_ref&)>& is_run) {
   std::vector<mount_ref> mounts;
   std::map<std::string, std::size_t> by_device;
   for (const mount_entry& e : table) {
@@ -66,7 +80,7 @@ std::vector<mount_ref> mounts_in(const std::vector<mount_entry>& table,
     const auto [known, is_new] = by_device.emplace(e.device, mounts.size());
     if (is_new)
       mounts.push_back(one);
-    else if (!is_run(mounts[known->second].name) && is_run(one.name))
+    else if (!is_run(mounts[known->second]) && is_run(one))
       mounts[known->second] = one;
   }
   return mounts;
@@ -80,18 +94,24 @@ outcome<mount_ref> find_mount_of(std::string_view what) {
   return at;
 }
 
+outcome<mount_ref> find_own_mount(std::string_view what, std::string_view command) {
+  outcome<mount_ref> mount = find_mount_of(what);
+  if (mount && !is_own(*mount)) return not_own(*mount, command);
+  return mount;
+}
+
 outcome<std::vector<mount_ref>> mounts_to_look_into(const std::string& what,
                                                     std::string_view command) {
-  std::vector<mount_ref> chosen;
-  if (what.empty()) {
-    chosen = list_mounts();
-  } else {
-    outcome<mount_ref> one = find_mount_of(what);
+  if (!what.empty()) {
+    outcome<mount_ref> one = find_own_mount(what, command);
     if (!one) return failure{one.error()};
-    chosen.push_back(original_of(*one));
+    return std::vector<mount_ref>{original_of(*one)};
   }
-  if (::geteuid() != 0 && !chosen.empty())
-    return failure{problem{exit_code::failed, "looking into a mount needs root",
+  std::vector<mount_ref> chosen = list_mounts();
+  const bool there_are = !chosen.empty();
+  std::erase_if(chosen, [](const mount_ref& m) { return !is_own(m); });
+  if (there_are && chosen.empty())
+    return failure{problem{exit_code::failed, "looking into the mounts of others needs root",
                            "try: sudo tangelo " + std::string(command)}};
   return chosen;
 }

@@ -119,6 +119,10 @@ std::string protection_line(const core_view& c) {
 std::string mount_text(const mount_view& m) {
   std::string out = fmt::format("{}  {}  {}\n", m.mount.mount_point, m.mount.source, state_of(m));
   if (!m.supervised) out += "  " + m.why_not + "\n";
+  if (m.mount.user != 0)
+    out += fmt::format("  {:<10} all of it runs as user {}: what the front end knows is kept from "
+                       "accidents of the core, not from malice\n",
+                       "unprivileged", m.mount.user);
   if (!m.known) return out;
   const core_view& c = m.core;
   out += fmt::format("  {:<10} {} {}, boot {}, committed {}, connections {}\n", "server",
@@ -181,6 +185,7 @@ void mount_json(json_text& j, const mount_view& m) {
   j.open_object().key("name").text(m.mount.name).key("mount_point").text(m.mount.mount_point);
   j.key("source").text(m.mount.source).key("state").text(state_of(m));
   j.key("supervised").boolean(m.supervised);
+  j.key("unprivileged").boolean(m.mount.user != 0).key("user").number(m.mount.user);
   if (!m.supervised) j.key("why").text(m.why_not);
   if (m.known) {
     j.key("client_id").text(m.client_id).key("incarnation").number(m.incarnation);

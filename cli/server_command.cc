@@ -26,7 +26,7 @@ namespace {
 
 constexpr int answer_wait_ms = 5000;
 
-std::string servers_dir() { return default_run_dir() + "/servers"; }
+std::string servers_dir() { return run_dirs_of(0).front() + "/servers"; }
 
 // A name of a server of this machine, or a directory given to `tangelo-server run --run-dir`.
 std::string socket_of(const std::string& name) {

@@ -13,7 +13,7 @@
 
 namespace tangelo {
 
-// Not when TANGELO_RUN_DIR moves us elsewhere: the unit knows nothing of that.
+// Not a user's, nor when TANGELO_RUN_DIR moves us elsewhere: the unit knows nothing of either.
 bool mounts_are_services();
 // Returns when the service serves the mount, or has said why it does not. `through`: see
 // watchdog/settings.h; may be empty.

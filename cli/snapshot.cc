@@ -149,7 +149,7 @@ std::string command_of(std::uint32_t pid) {
 outcome<arena_view> arena_view::open(const std::string& run_root, const mount_ref& mount,
                                      int wait_ms_max) {
   outcome<control_reply> reply =
-      ask_either(run_root, mount.name, control_verb::arenas, wait_ms_max);
+      ask_either(run_root, mount, control_verb::arenas, wait_ms_max);
   if (!reply) return failure{reply.error()};
   if (reply->errno_value != 0) return failure{refusal(mount, *reply)};
   outcome<fs_arena_map> fs =

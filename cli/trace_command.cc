@@ -102,7 +102,7 @@ outcome<void> run_trace(const trace_arguments& words) {
   outcome<std::vector<mount_ref>> chosen = mounts_to_look_into(words.mount, "trace");
   if (!chosen) return failure{chosen.error()};
   const mount_ref& mount = chosen->front();
-  outcome<arena_view> arena = arena_view::open(default_run_dir(), mount);
+  outcome<arena_view> arena = arena_view::open(run_root_of(mount), mount);
   if (!arena) return failure{arena.error()};
   struct sigaction action {};
   action.sa_handler = on_signal;

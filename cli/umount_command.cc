@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/fusermount.h"
 #include "base/mount_table.h"
 #include "base/places.h"
 #include "cli/commands.h"
@@ -33,16 +34,17 @@ control_verb verb_of(const umount_arguments& words) {
   return words.lazy ? control_verb::detach : control_verb::unmount;
 }
 
-bool is_there(const mount_ref& mount) {
+// "major:minor" of it; empty when it is not there.
+std::string device_of(const mount_ref& mount) {
   const std::vector<mount_entry> table = read_mount_table();
   const mount_entry* top = find_mount(table, mount.mount_point);
-  return top != nullptr && top->type == mount_type;
+  return top != nullptr && top->type == mount_type ? top->device : std::string();
 }
 
 // 0 or an errno. EINVAL: somebody else was faster.
 int unmount_by_flags(const mount_ref& mount, int flags) {
-  if (::umount2(mount.mount_point.c_str(), UMOUNT_NOFOLLOW | flags) == 0) return 0;
-  return errno == EINVAL ? 0 : errno;
+  const int error = unmount_fuse(mount.mount_point, device_of(mount), flags);
+  return error == EINVAL ? 0 : error;
 }
 
 // MNT_FORCE ends the connection to /dev/fuse, so that nobody waits any more and the processes that
@@ -50,7 +52,7 @@ int unmount_by_flags(const mount_ref& mount, int flags) {
 int unmount_alone(const mount_ref& mount, const umount_arguments& words) {
   if (!words.force) return unmount_by_flags(mount, words.lazy ? MNT_DETACH : 0);
   (void)unmount_by_flags(mount, MNT_FORCE);  // EBUSY is what the next line is for
-  return is_there(mount) ? unmount_by_flags(mount, MNT_DETACH) : 0;
+  return device_of(mount).empty() ? 0 : unmount_by_flags(mount, MNT_DETACH);
 }
 
 // The processes end after the mount; the next `tangelo mount` should not meet them.
@@ -73,13 +75,11 @@ void tell_undurable(const mount_ref& mount, std::uint64_t count) {
 }  // namespace
 
 outcome<void> run_umount(const umount_arguments& words) {
-  outcome<mount_ref> mount = find_mount_of(words.directory);
+  outcome<mount_ref> mount = find_own_mount(words.directory, "umount");
   if (!mount) return failure{mount.error()};
-  if (::geteuid() != 0)
-    return failure{problem{exit_code::failed, "unmounting needs root", "try: sudo tangelo umount"}};
-  const std::string run_root = default_run_dir();
+  const std::string run_root = run_root_of(*mount);
   const outcome<arena_view> arena = arena_view::open(run_root, *mount);
-  outcome<control_reply> reply = ask_watchdog(run_root, mount->name, verb_of(words),
+  outcome<control_reply> reply = ask_watchdog(run_root, *mount, verb_of(words),
                                               words.force ? force_wait_ms : answer_wait_ms);
   int error = reply ? reply->errno_value : 0;
   if (!reply) {

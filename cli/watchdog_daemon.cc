@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/places.h"
+#include "base/private_directory.h"
 #include "cli/process.h"
 
 namespace tangelo {
@@ -17,6 +18,10 @@ namespace {
 constexpr int ready_wait_ms = 30'000;
 
 outcome<void> make_log_directory(const std::string& run_root) {
+  if (::geteuid() != 0) {
+    outcome<void> own = make_private_directory(run_root);
+    if (!own) return own;
+  }
   for (const std::string& path : {run_root, run_root + "/log"})
     if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST)
       return failure{problem{exit_code::failed, path + ": " + std::strerror(errno),
@@ -73,6 +78,12 @@ outcome<void> start_watchdog(const mount_ref& mount, const std::string& run_root
 }
 
 outcome<void> adopt_mount(const mount_ref& mount, const std::string& run_root) {
+  if (mount.user != ::geteuid())
+    return failure{problem{exit_code::failed,
+                           mount.mount_point + ": it is a mount of user " +
+                               std::to_string(mount.user) + ", and so are its processes",
+                           "do it as that user: sudo -u '#" + std::to_string(mount.user) +
+                               "' tangelo watchdog --adopt " + mount.mount_point}};
   const std::string directory = mount_run_dir(run_root, mount.name);
   if (::access(directory.c_str(), F_OK) != 0)
     return failure{problem{exit_code::unreachable,

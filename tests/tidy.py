@@ -38,7 +38,7 @@ ONE_PLACE = [
     (r"(?<![\w.>])(::|std::)?(rand|srand|random|drand48)\s*\(|\brandom_device\b|\bmt19937|\bgetrandom\s*\(",
      {"base/prng.cc"}, "random numbers come from base/prng.h"),
     (r"(?<![\w.>])(::)?v?fork\s*\(|\bposix_spawn|(?<![\w.>])(::|std::)?system\s*\(|\bpopen\s*\(",
-     {"watchdog/spawn.cc", "cli/process.cc", "server/fence_command.cc"},
+     {"base/fusermount.cc", "watchdog/spawn.cc", "cli/process.cc", "server/fence_command.cc"},
      "processes are started in one file"),
     (r"\bPR_SET_PDEATHSIG\b", set(), "children outlive their parent (no PDEATHSIG)"),
     (r"\bthrow\s", {"base/state_table.h"}, "no exceptions of ours"),

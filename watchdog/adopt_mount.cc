@@ -1,6 +1,6 @@
 // Adoption: a watchdog takes over a mount whose watchdog has died. The front end hands over
 // /dev/fuse and both arenas, and its link; where none answers, the core hands over the same. All
-// else stands in the watchdog's page of the arena, which only root writes.
+// else stands in the watchdog's page of the arena, which only a watchdog writes.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>

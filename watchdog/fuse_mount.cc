@@ -4,11 +4,13 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <vector>
 
+#include "base/fusermount.h"
 #include "base/log.h"
 #include "watchdog/fuse_init.h"
 
@@ -36,7 +38,35 @@ const char* hint_for_device(int error_number) {
   if (error_number == ENOENT) return "load the fuse module (modprobe fuse) or, in a container, "
                                      "start it with --device /dev/fuse";
   if (error_number == ENODEV || error_number == ENXIO) return "load the module: modprobe fuse";
-  return "run it as root, and in a container with --device /dev/fuse";
+  return "it has to be readable and writable by you (udev makes it so for all: mode 0666); in a "
+         "container start that with --device /dev/fuse";
+}
+
+std::string max_read() { return "max_read=" + std::to_string(fuse_write_size_max); }
+
+struct flag_word {
+  unsigned long flag;
+  const char* word;
+};
+// Those that fusermount3 knows. Others are of times, which are the server's and the front end's.
+constexpr flag_word flag_words[] = {
+    {MS_NOSUID, "nosuid"},   {MS_NODEV, "nodev"},     {MS_NOEXEC, "noexec"},
+    {MS_NOATIME, "noatime"}, {MS_DIRSYNC, "dirsync"}, {MS_SYNCHRONOUS, "sync"},
+};
+
+// Without root: fusermount3 checks what a user may mount, and where.
+outcome<unique_fd> make_users_mount(const std::string& source, const std::string& mount_point,
+                                    const mount_options& options) {
+  if ((options.flags & MS_NOSUID) == 0 || (options.flags & MS_NODEV) == 0)
+    return failure{problem{exit_code::usage, "mount options suid and dev need root",
+                           "leave them out, or mount as root"}};
+  std::string words = (options.flags & MS_RDONLY) != 0 ? "ro" : "rw";
+  for (const flag_word& f : flag_words)
+    if ((options.flags & f.flag) != 0) words.append(",").append(f.word);
+  words += ",default_permissions," + max_read() + ",subtype=tangelo,fsname=" +
+           fusermount_value(source);
+  if (options.allow_other) words += ",allow_other";
+  return mount_by_fusermount(mount_point, words);
 }
 
 }  // namespace
@@ -49,9 +79,10 @@ outcome<unique_fd> make_fuse_mount(const std::string& source, const std::string&
   if (!fd)
     return failure{problem{exit_code::failed, "/dev/fuse: " + error_text(),
                            hint_for_device(errno)}};
+  if (::geteuid() != 0) return make_users_mount(source, mount_point, options);
   const std::string data = "fd=" + std::to_string(fd.get()) +
                            ",rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other," +
-                           "max_read=" + std::to_string(fuse_write_size_max);
+                           max_read();
   if (::mount(source.c_str(), mount_point.c_str(), "fuse.tangelo", options.flags, data.c_str()) !=
       0)
     return failure{problem{exit_code::failed, mount_point + ": mount: " + error_text(),

@@ -1,4 +1,4 @@
-// fuse_mount: making the mount: /dev/fuse, mount(2), and the INIT dialogue.
+// fuse_mount: making the mount: /dev/fuse, mount(2) or fusermount3, and the INIT dialogue.
 //
 // Called once by the watchdog before its loop runs; it may wait (bounded: INIT within 5 s). What it
 // returns outlives every child; the mount itself ends by umount2(2) or when the last descriptor of

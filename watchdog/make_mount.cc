@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "base/fusermount.h"
 #include "base/log.h"
 #include "base/mount_table.h"
 #include "base/secret.h"
@@ -110,7 +111,7 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   outcome<void> filled = fill_page(s, time, fuse->get(), arenas->fs->watchdog);
   if (!filled) {
     fuse->reset();
-    ::umount2(s.mount_point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    unmount_fuse(s.mount_point, {}, MNT_DETACH);
     return fail(filled.error());
   }
   const std::vector<mount_entry> table = read_mount_table();

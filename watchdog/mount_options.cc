@@ -44,8 +44,8 @@ constexpr std::array<option_row, 29> option_rows{{
     {"nofail", 0, 0},
     {"nouser", 0, 0},
     {"_netdev", 0, 0},
-    {"allow_other", 0, 0},          // what every Tangelo mount is
-    {"default_permissions", 0, 0},  // the same
+    {"allow_other", 0, 0},          // what every mount of root's is
+    {"default_permissions", 0, 0},  // what every Tangelo mount is
     {"hard", 0, 0},                 // wait for ever
     {"intr", 0, 0},
 }};
@@ -150,6 +150,7 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
                              "secret_file=, fabric=, log=, reconnect_delay=, "
                              "fast_io_fail_tmo=, dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
+    if (word == "allow_other") options.allow_other = true;
   }
   if (change.commit == policy_unchanged)
     change.commit = static_cast<std::uint32_t>(commit_by_flags(options.flags));

@@ -19,6 +19,7 @@ struct mount_options {
   mount_policy policy;                // sound
   cache_policy caching;               // sound
   std::string secret_file;            // absolute; empty: none
+  bool allow_other = false;           // asked for; a mount of root's always does
   bool locks = true;                  // false (nolock): locks are those of this machine's kernel
 };
 

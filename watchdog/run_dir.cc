@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/private_directory.h"
 #include "watchdog/files.h"
 
 namespace tangelo {
@@ -42,6 +43,10 @@ outcome<run_dir> run_dir::take(const std::string& run_root, const std::string& n
   constexpr unsigned step_ms = 50;
   const std::string mounts = run_root + "/mounts";
   const std::string path = mounts + "/" + name;
+  if (::geteuid() != 0) {
+    outcome<void> own = make_private_directory(run_root);
+    if (!own) return failure{own.error()};
+  }
   for (unsigned waited = 0;; waited += step_ms) {
     outcome<void> made = make_directories(path);
     if (!made) return failure{made.error()};

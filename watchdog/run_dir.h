@@ -16,8 +16,8 @@ namespace tangelo {
 
 class run_dir {
  public:
-  // Makes and locks RUN/mounts/NAME. While another watchdog of that NAME is ending, waits up to
-  // `wait_ms` for it.
+  // Makes and locks RUN/mounts/NAME; a user's RUN must be that user's alone. While another watchdog
+  // of that NAME is ending, waits up to `wait_ms` for it.
   static outcome<run_dir> take(const std::string& run_root, const std::string& name,
                                unsigned wait_ms);
   // What this process had locked before it became another program.

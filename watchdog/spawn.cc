@@ -219,6 +219,10 @@ run_as unprivileged_user() {
 }
 
 void raise_limits() noexcept {
+  if (::geteuid() != 0)
+    return log_info("unprivileged: all processes run as user {}; locked memory, I/O flusher and "
+                    "OOM score stay as they are",
+                    ::geteuid());
   const rlimit everything{RLIM_INFINITY, RLIM_INFINITY};
   if (::setrlimit(RLIMIT_MEMLOCK, &everything) != 0)
     log_info("locked memory stays limited: {} (matters for RDMA only)", std::strerror(errno));
@@ -231,7 +235,9 @@ void raise_limits() noexcept {
 }
 
 void lock_memory() noexcept {
-  if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
+  // Below a limit, what is mapped later could fail.
+  const int later = ::geteuid() == 0 ? MCL_FUTURE : 0;
+  if (::mlockall(MCL_CURRENT | later | MCL_ONFAULT) != 0)
     log_info("memory cannot be locked: {}", std::strerror(errno));
 }
 

@@ -1,11 +1,10 @@
 #include "watchdog/unmounter.h"
 
-#include <sys/mount.h>
-
 #include <cerrno>
 #include <system_error>
 #include <thread>
 
+#include "base/fusermount.h"
 #include "base/mount_table.h"
 
 namespace tangelo {
@@ -18,7 +17,7 @@ int unmount_ours(const std::string& mount_point, const std::string& device, int 
   if (top == nullptr) return ENOENT;
   // Something else was mounted over it, perhaps under a number that became free.
   if (top->device != device || top->type != mount_type) return EBUSY;
-  return ::umount2(mount_point.c_str(), flags | UMOUNT_NOFOLLOW) == 0 ? 0 : errno;
+  return unmount_fuse(mount_point, device, flags);
 }
 
 }  // namespace

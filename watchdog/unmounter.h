@@ -1,5 +1,5 @@
-// unmounter: umount2(2) on threads of their own, because it may wait for the very processes that
-// the loop supervises.
+// unmounter: umount2(2), or fusermount3, on threads of their own, because it may wait for the very
+// processes that the loop supervises.
 //
 // Owned by the watchdog, loop thread only; at most thread_count_max calls at once. The answer comes
 // back on the loop. Before the call the thread looks whether the topmost mount there is ours.

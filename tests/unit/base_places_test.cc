@@ -1,9 +1,15 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 
+#include "base/fusermount.h"
 #include "base/mount_name.h"
 #include "base/mount_table.h"
+#include "base/private_directory.h"
 
 namespace tangelo {
 namespace {
@@ -42,7 +48,7 @@ TEST(AbsolutePath, IsMadeFromLettersAlone) {
 constexpr const char* table_text =
     "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
     "42 22 0:39 / /mnt/a\\040b rw,nosuid - fuse.tangelo 127.0.0.1:7471:/v rw,user_id=0\n"
-    "43 22 0:40 / /mnt/x rw shared:7 master:3 - fuse.tangelo h:/w rw\n"
+    "43 22 0:40 / /mnt/x rw shared:7 master:3 - fuse.tangelo h:/w rw,user_id=1000,group_id=5\n"
     "garbage\n"
     "44 22 0:41 / /mnt/x rw - tmpfs tmpfs rw\n"
     "45 22 0:42 / /cut rw - \n";
@@ -55,6 +61,9 @@ TEST(MountTable, IsReadWithItsEscapesAndOptionalFields) {
   EXPECT_EQ(table[1].source, "127.0.0.1:7471:/v");
   EXPECT_EQ(table[1].device, "0:39");
   EXPECT_EQ(table[2].source, "h:/w");
+  EXPECT_EQ(table[0].user, 0u);
+  EXPECT_EQ(table[1].user, 0u);
+  EXPECT_EQ(table[2].user, 1000u);
 }
 
 TEST(MountTable, FindsTheTopmostMount) {
@@ -62,6 +71,47 @@ TEST(MountTable, FindsTheTopmostMount) {
   ASSERT_NE(find_mount(table, "/mnt/x"), nullptr);
   EXPECT_EQ(find_mount(table, "/mnt/x")->type, "tmpfs");
   EXPECT_EQ(find_mount(table, "/mnt"), nullptr);
+}
+
+// A directory of its own, with one place in it where things may already be.
+class PrivateDirectory : public testing::Test {
+ protected:
+  PrivateDirectory() { place_ = std::string(::mkdtemp(base_.data())) + "/x"; }
+  ~PrivateDirectory() override {
+    if (::rmdir(place_.c_str()) != 0) ::unlink(place_.c_str());
+    ::rmdir(base_.c_str());
+  }
+  std::string base_ = "/tmp/tangelo-private-test.XXXXXX";
+  std::string place_;
+};
+
+TEST_F(PrivateDirectory, IsMadeAndFoundAgain) {
+  EXPECT_FALSE(is_private_directory(place_, ::geteuid()));
+  EXPECT_TRUE(make_private_directory(place_));
+  EXPECT_TRUE(make_private_directory(place_));
+  EXPECT_TRUE(is_private_directory(place_, ::geteuid()));
+  EXPECT_FALSE(is_private_directory(place_, ::geteuid() + 1));
+}
+
+TEST_F(PrivateDirectory, IsNotOneThatOthersGetInto) {
+  ASSERT_EQ(::mkdir(place_.c_str(), 0700), 0);
+  for (const mode_t mode : {0710u, 0701u, 0720u}) {
+    ::chmod(place_.c_str(), mode);
+    EXPECT_FALSE(make_private_directory(place_)) << std::oct << mode;
+  }
+}
+
+TEST_F(PrivateDirectory, IsNeitherALinkNorAFile) {
+  ASSERT_EQ(::symlink(base_.c_str(), place_.c_str()), 0);
+  EXPECT_FALSE(make_private_directory(place_));
+  ::unlink(place_.c_str());
+  ::close(::open(place_.c_str(), O_CREAT | O_WRONLY, 0600));
+  EXPECT_FALSE(make_private_directory(place_));
+}
+
+TEST(Fusermount, GetsCommasInAValueAsPartOfIt) {
+  EXPECT_EQ(fusermount_value("a:1,b:/v"), "a:1\\,b:/v");
+  EXPECT_EQ(fusermount_value("a\\b"), "a\\\\b");
 }
 
 }  // namespace

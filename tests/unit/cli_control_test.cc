@@ -49,6 +49,7 @@ class Control : public testing::Test {
     return fd;
   }
   std::string run_root_;
+  mount_ref mount_{"m", "/m", "h:/v", ::geteuid()};
 };
 
 // Answers one question at a socket; what was asked is in `request` once it is destroyed.
@@ -86,7 +87,7 @@ TEST_F(Control, TheWatchdogIsAskedAndItsAnswerTaken) {
                               true);
     policy_change change;
     change.dev_loss_tmo = 60;
-    reply = ask(asked::watchdog, run_root_, "m", {control_version, control_verb::set, change},
+    reply = ask(asked::watchdog, run_root_, mount_, {control_version, control_verb::set, change},
                 wait_ms);
   }
   ASSERT_TRUE(reply);
@@ -104,7 +105,7 @@ TEST_F(Control, TheFrontEndIsAskedWhereNoWatchdogListens) {
   outcome<control_reply> reply = failure{problem{}};
   {
     const one_answer front_end(listen_at("/fs.sock"), answer_of(0, ""), request);
-    reply = ask_either(run_root_, "m", control_verb::abort, wait_ms);
+    reply = ask_either(run_root_, mount_, control_verb::abort, wait_ms);
   }
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->by, asked::front_end);
@@ -117,7 +118,7 @@ TEST_F(Control, AWatchdogThatStandsStillIsNotWaitedForLonger) {
   outcome<control_reply> reply = failure{problem{}};
   {
     const one_answer front_end(listen_at("/fs.sock"), answer_of(0, ""), request);
-    reply = ask_either(run_root_, "m", control_verb::arenas, 100);
+    reply = ask_either(run_root_, mount_, control_verb::arenas, 100);
   }
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->by, asked::front_end);
@@ -126,12 +127,12 @@ TEST_F(Control, AWatchdogThatStandsStillIsNotWaitedForLonger) {
 TEST_F(Control, AFullQueueOfAStandingProcessIsNotWaitedFor) {
   const unique_fd watchdog = listen_at("/control.sock");
   for (int i = 0; i < 4; ++i)
-    (void)ask_watchdog(run_root_, "m", control_verb::arenas, 20);  // fills it
-  EXPECT_FALSE(ask_watchdog(run_root_, "m", control_verb::arenas, 20));
+    (void)ask_watchdog(run_root_, mount_, control_verb::arenas, 20);  // fills it
+  EXPECT_FALSE(ask_watchdog(run_root_, mount_, control_verb::arenas, 20));
 }
 
 TEST_F(Control, WithNobodyThereItSaysWhatToDo) {
-  const outcome<control_reply> reply = ask_either(run_root_, "m", control_verb::arenas, wait_ms);
+  const outcome<control_reply> reply = ask_either(run_root_, mount_, control_verb::arenas, wait_ms);
   ASSERT_FALSE(reply);
   EXPECT_EQ(reply.error().code, exit_code::unreachable);
   EXPECT_NE(reply.error().text.find("no watchdog answers"), std::string::npos);
@@ -143,13 +144,25 @@ TEST_F(Control, AnAnswerOfAnotherVersionIsRefused) {
   control_answer answer = answer_of(0, "");
   answer.version = control_version + 1;
   const one_answer watchdog(listen_at("/control.sock"), answer, request);
-  const outcome<control_reply> reply = ask_either(run_root_, "m", control_verb::arenas, wait_ms);
+  const outcome<control_reply> reply = ask_either(run_root_, mount_, control_verb::arenas, wait_ms);
   ASSERT_FALSE(reply);
   EXPECT_EQ(reply.error().code, exit_code::version);
 }
 
+TEST_F(Control, WhoIsNotTheMountsUserIsNotAsked) {
+  const unique_fd somebody = listen_at("/control.sock");
+  mount_.user = ::geteuid() + 1;
+  const outcome<control_reply> reply =
+      ask_watchdog(run_root_, mount_, control_verb::unmount, wait_ms);
+  ASSERT_FALSE(reply);
+  EXPECT_NE(reply.error().text.find("another user's"), std::string::npos) << reply.error().text;
+  const unique_fd peer(::accept(somebody.get(), nullptr, nullptr));
+  char byte = 0;
+  EXPECT_EQ(::recv(peer.get(), &byte, 1, MSG_DONTWAIT), 0) << "nothing was said";
+}
+
 TEST(Refusal, SaysWhatTheOtherSaidAndElseTheErrno) {
-  const mount_ref mount{"m", "/m", "h:/v"};
+  const mount_ref mount{"m", "/m", "h:/v", 0};
   EXPECT_EQ(refusal(mount, {asked::watchdog, EINVAL, "dev_loss_tmo=0", {}, {}}).text,
             "/m: dev_loss_tmo=0");
   EXPECT_EQ(refusal(mount, {asked::watchdog, EINVAL, "", {}, {}}).code, exit_code::usage);

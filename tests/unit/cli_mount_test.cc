@@ -25,7 +25,7 @@ TEST(Mounts, AreListedOnceHoweverManyBindMountsThereAre) {
                                        {"/a", type, "s:/v", "0:40"},
                                        {"/b/sub", type, "s:/w", "0:41"},
                                        {"/a/again", type, "s:/v", "0:40"}};
-  const auto only_a = [](const std::string& name) { return name == "a"; };
+  const auto only_a = [](const mount_ref& m) { return m.name == "a"; };
   const std::vector<mount_ref> mounts = mounts_in(table, only_a);
   ASSERT_EQ(mounts.size(), 2u);
   EXPECT_EQ(mounts[0].mount_point, "/a") << "that one has its processes' directory";
