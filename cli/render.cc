@@ -185,8 +185,8 @@ void mount_json(json_text& j, const mount_view& m) {
   j.open_object().key("name").text(m.mount.name).key("mount_point").text(m.mount.mount_point);
   j.key("source").text(m.mount.source).key("state").text(state_of(m));
   j.key("supervised").boolean(m.supervised);
-  j.key("unprivileged").boolean(m.mount.user != 0).key("user").number(m.mount.user);
   if (!m.supervised) j.key("why").text(m.why_not);
+  j.key("unprivileged").boolean(m.mount.user != 0).key("user").number(m.mount.user);
   if (m.known) {
     j.key("client_id").text(m.client_id).key("incarnation").number(m.incarnation);
     j.key("core_generation").number(m.core_generation);

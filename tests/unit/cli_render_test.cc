@@ -78,6 +78,16 @@ TEST(Status, TellsOfACoreThatWillBeStarted) {
       << text;
 }
 
+TEST(Status, OfAUsersMountSaysWhatThatMeans) {
+  mount_view m = sample();
+  EXPECT_EQ(status_text({m}).find("unprivileged"), std::string::npos);
+  m.mount.user = 1000;
+  EXPECT_NE(status_text({m}).find("user 1000: what the front end knows is kept from accidents"),
+            std::string::npos)
+      << status_text({m});
+  EXPECT_NE(status_json({m}).find("\"unprivileged\":true,\"user\":1000"), std::string::npos);
+}
+
 TEST(Status, OfAnUnsupervisedMountShowsWhatIsKnown) {
   mount_view m = serving_mount();
   m.supervised = false;
