@@ -79,7 +79,7 @@ TEST(Status, TellsOfACoreThatWillBeStarted) {
 }
 
 TEST(Status, OfAUsersMountSaysWhatThatMeans) {
-  mount_view m = sample();
+  mount_view m = serving_mount();
   EXPECT_EQ(status_text({m}).find("unprivileged"), std::string::npos);
   m.mount.user = 1000;
   EXPECT_NE(status_text({m}).find("user 1000: what the front end knows is kept from accidents"),
