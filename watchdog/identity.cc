@@ -85,7 +85,7 @@ outcome<client_identity> next_identity(const std::string& state_dir, const std::
   outcome<void> made = make_directories(directory);
   if (!made)
     return failure{problem{made.error().code, made.error().text,
-                           "TANGELO_STATE_DIR, or a user's XDG_STATE_HOME, can name another place"}};
+                           "TANGELO_STATE_DIR, or a user's XDG_STATE_HOME, names another"}};
   outcome<std::string> text = read_small_file(path);
   if (!text) return failure{text.error()};
   identity_file file;

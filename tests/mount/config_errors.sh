@@ -52,7 +52,8 @@ expect 2 'not a directory'             "$tangelo" mount "$address:/$volume" "$wo
 expect 2 '/: not a mount point'        "$tangelo" mount "$address:/$volume" /
 expect 2 "option 'bogus=1' is unknown" "$tangelo" mount -o ro,bogus=1 "$address:/$volume" "$mnt"
 expect 5 'no volume'                   "$tangelo" mount "$address:/nosuchvolume" "$mnt"
-expect 1 '/run: belongs to user 0'     env TANGELO_RUN_DIR=/run setpriv --reuid 65534 --clear-groups \
+expect 1 '/run: belongs to user 0' \
+  env TANGELO_RUN_DIR=/run setpriv --reuid 65534 --clear-groups \
   "$tangelo" mount "$address:/$volume" /tmp
 expect 5 'no Tangelo mount'            "$tangelo" status "$work/empty"
 expect 5 'no Tangelo mount'            "$tangelo" ops "$work/empty"
