@@ -6,7 +6,7 @@ asynchronous commit brings.
 
   operations  10,000 changes that were answered and are not durable (commits of the server are held
               up meanwhile) are made again by two mounts, 8,000 by one
-  opens       10,000 open files are claimed again
+  opens       10,000 open files are claimed again, and 10,000 with a lock on each
   commit      metadata, and writes with fsync, on a mount with commit=async and one with commit=sync
 
 Recovery: from the moment the last client has connected to the end of the recovery window, by the
@@ -15,6 +15,7 @@ change is answered, the pauses between attempts to connect included. Medians and
 rounds, as Markdown. Needs root and the test server (a build with -Dtests=true).
 """
 import argparse
+import fcntl
 import json
 import multiprocessing
 import os
@@ -168,7 +169,18 @@ def operations(build, mount_count):
         bed.end()
 
 
-def opens(build):
+def locks_hold(paths):
+    """By another process: nobody else may have one of these."""
+    for path in paths:
+        fd = os.open(path, os.O_RDWR)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sys.exit(f"recovery: the lock of {path} is gone")
+        except BlockingIOError:
+            os.close(fd)
+
+
+def opens(build, locked):
     bed = Bed(build)
     files = []
     try:
@@ -176,8 +188,17 @@ def opens(build):
         point = bed.mount("m")
         for i in range(COUNT):
             files.append(os.open(f"{point}/f{i}", os.O_RDWR | os.O_CREAT))
+            if locked:
+                fcntl.lockf(files[-1], fcntl.LOCK_EX)
         os.fsync(files[0])
         times = crash_and_time(bed, point)
+        if locked:
+            other = multiprocessing.Process(
+                target=locks_hold, args=([f"{point}/f{i}" for i in range(0, COUNT, 100)],))
+            other.start()
+            other.join()
+            if other.exitcode != 0:
+                sys.exit(1)
         for fd in files[::100]:
             os.pwrite(fd, b"x", 0)
             os.fsync(fd)
@@ -269,7 +290,8 @@ def main():
         row("changes, one mount", [operations(args.build, 1) for _ in range(rounds)])
         row("changes, two mounts", [operations(args.build, 2) for _ in range(rounds)])
     if "opens" in only:
-        row("open files", [opens(args.build) for _ in range(rounds)])
+        row("open files", [opens(args.build, False) for _ in range(rounds)])
+        row("open files, locks", [opens(args.build, True) for _ in range(rounds)])
     if "commit" in only:
         commit(args.build, rounds, 200 if args.quick else 2000)
 
