@@ -198,10 +198,11 @@ void verbs_connection::take_offer(const offer_frame& offer) {
 
 void verbs_connection::pump() noexcept {
   while (phase_ == phase::up && !queue_.empty()) {
-    const std::size_t room = std::min(posted_max - 1 - posted_.size(), batch_max);
-    if (room == 0) return wait_for_sends();
+    if (posted_.size() >= posted_max - 1) return wait_for_sends();  // the last is for CREDITS
+    const std::size_t most =
+        std::min({posted_max - 1 - posted_.size(), batch_max, queue_.size()});
     std::size_t count = 0;
-    for (std::uint32_t credits = credits_; count < std::min(room, queue_.size()); ++count) {
+    for (std::uint32_t credits = credits_; count < most; ++count) {
       const bool is_frame = queue_[count].kind == work_kind::frame;
       if (is_frame ? credits <= last_credit : !queue_[count].placed) break;
       credits -= is_frame ? 1 : 0;
