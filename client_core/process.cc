@@ -35,26 +35,6 @@ outcome<secret> take_secret(const unique_fd& file) {
 
 }  // namespace
 
-outcome<core_source> parse_source(const std::string& source) {
-  core_source out;
-  const std::size_t slash = source.rfind(":/");
-  const problem bad{exit_code::usage, "source '" + source + "': not host[:port][,host...]:/VOLUME",
-                    "for example 127.0.0.1:7471:/quickstart"};
-  if (slash == std::string::npos || slash == 0 || slash + 2 >= source.size()) return failure{bad};
-  out.volume = source.substr(slash + 2);
-  std::string hosts = source.substr(0, slash);
-  while (!hosts.empty()) {
-    const std::size_t comma = hosts.find(',');
-    std::string host = hosts.substr(0, comma);
-    hosts = comma == std::string::npos ? "" : hosts.substr(comma + 1);
-    if (host.empty()) return failure{bad};
-    const bool has_port = host.back() != ']' && host.rfind(':') != std::string::npos;
-    if (!has_port) host += ":" + std::to_string(default_port);
-    out.addresses.push_back(std::move(host));
-  }
-  return out;
-}
-
 outcome<core_process::attachment> core_process::attach(int socket) {
   attach_request request;
   request.pid = static_cast<std::uint32_t>(::getpid());
@@ -94,7 +74,7 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   unique_fd device(fds.device);
   unique_fd keeper(fds.keeper);
   unique_fd fuse(fds.fuse);
-  outcome<core_source> where = parse_source(source);
+  outcome<mount_source> where = parse_mount_source(source);
   if (!where) return failure{where.error()};
   outcome<secret> shared_secret = take_secret(unique_fd(fds.secret));
   if (!shared_secret) return failure{shared_secret.error()};
@@ -119,7 +99,7 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
 
 core_process::core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd fuse,
                            fs_arena_map arena, shared_arena_map shared, attachment a,
-                           core_source source, secret shared_secret,
+                           mount_source source, secret shared_secret,
                            std::unique_ptr<provider> fabric)
     : loop_(std::move(l)),
       device_(std::move(device)),

@@ -17,16 +17,10 @@
 #include "client_core/core.h"
 #include "protocol/arena.h"
 #include "protocol/control_server.h"
+#include "protocol/mount_source.h"
 #include "rdma/fabric.h"
 
 namespace tangelo {
-
-struct core_source {
-  std::vector<std::string> addresses;  // "host:port"
-  std::string volume;
-};
-// Takes "host[:port][,host...]:/VOLUME" apart.
-outcome<core_source> parse_source(const std::string& source);
 
 struct core_fds {
   int device = -1;
@@ -52,7 +46,7 @@ class core_process final : control_events {
   };
   static outcome<attachment> attach(int socket);
   core_process(std::unique_ptr<loop> l, unique_fd device, unique_fd fuse, fs_arena_map arena,
-               shared_arena_map shared, attachment a, core_source source, secret shared_secret,
+               shared_arena_map shared, attachment a, mount_source source, secret shared_secret,
                std::unique_ptr<provider> fabric);
   void on_device() noexcept;
   void on_front_end_gone() noexcept;

@@ -29,11 +29,4 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
 // What the last fabric= of them says; auto if there is none.
 std::string fabric_in(const std::vector<std::string>& words);
 
-// host[:port][,host...]:/VOLUME
-struct mount_source {
-  std::vector<std::string> addresses;  // "host:port", at least one
-  std::string volume;
-};
-outcome<mount_source> parse_mount_source(std::string_view text);
-
 }  // namespace tangelo

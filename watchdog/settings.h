@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/problem.h"
+#include "protocol/mount_source.h"
 #include "watchdog/mount_options.h"
 
 namespace tangelo {
