@@ -151,7 +151,8 @@ class command_line {
     CLI::App* ping = app.add_subcommand("ping", "is a server there, and how far away?");
     ping->add_option("server", ping_.server, "HOST[:PORT]")->required();
     ping->add_option("-c,--count", ping_.count, "so many times, one each second (4)");
-    ping->add_option("--size", ping_.size, "send so many bytes with each: 10M");
+    ping->add_option("--size", ping_.size, "move so many bytes with each, there and back: 10M");
+    ping->add_option("--fabric", ping_.fabric, "tcp or verbs (each there is)");
     ping->add_flag("--json", ping_.json, "a line of JSON for each, for programs");
     CLI::App* top = app.add_subcommand("top", "operations per second and their times, on and on");
     top->add_option("mount", top_.mount, every_mount_text);

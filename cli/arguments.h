@@ -70,7 +70,8 @@ struct metrics_arguments {
 struct ping_arguments {
   std::string server;  // HOST[:PORT]
   unsigned count = 4;
-  std::string size;  // bytes to send with each; empty: none
+  std::string size;    // bytes to move with each, there and back; empty: none
+  std::string fabric;  // empty: each there is
   bool json = false;
 };
 struct top_arguments {

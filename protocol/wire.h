@@ -69,6 +69,11 @@ enum class message_type : std::uint8_t {
   error = 24,
 };
 
+// Whose chunks name the sender's memory; in the provider's own frames they name what follows.
+constexpr bool carries_chunks(message_type t) noexcept {
+  return t == message_type::call || t == message_type::ping;
+}
+
 namespace message_flag {
 inline constexpr std::uint16_t resent = 1;
 inline constexpr std::uint16_t replay = 2;

@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace tangelo {
@@ -23,18 +24,20 @@ std::optional<host_port> split(std::string_view address) {
   return host_port{std::string(host), std::string(address.substr(colon + 1))};
 }
 
-std::optional<socket_address> look_up(const host_port& name, int flags) {
+std::vector<socket_address> look_up(const host_port& name, int flags) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   const char* host = name.host.empty() ? nullptr : name.host.c_str();
-  if (::getaddrinfo(host, name.port.c_str(), &hints, &found) != 0 || found == nullptr)
-    return std::nullopt;
-  socket_address out;
-  std::memcpy(&out.storage, found->ai_addr, found->ai_addrlen);
-  out.size = found->ai_addrlen;
+  if (::getaddrinfo(host, name.port.c_str(), &hints, &found) != 0) return {};
+  std::vector<socket_address> out;
+  for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
+    out.emplace_back();
+    std::memcpy(&out.back().storage, a->ai_addr, a->ai_addrlen);
+    out.back().size = a->ai_addrlen;
+  }
   ::freeaddrinfo(found);
   return out;
 }
@@ -43,7 +46,9 @@ std::optional<socket_address> look_up(const host_port& name, int flags) {
 
 std::optional<socket_address> address_to_listen(std::string_view address) {
   const std::optional<host_port> name = split(address);
-  return name ? look_up(*name, AI_PASSIVE) : std::nullopt;
+  if (!name) return std::nullopt;
+  const std::vector<socket_address> found = look_up(*name, AI_PASSIVE);
+  return found.empty() ? std::nullopt : std::optional(found.front());
 }
 
 std::string text_of_address(const socket_address& a) {
@@ -74,10 +79,10 @@ resolver::~resolver() {
 
 void resolver::find(std::string_view address, answer f) {
   const std::optional<host_port> name = split(address);
-  const std::optional<socket_address> numeric =
-      name ? look_up(*name, AI_NUMERICHOST) : std::nullopt;
-  if (!name || numeric) {
-    loop_.post([f, numeric] { f(numeric ? &*numeric : nullptr); });
+  const std::vector<socket_address> numeric =
+      name ? look_up(*name, AI_NUMERICHOST) : std::vector<socket_address>();
+  if (!name || !numeric.empty()) {
+    loop_.post([f, numeric] { f(numeric); });
     return;
   }
   std::erase_if(lookups_, [](lookup& l) {
@@ -85,10 +90,14 @@ void resolver::find(std::string_view address, answer f) {
     l.thread.join();
     return true;
   });
+  const std::size_t before = asked_[std::string(address)]++;
   auto done = std::make_shared<std::atomic<bool>>(false);
-  std::thread thread([l = &loop_, f, name, done] {
-    const std::optional<socket_address> found = look_up(*name, AI_ADDRCONFIG);
-    l->post_from_thread([f, found] { f(found ? &*found : nullptr); });
+  std::thread thread([l = &loop_, f, name, before, done] {
+    std::vector<socket_address> found = look_up(*name, AI_ADDRCONFIG);
+    if (!found.empty())
+      std::rotate(found.begin(), found.begin() + static_cast<long>(before % found.size()),
+                  found.end());
+    l->post_from_thread([f, found = std::move(found)] { f(found); });
     done->store(true, std::memory_order_release);
   });
   lookups_.push_back({std::move(thread), std::move(done)});

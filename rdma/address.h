@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,11 +36,13 @@ std::optional<socket_address> port_beside(const socket_address& a, int by);
 
 class resolver {
  public:
-  using answer = std::function<void(const socket_address*)>;
+  // All addresses of a name; none: there is no such name. Those of a name that is asked for again
+  // begin with another one: who tries only the first comes to all of them.
+  using answer = std::function<void(std::vector<socket_address>)>;
 
   explicit resolver(loop& l) : loop_(l) {}
   ~resolver();
-  // Calls `f` once, on a later turn; with nullptr when there is no such address.
+  // Calls `f` once, on a later turn.
   void find(std::string_view address, answer f);
 
  private:
@@ -50,6 +53,7 @@ class resolver {
 
   loop& loop_;
   std::vector<lookup> lookups_;
+  std::map<std::string, std::size_t, std::less<>> asked_;  // how often, by name
 };
 
 }  // namespace tangelo

@@ -57,6 +57,21 @@ channel::exposure channel::make_exposure(chunk_kind kind, mutable_byte_span memo
 call_tags channel::send_call(const wire_header& header, byte_span extension, byte_span body,
                              mutable_byte_span in, mutable_byte_span out,
                              std::uint32_t eager_max) {
+  ++in_flight_;
+  return send_exposing(header, extension, body, in, out, eager_max);
+}
+
+call_tags channel::send_ping(std::uint64_t xid, mutable_byte_span in, mutable_byte_span out) {
+  wire_header h;
+  h.type = message_type::ping;
+  h.xid = xid;
+  return send_exposing(h, encode_extension(call_extension{}), {}, in, out,
+                       is_eager() ? wire_payload_size_max : 0);
+}
+
+call_tags channel::send_exposing(const wire_header& header, byte_span extension, byte_span body,
+                                 mutable_byte_span in, mutable_byte_span out,
+                                 std::uint32_t eager_max) {
   CHECK(in.size() <= wire_payload_size_max);
   CHECK(out.size() <= wire_payload_size_max);
   std::array<exposure, 2> exposures{};
@@ -79,7 +94,6 @@ call_tags channel::send_call(const wire_header& header, byte_span extension, byt
   const std::size_t size =
       build_message(header, extension, {chunks.data(), count}, body, inline_payload, bytes);
   CHECK(size != 0);
-  ++in_flight_;
   send_built({bytes.data(), size}, exposures, count);
   return tags;
 }

@@ -59,6 +59,8 @@ class channel final : private endpoint_events {
   // A CALL; `eager_max` is the largest payload that follows unasked (0: none).
   call_tags send_call(const wire_header& header, byte_span extension, byte_span body,
                       mutable_byte_span in, mutable_byte_span out, std::uint32_t eager_max);
+  // A PING for which the peer reads `in` and writes `out` before its PONG.
+  call_tags send_ping(std::uint64_t xid, mutable_byte_span in, mutable_byte_span out);
   // A REPLY with its payload, inline.
   void send_reply(const wire_header& header, byte_span extension, byte_span body,
                   byte_span inline_payload);
@@ -102,6 +104,8 @@ class channel final : private endpoint_events {
   void on_down(down_reason reason) noexcept override;
   void on_flushed() noexcept override;
 
+  call_tags send_exposing(const wire_header& header, byte_span extension, byte_span body,
+                          mutable_byte_span in, mutable_byte_span out, std::uint32_t eager_max);
   void send_built(byte_span message, const std::array<exposure, 2>& exposures, std::size_t count);
   void expose(const std::array<exposure, 2>& exposures, std::size_t count);
   send_status try_queued(const queued& q);

@@ -117,7 +117,7 @@ void export_core::link_message(peer_link& link, const message_view& message) {
     case call:
       if (link.where == stage::active) return take_call(link, message);
       break;
-    case ping: return send_control(link, pong, {}, message.header.xid);
+    case ping: return take_ping(link, message);
     case pong: link.challenged_ns = 0; return;
     case replay_done:
       if (link.where == stage::active) return take_replay_done(link);
@@ -196,6 +196,7 @@ void export_core::link_down(peer_link& link) {
 }
 
 void export_core::link_done(peer_link& link, std::uint64_t cookie) {
+  if (ping_moved(link, cookie)) return;
   const auto it = std::find_if(link.jobs.begin(), link.jobs.end(), [cookie](const call_job* j) {
     return reinterpret_cast<std::uintptr_t>(j) == cookie;
   });
@@ -212,6 +213,7 @@ void export_core::link_done(peer_link& link, std::uint64_t cookie) {
 void export_core::link_flushed(peer_link& link) {
   const std::vector<call_job*> jobs = link.jobs;
   for (call_job* job : jobs) release(*job);
+  forget_pings(link);
   time_.post([this, alive = std::weak_ptr<int>(alive_)] {
     if (!alive.expired()) reap();
   });

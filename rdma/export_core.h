@@ -2,7 +2,8 @@
 // (connections, life), export_volume.cc (volumes, status, commands), export_connect.cc (HELLO,
 // CONNECT), export_window.cc (recovery window), export_client.cc (lease, marks, forgetting),
 // export_call.cc (from CALL to execution), export_replay.cc (the order of replays),
-// export_reply.cc (slots and answers), export_notice.cc and export_locks.cc (what is said unasked).
+// export_reply.cc (slots and answers), export_ping.cc (PING), export_notice.cc and export_locks.cc
+// (what is said unasked).
 //
 // Who owns what: the host owns connections (peer_link) and jobs; clients are shared by whoever
 // still has to do with them. A job belongs to the connection whose peer waits for its answer, or
@@ -147,6 +148,13 @@ class call_job final : public inbound_call {
   export_core& host_;
 };
 
+// A PING whose payload is on its way.
+struct moving_ping {
+  std::uint64_t number = 0;  // the cookie of its transfers
+  std::uint64_t xid = 0;
+  std::size_t transfers = 0;
+};
+
 // One connection from a client.
 class peer_link final : public channel_events {
  public:
@@ -178,6 +186,7 @@ class peer_link final : public channel_events {
   timer_id handshake_timer = 0;
   std::size_t pulls = 0;            // reads that the peer was asked for
   std::vector<call_job*> jobs;
+  std::vector<moving_ping> pings;
 };
 
 class export_core final : public export_host {
@@ -207,6 +216,7 @@ class export_core final : public export_host {
   static constexpr std::uint64_t note_ns = 20 * ns_per_ms;
   static constexpr std::uint64_t callback_ns = ns_per_s;
   static constexpr std::uint64_t deadline_look_ns = 250 * ns_per_ms;
+  static constexpr std::size_t pings_max = 8;  // of one connection, that move a payload
   static constexpr std::uint64_t unmark_ns = 60 * ns_per_s;
 
   // export.cc
@@ -317,6 +327,12 @@ class export_core final : public export_host {
   void repeat_callbacks(served_volume& v);
   void take_callback_ack(peer_link& link, const message_view& message);
 
+  // export_ping.cc
+  void take_ping(peer_link& link, const message_view& message);
+  bool ping_moved(peer_link& link, std::uint64_t cookie);
+  void forget_pings(peer_link& link);
+  void give_back_ping_memory();
+
   // export_notice.cc
   void take_extension(call_job& job, const message_view& message);
   void look_at_deadlines();
@@ -332,6 +348,10 @@ class export_core final : public export_host {
   std::vector<call_job*> free_jobs_;
   buffer_pool buffers_;
   std::deque<call_job*> starved_;
+  mutable_byte_span ping_sink_;    // of the pool, while the payload of a PING is moved
+  mutable_byte_span ping_source_;  // likewise; zeros
+  std::size_t moving_pings_ = 0;
+  std::uint64_t next_ping_ = 1;
   std::size_t running_ = 0;
   timer_id trim_timer_ = 0;
   timer_id look_timer_ = 0;      // after the clients

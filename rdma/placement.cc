@@ -39,7 +39,7 @@ exposed_memory* placement::pulled(const chunk& c) noexcept {
 }
 
 bool placement::announce(byte_span message) {
-  if (static_cast<message_type>(message[type_offset]) != message_type::call) return true;
+  if (!carries_chunks(static_cast<message_type>(message[type_offset]))) return true;
   const auto reads = std::to_integer<std::size_t>(message[read_chunk_count_offset]);
   const auto writes = std::to_integer<std::size_t>(message[write_chunk_count_offset]);
   if (reads == 0) return true;

@@ -256,7 +256,9 @@ void session_core::link_message(session_link& link, const message_view& message)
       if (attached()) return take_reply(message);
       break;
     case pong: return take_pong(message);
-    case ping: return send_control(pong, {}, message.header.xid);
+    case ping:
+      if (message.chunk_count == 0) return send_control(pong, {}, message.header.xid);
+      break;
     case replay_done_ack:
       if (state == import_state::replay_wait) return take_replay_done_ack(message);
       if (attached()) return;  // said twice, answered twice

@@ -66,43 +66,37 @@ void tcp_connection::start(endpoint_events& events) {
 
 void tcp_connection::lookup_began() noexcept { ++ops_; }
 
-void tcp_connection::lookup_ended(const socket_address* found) noexcept {
+void tcp_connection::lookup_ended(std::vector<socket_address> found) noexcept {
   op_ended();
   if (phase_ == phase::closing) {
     try_flush();
     return;
   }
-  if (found == nullptr) {
-    fail(down_reason::unreachable);
-    return;
-  }
-  connect_to(*found);
+  phase_ = phase::connecting;
+  addresses_ = std::move(found);
+  if (addresses_.empty()) return fail(down_reason::unreachable);
+  connect_to_next();
 }
 
-void tcp_connection::connect_to(const socket_address& to) {
-  address_ = to;
-  phase_ = phase::connecting;
+void tcp_connection::connect_to_next() {
+  socket_address& to = addresses_[tried_++];
   fd_.reset(::socket(to.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd_) {
-    fail(reason_of_errno(errno));
-    return;
+    if (tried_ < addresses_.size()) return connect_to_next();
+    return fail(reason_of_errno(errno));
   }
   io_uring_sqe* sqe = loop_.entry(&connected_);
-  io_uring_prep_connect(sqe, fd_.get(), reinterpret_cast<sockaddr*>(&address_.storage),
-                        address_.size);
+  io_uring_prep_connect(sqe, fd_.get(), to.raw(), to.size);
   io_uring_sqe_set_data(sqe, &connected_);
   ++ops_;
 }
 
 void tcp_connection::on_connected(int res, std::uint32_t) noexcept {
   op_ended();
-  if (phase_ == phase::closing) {
-    try_flush();
-  } else if (res < 0) {
-    fail(reason_of_errno(-res));
-  } else {
-    came_up();
-  }
+  if (phase_ == phase::closing) return try_flush();
+  if (res == 0) return came_up();
+  if (tried_ < addresses_.size()) return connect_to_next();
+  fail(reason_of_errno(-res));
 }
 
 void tcp_connection::came_up() {

@@ -30,7 +30,7 @@ namespace tangelo {
 
 class tcp_connection {
  public:
-  // An accepted socket, or one to be connected by connect_to() or failed by fail_early().
+  // An accepted socket, or none yet: to be connected once its address is looked up.
   tcp_connection(loop& l, unique_fd fd, std::string peer) noexcept;
   ~tcp_connection();
 
@@ -48,12 +48,12 @@ class tcp_connection {
 
   // The address lookup of a connecting one; it holds the connection alive until it reports.
   void lookup_began() noexcept;
-  void lookup_ended(const socket_address* found) noexcept;
+  void lookup_ended(std::vector<socket_address> found) noexcept;
 
  private:
   enum class phase : std::uint8_t { idle, connecting, up, closing, flushed };
 
-  void connect_to(const socket_address& to);
+  void connect_to_next();
   void came_up();
   void fail(down_reason reason) noexcept { close(reason); }
   void later(void (tcp_connection::*step)());
@@ -96,7 +96,8 @@ class tcp_connection {
   bool accepted_ = false;
   bool down_said_ = false;
   unsigned ops_ = 0;  // submissions and posted calls that refer to this object
-  socket_address address_;
+  std::vector<socket_address> addresses_;  // one after the other
+  std::size_t tried_ = 0;
 
   placement placement_;
   send_queue queue_;

@@ -120,7 +120,9 @@ failure<problem> cannot_listen(std::string_view address, const char* why) {
 std::unique_ptr<endpoint> tcp_provider::connect(std::string_view address) {
   auto* body = new tcp_connection(loop_, unique_fd(), std::string(address));
   body->lookup_began();
-  names_.find(address, [body](const socket_address* found) { body->lookup_ended(found); });
+  names_.find(address, [body](std::vector<socket_address> found) {
+    body->lookup_ended(std::move(found));
+  });
   return std::make_unique<tcp_endpoint>(body);
 }
 

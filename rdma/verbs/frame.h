@@ -101,7 +101,7 @@ bool parse_frame(byte_span frame, frame_header& header, byte_span& body) noexcep
 void put_header(mutable_byte_span out, frame_header header) noexcept;
 
 // Where the memory of a chunk is: fills in `address` and `remote_key` of the chunk with this tag
-// in a whole CALL, and its CRC anew. False if there is no such chunk.
+// in a whole CALL or PING, and its CRC anew. False if there is no such chunk.
 struct chunk_place {
   std::uint64_t transfer_tag = 0;
   std::uint64_t address = 0;
@@ -110,15 +110,15 @@ struct chunk_place {
 bool place_chunk(mutable_byte_span message, const chunk_place& place) noexcept;
 void renew_crc(mutable_byte_span message) noexcept;
 
-// Calls f(chunk) for each chunk of a CALL, until it returns false. False: that, or more chunks
-// than there can be. Other messages have none.
+// Calls f(chunk) for each chunk of a CALL or PING, until it returns false. False: that, or more
+// chunks than there can be. Other messages have none.
 template <class F>
 bool for_each_chunk(byte_span message, F f) {
   constexpr std::size_t type_offset = 5;
   constexpr std::size_t count_offset = 66;
   constexpr std::size_t chunk_offset = wire_header_size + wire_extension_size;
   if (message.size() < chunk_offset) return false;
-  if (static_cast<message_type>(message[type_offset]) != message_type::call) return true;
+  if (!carries_chunks(static_cast<message_type>(message[type_offset]))) return true;
   const std::size_t count = std::to_integer<std::size_t>(message[count_offset]) +
                             std::to_integer<std::size_t>(message[count_offset + 1]);
   if (count > wire_chunk_count_max || message.size() - chunk_offset < count * wire_chunk_size)

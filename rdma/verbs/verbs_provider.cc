@@ -142,8 +142,9 @@ std::shared_ptr<verbs_connection> verbs_provider::make_connection(std::string pe
 
 std::unique_ptr<endpoint> verbs_provider::connect(std::string_view address) {
   const std::shared_ptr<verbs_connection> c = make_connection(std::string(address));
-  names_.find(address, [weak = std::weak_ptr(c)](const socket_address* found) {
-    if (const std::shared_ptr<verbs_connection> body = weak.lock()) body->lookup_ended(found);
+  names_.find(address, [weak = std::weak_ptr(c)](const std::vector<socket_address>& found) {
+    if (const std::shared_ptr<verbs_connection> body = weak.lock())
+      body->lookup_ended(found.empty() ? nullptr : &found.front());
   });
   return std::make_unique<verbs_endpoint>(c);
 }

@@ -69,7 +69,18 @@ grep -q '127.0.0.1:PORT' "$work/refused" || die "no hint: $(cat "$work/refused")
 
 step "ping needs no volume and leaves nothing behind"
 "$tangelo" ping "$address" -c 1 --size 1M > "$work/ping" || die "no answer: $(cat "$work/ping")"
-grep -q 'answered in .*/s)' "$work/ping" || die "ping says: $(cat "$work/ping")"
+grep -q 'over tcp: 1 .*, answered in .*, took .*/s), gave .*/s)' "$work/ping" ||
+  die "ping says: $(cat "$work/ping")"
+"$tangelo" ping "$address:/any" -c 2 --size 5000001 --fabric tcp --json > "$work/ping" ||
+  die "no answer: $(cat "$work/ping")"
+[ "$(jq -s 'map(select(.fabric == "tcp" and .to_server_bytes_per_s > 0 and
+  .from_server_bytes_per_s > 0)) | length' "$work/ping")" = 2 ] ||
+  die "ping says: $(cat "$work/ping")"
+# A name with addresses where nobody listens, and one where the server does.
+printf '%s\n' '::1 several' '127.0.0.3 several' '127.0.0.1 several' > "$work/hosts"
+unshare --mount bash -c 'mount --bind "$0" /etc/hosts && "$@"' "$work/hosts" \
+  "$tangelo" ping "several:${address##*:}" -c 1 --fabric tcp > "$work/ping" ||
+  die "not all addresses of a name are tried: $(cat "$work/ping")"
 [ "$("$tangelo" server list "$server_dir" --json | jq '.servers[0].clients | length')" = 1 ] ||
   die "ping is a client"
 rc=0

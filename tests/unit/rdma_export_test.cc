@@ -146,6 +146,7 @@ TEST_F(Export, MutatedMessagesEndOnlyTheirOwnConnection) {
         peer.call(3, static_cast<std::uint32_t>(round), round << 32),
         peer.call(4, static_cast<std::uint32_t>(round), round << 33, {c}),
         peer.make(message_type::ping, empty_answer{}),
+        peer.make(message_type::ping, empty_answer{}, {}, {c}),
         peer.make(message_type::replay_done, empty_answer{}),
         peer.make(message_type::goodbye, close_body{}),
     };
@@ -167,6 +168,75 @@ TEST_F(Export, MutatedMessagesEndOnlyTheirOwnConnection) {
   }
   EXPECT_EQ(good.session->status().connection_count, 1u);
   EXPECT_EQ(good.evictions, 0);
+}
+
+// One chunk of a PING that takes `memory` along, or brings it.
+chunk ping_chunk(raw_peer& p, chunk_kind kind, std::uint64_t tag, mutable_byte_span memory) {
+  chunk c;
+  c.kind = kind;
+  c.transfer_tag = tag;
+  c.size = static_cast<std::uint32_t>(memory.size());
+  p.wire().expose(c, memory, false);
+  return c;
+}
+
+TEST_F(Export, PingIsAnsweredWhenItsPayloadHasBeenMovedBothWays) {
+  raw_peer p(network, time);
+  bytes out(100'000, std::byte{0x11}), in(200'000, std::byte{0x22});
+  for (std::uint64_t round = 0; round < 20; ++round) {
+    wire_header h;
+    h.xid = round;
+    p.send(p.make(message_type::ping, empty_answer{}, h,
+                  {ping_chunk(p, chunk_kind::pull, round * 2 + 1, out),
+                   ping_chunk(p, chunk_kind::push, round * 2 + 2, in)}));
+    p.settle();
+    ASSERT_EQ(p.count(message_type::pong), static_cast<int>(round) + 1);
+    EXPECT_EQ(p.heard.back().header.xid, round);
+    // Never what another peer, or this one, has sent.
+    EXPECT_TRUE(std::all_of(in.begin(), in.end(), [](std::byte b) { return b == std::byte{0}; }));
+    std::fill(in.begin(), in.end(), std::byte{0x22});
+  }
+  EXPECT_TRUE(p.up);
+}
+
+TEST_F(Export, PingsWithPayloadsTheyCannotHaveClose) {
+  bytes memory(5000);
+  const std::vector<std::vector<chunk_kind>> cases = {
+      {chunk_kind::pull, chunk_kind::pull},
+      {chunk_kind::push, chunk_kind::push},
+      {chunk_kind::reply},
+      {chunk_kind::call_body},
+  };
+  for (const std::vector<chunk_kind>& kinds : cases) {
+    raw_peer p(network, time);
+    std::vector<chunk> chunks;
+    for (const chunk_kind kind : kinds)
+      chunks.push_back(ping_chunk(p, kind, chunks.size() + 1, memory));
+    p.send(p.make(message_type::ping, empty_answer{}, {}, chunks));
+    p.settle();
+    EXPECT_TRUE(p.flushed);
+    EXPECT_EQ(p.count(message_type::pong), 0);
+  }
+}
+
+TEST_F(Export, MorePayloadsOfPingsThanCanBeMovedAtOnceClose) {
+  raw_peer p(network, time);
+  bytes memory(5000);
+  for (std::uint64_t tag = 1; tag <= 9; ++tag) {
+    chunk c;
+    c.kind = chunk_kind::pull;
+    c.transfer_tag = tag;
+    c.size = 5000;
+    c.flags = chunk_flag::eager;  // the bytes are said to follow, and do not
+    p.send(p.make(message_type::ping, empty_answer{}, {}, {c}));
+    p.settle();
+    EXPECT_EQ(p.flushed, tag == 9);
+  }
+  raw_peer other(network, time);
+  other.send(other.make(message_type::ping, empty_answer{}, {},
+                        {ping_chunk(other, chunk_kind::push, 1, memory)}));
+  other.settle();
+  EXPECT_EQ(other.count(message_type::pong), 1);
 }
 
 TEST(BufferPool, GivesBackWhatIsNotUsed) {

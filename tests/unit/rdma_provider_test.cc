@@ -1,189 +1,15 @@
 // The conformance suite of the provider seam: the same sentences must hold for every fabric.
-#include <arpa/inet.h>
-#include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <cstdlib>
+#include <algorithm>
+#include <cstring>
 #include <deque>
-#include <functional>
-#include <map>
-#include <memory>
-#include <string>
-#include <vector>
 
-#include "base/fd.h"
-#include "base/loop.h"
-#include "base/prng.h"
-#include "rdma/channel.h"
-#include "rdma/fabric.h"
-#include "rdma/loop/loop_network.h"
-#include "rdma/tag_map.h"
-#include "rdma/tcp/send_queue.h"
-#include "rdma/tcp/tcp_provider.h"
+#include "tests/unit/rdma_provider_fixture.h"
 
-namespace tangelo {
+namespace tangelo::test {
 namespace {
-
-using bytes = std::vector<std::byte>;
-
-bytes make_bytes(std::size_t size, std::uint64_t seed) {
-  bytes out(size);
-  prng random(seed);
-  for (std::byte& b : out) b = static_cast<std::byte>(random.next() & 0xff);
-  return out;
-}
-
-bytes make_message(std::uint64_t xid, std::size_t body_size, std::vector<chunk> chunks = {}) {
-  wire_header h;
-  h.type = message_type::call;
-  h.xid = xid;
-  call_extension e;
-  e.body_size = static_cast<std::uint32_t>(body_size);
-  const bytes body = make_bytes(body_size, xid);
-  bytes out(wire_message_size_max);
-  out.resize(build_message(h, encode_extension(e), chunks, body, {}, out));
-  return out;
-}
-
-chunk make_chunk(chunk_kind kind, std::uint64_t tag, std::size_t size, bool eager = false) {
-  chunk c;
-  c.kind = kind;
-  c.transfer_tag = tag;
-  c.size = static_cast<std::uint32_t>(size);
-  c.flags = eager ? chunk_flag::eager : 0;
-  return c;
-}
-
-// One end, noting everything that happens to it.
-class recorder final : public endpoint_events {
- public:
-  void own(std::unique_ptr<endpoint> e) {
-    wire = std::move(e);
-    wire->start(*this);
-  }
-  void on_up() noexcept override {
-    ++ups;
-    quiet();
-  }
-  void on_message(byte_span message) noexcept override {
-    quiet();
-    messages.emplace_back(message.begin(), message.end());
-    if (on_call) on_call(message);
-  }
-  void on_done(std::uint64_t cookie, bool ok) noexcept override {
-    quiet();
-    EXPECT_TRUE(ok);
-    done.push_back(cookie);
-  }
-  void on_sendable() noexcept override {
-    quiet();
-    ++sendables;
-  }
-  void on_down(down_reason r) noexcept override {
-    quiet();
-    ++downs;
-    reason = r;
-  }
-  void on_flushed() noexcept override {
-    EXPECT_EQ(downs, 1);
-    ++flushes;
-  }
-  void quiet() const { EXPECT_EQ(flushes, 0) << "an event after on_flushed"; }
-
-  std::unique_ptr<endpoint> wire;
-  std::vector<bytes> messages;
-  std::vector<std::uint64_t> done;
-  std::function<void(byte_span)> on_call;
-  down_reason reason = down_reason::none;
-  int ups = 0;
-  int sendables = 0;
-  int downs = 0;
-  int flushes = 0;
-};
-
-enum class fabric_kind { loop_fabric, tcp_fabric, verbs_fabric };
-
-// The address of an RDMA device of this machine, "10.9.0.1"; empty: there is none to test with.
-std::string verbs_address() {
-  const char* address = std::getenv("TANGELO_VERBS_ADDRESS");
-  return address == nullptr ? "" : address;
-}
-
-class Provider : public testing::TestWithParam<fabric_kind> {
- protected:
-  void SetUp() override {
-    if (GetParam() == fabric_kind::loop_fabric) {
-      network_ = std::make_unique<loop_network>(time_);
-      fabric_ = network_.get();
-      where_ = "here";
-    } else {
-      auto made = loop::make(64);
-      ASSERT_TRUE(made.has_value());
-      loop_ = std::move(*made);
-      if (GetParam() == fabric_kind::tcp_fabric) {
-        wire_ = std::make_unique<tcp_provider>(*loop_);
-        where_ = "127.0.0.1:0";
-      } else {
-        if (verbs_address().empty()) GTEST_SKIP() << "TANGELO_VERBS_ADDRESS names no RDMA device";
-        outcome<std::unique_ptr<provider>> verbs = make_verbs(*loop_);
-        ASSERT_TRUE(verbs.has_value()) << verbs.error().text;
-        wire_ = std::move(*verbs);
-        where_ = verbs_address() + ":0";
-      }
-      fabric_ = wire_.get();
-    }
-    auto l = fabric_->listen(where_, [this](std::unique_ptr<endpoint> e) {
-      server.own(std::move(e));
-    });
-    ASSERT_TRUE(l.has_value());
-    listening_ = std::move(*l);
-    where_ = listening_->address();
-  }
-  void TearDown() override {
-    for (recorder* r : {&client, &server}) {
-      if (r->wire == nullptr) continue;
-      r->wire->close(down_reason::admin);
-      EXPECT_TRUE(until([r] { return r->flushes == 1; }));
-      EXPECT_EQ(r->downs, 1);
-      r->wire.reset();
-    }
-    listening_.reset();
-    settle();
-  }
-  template <class Done>
-  bool until(Done condition) {
-    for (int i = 0; i < 200'000 && !condition(); ++i) turn();
-    return condition();
-  }
-  void turn() {
-    if (loop_ == nullptr) {
-      (void)time_.run_one();
-    } else {
-      loop_->post([] {});
-      loop_->run_once();
-    }
-  }
-  void settle() {
-    for (int i = 0; i < 300; ++i) turn();
-  }
-  void connect() {
-    client.own(fabric_->connect(where_));
-    ASSERT_TRUE(until([&] { return client.ups == 1 && server.ups == 1; }));
-  }
-
-  virtual_scheduler time_;
-  std::unique_ptr<loop_network> network_;
-  std::unique_ptr<loop> loop_;
-  std::unique_ptr<provider> wire_;
-  provider* fabric_ = nullptr;
-  std::string where_;
-  std::unique_ptr<listener> listening_;
-  recorder client;
-  recorder server;
-};
 
 TEST_P(Provider, MessagesOfEverySizeArriveWholeAndInOrder) {
   connect();
@@ -362,6 +188,66 @@ TEST_P(Provider, PushedBytesAreThereBeforeTheMessageBehindThem) {
   }
 }
 
+// More than any queue holds, all at once: each read, write and message is taken at some time, ends
+// once, and in between nothing is lost or overtakes.
+TEST_P(Provider, QueuesFullOfEverythingAreWorkedOff) {
+  connect();
+  constexpr std::uint64_t count = 400;
+  const bytes source = make_bytes(20'000, 5);
+  bytes exposed = source;
+  bytes read(count * 64), written(count * 64);
+  std::deque<std::function<send_status()>> waiting;  // what the server has still to do
+  server.on_call = [&](byte_span message) {
+    message_view view;
+    ASSERT_EQ(parse_message(message, view), parse_fault::none);
+    const std::uint64_t i = view.header.xid;
+    const chunk pull = view.chunks[0], push = view.chunks[1];
+    waiting.push_back([&, pull, i] {
+      return server.wire->read_remote(pull, mutable_byte_span(read).subspan(i * 64, 64), i * 2);
+    });
+    waiting.push_back([&, push, i] {
+      return server.wire->write_remote(push, byte_span(source).subspan(i * 8, 64), i * 2 + 1);
+    });
+    waiting.push_back([&, i] { return server.wire->send(make_message(i, 2000)); });
+  };
+  std::uint64_t next = 0;
+  bool was_full = false;
+  ASSERT_TRUE(until([&] {
+    for (; next < count; ++next) {
+      const chunk pull = make_chunk(chunk_kind::pull, next * 2 + 1, 64);
+      const chunk push = make_chunk(chunk_kind::push, next * 2 + 2, 64);
+      const mutable_byte_span to = mutable_byte_span(written).subspan(next * 64, 64);
+      client.wire->expose(pull, mutable_byte_span(exposed).subspan(next * 16, 64), false);
+      client.wire->expose(push, to, false);
+      const send_status s = client.wire->send(make_message(next, 10, {pull, push}));
+      if (s == send_status::sent) continue;
+      EXPECT_TRUE(s == send_status::no_buffers || s == send_status::out_of_memory);
+      client.wire->retract(pull.transfer_tag);
+      client.wire->retract(push.transfer_tag);
+      break;
+    }
+    while (!waiting.empty() && server.messages.size() == count) {
+      const send_status s = waiting.front()();
+      if (s != send_status::sent) {
+        was_full = true;
+        break;
+      }
+      waiting.pop_front();
+    }
+    return client.messages.size() == count && server.done.size() == count * 2;
+  }));
+  EXPECT_TRUE(was_full || GetParam() == fabric_kind::loop_fabric);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    EXPECT_EQ(client.messages[i], make_message(i, 2000));
+    const auto same = [&](const bytes& at, std::size_t from) {
+      return std::memcmp(&at[i * 64], &source[from], 64) == 0;
+    };
+    EXPECT_TRUE(same(read, i * 16) && same(written, i * 8)) << i;
+  }
+  std::sort(server.done.begin(), server.done.end());
+  for (std::uint64_t i = 0; i < count * 2; ++i) EXPECT_EQ(server.done[i], i);
+}
+
 TEST_P(Provider, WriteToMemoryNotExposedCloses) {
   connect();
   const bytes from = make_bytes(5000, 1);
@@ -438,127 +324,5 @@ INSTANTIATE_TEST_SUITE_P(Fabrics, Provider,
                            return "";
                          });
 
-class TcpProvider : public Provider {
- protected:
-  unique_fd raw_connection() {
-    unique_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in a{};
-    a.sin_family = AF_INET;
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    a.sin_port = htons(static_cast<std::uint16_t>(std::stoi(where_.substr(where_.rfind(':') + 1))));
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&a), sizeof a), 0);
-    return fd;
-  }
-};
-
-TEST_P(TcpProvider, MessageInSingleBytesIsPutTogether) {
-  const unique_fd fd = raw_connection();
-  ASSERT_TRUE(until([&] { return server.ups == 1; }));
-  const bytes m = make_message(3, 40);
-  for (const std::byte b : m) {
-    ASSERT_EQ(::send(fd.get(), &b, 1, 0), 1);
-    turn();
-  }
-  ASSERT_TRUE(until([&] { return server.messages.size() == 1; }));
-  EXPECT_EQ(server.messages[0], m);
-}
-
-TEST_P(TcpProvider, RandomBytesNeverDoMoreThanClose) {
-  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
-    server = recorder();
-    const unique_fd fd = raw_connection();
-    ASSERT_TRUE(until([&] { return server.ups == 1; }));
-    // Half of them begin like a message, or are a real one with some bytes changed.
-    bytes junk = make_message(seed, 100, {make_chunk(chunk_kind::pull, seed, 64, seed % 2 == 0)});
-    prng random(seed);
-    for (int i = 0; i < 3; ++i)
-      junk[random.below(junk.size())] = static_cast<std::byte>(random.next() & 0xff);
-    if (seed % 4 == 0) junk = make_bytes(5000, seed);
-    ASSERT_EQ(::send(fd.get(), junk.data(), junk.size(), 0), static_cast<ssize_t>(junk.size()));
-    ASSERT_EQ(::shutdown(fd.get(), SHUT_WR), 0);
-    ASSERT_TRUE(until([&] { return server.flushes == 1 || !server.messages.empty(); }));
-    server.wire->close(down_reason::admin);
-    ASSERT_TRUE(until([&] { return server.flushes == 1; }));
-    server.wire.reset();
-  }
-}
-
-TEST_P(TcpProvider, DataNobodyAskedForCloses) {
-  const unique_fd fd = raw_connection();
-  ASSERT_TRUE(until([&] { return server.ups == 1; }));
-  wire_header h;
-  h.type = message_type::data;
-  bytes frame(wire_message_size_max);
-  const chunk c = make_chunk(chunk_kind::pull, 77, 1000);
-  frame.resize(build_message(h, encode_extension(call_extension{}), {&c, 1}, {}, {}, frame));
-  ASSERT_GT(::send(fd.get(), frame.data(), frame.size(), 0), 0);
-  ASSERT_TRUE(until([&] { return server.flushes == 1; }));
-  EXPECT_EQ(server.reason, down_reason::protocol);
-}
-
-TEST_P(TcpProvider, NameIsLookedUpWithoutWaiting) {
-  client.own(fabric_->connect("localhost" + where_.substr(where_.rfind(':'))));
-  ASSERT_TRUE(until([&] { return client.ups == 1 || client.flushes == 1; }));
-}
-
-TEST_P(TcpProvider, BadAddressIsUnreachable) {
-  client.own(fabric_->connect("no port"));
-  ASSERT_TRUE(until([&] { return client.flushes == 1; }));
-  EXPECT_EQ(client.reason, down_reason::unreachable);
-}
-
-INSTANTIATE_TEST_SUITE_P(Fabrics, TcpProvider, testing::Values(fabric_kind::tcp_fabric));
-
-TEST(SendQueue, PartialSendsAreContinuedAndItemsReportedOnce) {
-  send_queue q;
-  const bytes payload = make_bytes(1000, 1);
-  bytes expected;
-  bytes got;
-  std::vector<std::uint64_t> done;
-  prng random(1);
-  std::uint64_t next = 1;
-  while (done.size() < 5000) {
-    while (q.has_room(700, 1) && next <= 5000 && random.below(4) != 0) {
-      const bytes m = make_bytes(random.below(700) + 1, next);
-      const byte_span p = byte_span(payload).first(next % 3 == 0 ? random.below(1000) : 0);
-      expected.insert(expected.end(), m.begin(), m.end());
-      expected.insert(expected.end(), p.begin(), p.end());
-      q.push(m, p, {sent_kind::written, next++});
-    }
-    const std::size_t count = q.gather();
-    bytes offered;
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto* from = static_cast<const std::byte*>(q.entries()[i].iov_base);
-      offered.insert(offered.end(), from, from + q.entries()[i].iov_len);
-    }
-    const std::size_t taken = random.below(offered.size() + 1);
-    got.insert(got.end(), offered.begin(), offered.begin() + static_cast<std::ptrdiff_t>(taken));
-    q.advance(taken);
-    sent_item item;
-    while (q.pop_done(item)) done.push_back(item.id);
-  }
-  EXPECT_TRUE(got == expected);
-  for (std::size_t i = 0; i < done.size(); ++i) EXPECT_EQ(done[i], i + 1);
-}
-
-TEST(TagMap, HoldsWhatWasPutInThroughManyErasures) {
-  tag_map<std::uint64_t> map;
-  std::map<std::uint64_t, std::uint64_t> model;
-  prng random(7);
-  for (int i = 0; i < 100'000; ++i) {
-    const std::uint64_t tag = random.below(300) + 1;
-    if (model.contains(tag)) {
-      EXPECT_EQ(*map.find(tag), model[tag]);
-      EXPECT_TRUE(map.erase(tag));
-      model.erase(tag);
-    } else {
-      EXPECT_EQ(map.find(tag), nullptr);
-      EXPECT_FALSE(map.erase(tag));
-      map.insert(tag, model[tag] = random.next());
-    }
-    ASSERT_EQ(map.size(), model.size());
-  }
-}
-
 }  // namespace
-}  // namespace tangelo
+}  // namespace tangelo::test
