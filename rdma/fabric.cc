@@ -136,7 +136,7 @@ std::optional<fabric_choice> fabric_named(std::string_view name) noexcept {
 outcome<std::unique_ptr<provider>> make_fabric(loop& l, fabric_choice choice) {
   if (choice == fabric_choice::tcp)
     return std::unique_ptr<provider>(std::make_unique<tcp_provider>(l));
-  outcome<std::unique_ptr<provider>> verbs = make_verbs(l);
+  outcome<std::unique_ptr<provider>> verbs = make_verbs(l, rdma_needed::now);
   if (choice == fabric_choice::verbs) return verbs;
   if (!verbs) {
     log_info("{}: tcp", verbs.error().text);

@@ -2,7 +2,7 @@
 
 namespace tangelo {
 
-outcome<std::unique_ptr<provider>> make_verbs(loop&) {
+outcome<std::unique_ptr<provider>> make_verbs(loop&, rdma_needed) {
   return failure{problem{exit_code::failed, "no RDMA: this program was built without it",
                          "build it with -Dverbs=enabled (libibverbs-dev, librdmacm-dev)"}};
 }

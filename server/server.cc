@@ -188,7 +188,7 @@ outcome<bool> server::listen_with_verbs() {
   return true;
 }
 
-// The device may come later, and a server that was killed keeps its port for a moment.
+// RDMA and its devices may come later, and a server that was killed keeps its port for a moment.
 void server::try_verbs_again() {
   (void)loop_->call_after(verbs_again_ns, [this] {
     if (!stopping_ && !listen_with_verbs()) try_verbs_again();
@@ -197,12 +197,14 @@ void server::try_verbs_again() {
 
 outcome<bool> server::find_verbs() {
   if (config_.fabric == fabric_choice::tcp) return true;
-  outcome<std::unique_ptr<provider>> made = make_verbs(*loop_);
+  const bool only = config_.fabric == fabric_choice::verbs;
+  outcome<std::unique_ptr<provider>> made =
+      make_verbs(*loop_, only ? rdma_needed::now : rdma_needed::later);
   if (made) {
     verbs_ = std::move(*made);
     return true;
   }
-  if (config_.fabric == fabric_choice::verbs) return failure{made.error()};
+  if (only) return failure{made.error()};
   log_info("{}: tcp alone", made.error().text);
   return true;
 }

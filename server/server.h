@@ -72,7 +72,7 @@ class server {
   std::vector<std::unique_ptr<served_volume>> volumes_;
   std::unique_ptr<standby> standby_;
   std::unique_ptr<tcp_provider> fabric_;
-  std::unique_ptr<provider> verbs_;  // null where there is no RDMA, or none is wanted
+  std::unique_ptr<provider> verbs_;  // null where none is wanted or built in
   std::unique_ptr<export_host> exports_;
   std::unique_ptr<listener> listener_;
   std::unique_ptr<listener> verbs_listener_;

@@ -3,10 +3,11 @@
 
 namespace tangelo {
 
-outcome<std::unique_ptr<provider>> make_verbs(loop& l) {
-  outcome<std::unique_ptr<verbs_provider>> made = verbs_provider::make(l);
-  if (!made) return failure{made.error()};
-  return std::unique_ptr<provider>(std::move(*made));
+outcome<std::unique_ptr<provider>> make_verbs(loop& l, rdma_needed when) {
+  auto made = std::make_unique<verbs_provider>(l);
+  if (const outcome<void> begun = made->begin(); !begun && when == rdma_needed::now)
+    return failure{begun.error()};
+  return std::unique_ptr<provider>(std::move(made));
 }
 
 }  // namespace tangelo

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -109,20 +110,21 @@ class verbs_listener final : public listener, private cm_listener {
   std::string address_;
 };
 
-outcome<std::unique_ptr<verbs_provider>> verbs_provider::make(loop& l) {
-  rdma_event_channel* events = rdma_create_event_channel();
-  if (events == nullptr)
+verbs_provider::verbs_provider(loop& l) : loop_(l), names_(l) {}
+
+// The library says on stderr what it misses: it is asked when there is something to ask for.
+outcome<void> verbs_provider::begin() {
+  if (events_ != nullptr) return {};
+  errno = ENODEV;
+  if (::access("/sys/class/misc/rdma_cm", F_OK) == 0) events_ = rdma_create_event_channel();
+  if (events_ == nullptr)
     return failure{problem{exit_code::failed,
                            std::string("no RDMA here: rdma_cm: ") + std::strerror(errno),
                            "is the module rdma_ucm loaded?"}};
-  const int flags = ::fcntl(events->fd, F_GETFL);
-  (void)::fcntl(events->fd, F_SETFL, flags | O_NONBLOCK);
-  return std::unique_ptr<verbs_provider>(new verbs_provider(l, events));
-}
-
-verbs_provider::verbs_provider(loop& l, rdma_event_channel* events)
-    : loop_(l), events_(events), names_(l) {
+  const int flags = ::fcntl(events_->fd, F_GETFL);
+  (void)::fcntl(events_->fd, F_SETFL, flags | O_NONBLOCK);
   poller_ = std::make_unique<poller>(loop_, events_->fd, [this] { take_cm_events(); });
+  return {};
 }
 
 verbs_provider::~verbs_provider() {
@@ -130,7 +132,7 @@ verbs_provider::~verbs_provider() {
   connections_.clear();
   devices_.clear();
   retired_.clear();
-  rdma_destroy_event_channel(events_);
+  if (events_ != nullptr) rdma_destroy_event_channel(events_);
 }
 
 std::shared_ptr<verbs_connection> verbs_provider::make_connection(std::string peer) {
@@ -142,14 +144,16 @@ std::shared_ptr<verbs_connection> verbs_provider::make_connection(std::string pe
 
 std::unique_ptr<endpoint> verbs_provider::connect(std::string_view address) {
   const std::shared_ptr<verbs_connection> c = make_connection(std::string(address));
-  names_.find(address, [weak = std::weak_ptr(c)](const std::vector<socket_address>& found) {
+  const bool may = begin().has_value();
+  names_.find(address, [weak = std::weak_ptr(c), may](const std::vector<socket_address>& found) {
     if (const std::shared_ptr<verbs_connection> body = weak.lock())
-      body->lookup_ended(found.empty() ? nullptr : &found.front());
+      body->lookup_ended(found.empty() || !may ? nullptr : &found.front());
   });
   return std::make_unique<verbs_endpoint>(c);
 }
 
 outcome<std::unique_ptr<listener>> verbs_provider::listen(std::string_view address, acceptor a) {
+  if (const outcome<void> begun = begin(); !begun) return failure{begun.error()};
   std::optional<socket_address> at = address_to_listen(address);
   if (at) at = port_beside(*at, verbs_port_distance);
   auto l = std::make_unique<verbs_listener>(*this, std::move(a));

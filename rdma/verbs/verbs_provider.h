@@ -24,9 +24,10 @@ class verbs_listener;
 
 class verbs_provider final : public provider, private verbs_home {
  public:
-  // Fails where the kernel has no rdma_cm.
-  static outcome<std::unique_ptr<verbs_provider>> make(loop& l);
+  explicit verbs_provider(loop& l);
   ~verbs_provider() override;
+  // Fails where the kernel has no rdma_cm. Tried again by whoever connects or listens.
+  outcome<void> begin();
 
   std::unique_ptr<endpoint> connect(std::string_view address) override;
   outcome<std::unique_ptr<listener>> listen(std::string_view address, acceptor a) override;
@@ -41,7 +42,6 @@ class verbs_provider final : public provider, private verbs_home {
     memory_use use{};
   };
 
-  verbs_provider(loop& l, rdma_event_channel* events);
   verbs_device* device_of(rdma_cm_id* id) noexcept override;
   verbs_counts& counts() noexcept override { return counts_; }
   rdma_event_channel* cm_events() noexcept override { return events_; }
@@ -54,7 +54,7 @@ class verbs_provider final : public provider, private verbs_home {
   void wait_for_idle();
 
   loop& loop_;
-  rdma_event_channel* events_;
+  rdma_event_channel* events_ = nullptr;  // until begin()
   resolver names_;
   verbs_counts counts_;
   std::map<std::byte*, region> regions_;

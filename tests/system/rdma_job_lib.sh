@@ -77,7 +77,9 @@ begin_server() {
   tangelo-server init /srv/home --name home || die "no volume"
   serve
   within 30 grep -q 'ready: serving' /tmp/server.log || die "no server"
-  within 5 grep -q 'listening on .* with tcp and verbs' /tmp/server.log ||
+}
+server_has_verbs() {
+  within 10 grep -q 'listening on .* with tcp and verbs' /tmp/server.log ||
     die "the server has no verbs"
 }
 end_server() {

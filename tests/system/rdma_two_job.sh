@@ -20,6 +20,7 @@ one_fault() {
 
 be_server() {
   begin_server
+  server_has_verbs
   nc -l -p 99 > /tmp/end &
   while [ ! -s /tmp/end ]; do
     sleep "$(between 15 40)"

@@ -120,7 +120,7 @@ class Provider : public testing::TestWithParam<fabric_kind> {
         where_ = "127.0.0.1:0";
       } else {
         if (verbs_address().empty()) GTEST_SKIP() << "TANGELO_VERBS_ADDRESS names no RDMA device";
-        outcome<std::unique_ptr<provider>> verbs = make_verbs(*loop_);
+        outcome<std::unique_ptr<provider>> verbs = make_verbs(*loop_, rdma_needed::now);
         ASSERT_TRUE(verbs.has_value()) << verbs.error().text;
         wire_ = std::move(*verbs);
         where_ = verbs_address() + ":0";
