@@ -29,8 +29,8 @@ constexpr std::string_view name_of(fabric_choice f) noexcept {
 }
 std::optional<fabric_choice> fabric_named(std::string_view name) noexcept;
 
-// Whether there has to be RDMA when a provider of it is made. With `later` it fails to listen and to
-// connect until there is.
+// Whether there has to be RDMA when a provider of it is made. With `later` it fails to listen and
+// to connect until there is.
 enum class rdma_needed : std::uint8_t { now, later };
 // Fails where there is no RDMA and it is needed now, or where this program was built without it.
 outcome<std::unique_ptr<provider>> make_verbs(loop& l, rdma_needed when);

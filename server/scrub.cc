@@ -34,11 +34,13 @@ class scrub_pass {
   outcome<bool> scan(column where, std::string_view from, std::string_view until,
                      const kv_store::visitor& visit);
   void look_at(std::uint64_t inode, const inode_record& r);
-  void look_at_small(std::uint64_t inode);
+  void look_at_small(std::uint64_t inode, std::uint64_t size);
   void compare(std::uint64_t inode, std::uint64_t offset, byte_span bytes);
+  bool load_group(std::uint64_t inode, std::uint64_t group, guard_group& g);
+  void no_guard(std::uint64_t inode, const dirty_region& region);
   void found(const protection_fault& fault);
-  std::uint64_t next_step(int fd, std::uint64_t inode, std::uint64_t offset) const;
-
+  void cannot_read(std::uint64_t inode, std::string_view what);
+  std::uint64_t next_step(int fd, std::uint64_t inode, std::uint64_t offset);
 
   kv_store& kv_;
   const scrub_options& options_;
@@ -82,6 +84,7 @@ outcome<bool> scrub_pass::run() {
   const outcome<bool> all =
       scan(column::inodes, {}, {}, [this](std::string_view key, std::string_view value) {
         const std::optional<inode_record> r = unpacked<inode_record>(value);
+        if (!r) cannot_read(number_at(key, 0), "its record");
         if (r && S_ISREG(r->mode)) look_at(number_at(key, 0), *r);
         return true;
       });
@@ -96,14 +99,16 @@ outcome<bool> scrub_pass::run() {
 }
 
 // Where the next data or guards begin: a hole may be large.
-std::uint64_t scrub_pass::next_step(int fd, std::uint64_t inode, std::uint64_t offset) const {
+std::uint64_t scrub_pass::next_step(int fd, std::uint64_t inode, std::uint64_t offset) {
   constexpr std::uint64_t group_size = guard_group_blocks * protected_block_size;
   std::uint64_t next = UINT64_MAX;
-  (void)kv_.scan(column::protection, key_of(inode, offset / group_size), key_of(inode + 1),
-                 read_mode::blocking, [&next](std::string_view key, std::string_view) {
-                   next = number_at(key, 8) * group_size;
-                   return false;
-                 });
+  const kv_status s =
+      kv_.scan(column::protection, key_of(inode, offset / group_size), key_of(inode + 1),
+               read_mode::blocking, [&next](std::string_view key, std::string_view) {
+                 next = number_at(key, 8) * group_size;
+                 return false;
+               });
+  if (s == kv_status::failed) cannot_read(inode, "its guards");
   const off_t data = ::lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
   if (data >= 0) next = std::min(next, static_cast<std::uint64_t>(data));
   return next == UINT64_MAX ? next : std::max(offset, next / step_size * step_size);
@@ -115,12 +120,9 @@ void scrub_pass::look_at(std::uint64_t inode, const inode_record& r) {
     return;
   }
   ++report.files;
-  if ((r.flags & inode_flag::object) == 0) return look_at_small(inode);
+  if ((r.flags & inode_flag::object) == 0) return look_at_small(inode, r.size);
   const op_result<int> opened = files_.open(inode, false);
-  if (!opened && opened.error() != error_code::no_entry) {
-    ++report.unreadable;
-    return;
-  }
+  if (!opened && opened.error() != error_code::no_entry) return cannot_read(inode, "its object");
   const unique_fd fd(opened ? *opened : -1);  // without an object it is all zeros
   // From the disk, not from memory; what cannot be dropped from there is read from there.
   (void)::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
@@ -129,23 +131,24 @@ void scrub_pass::look_at(std::uint64_t inode, const inode_record& r) {
     const std::size_t size = std::min(step_size, r.size - at);
     const mutable_byte_span part = mutable_byte_span(bytes_).first(size);
     const op_result<std::uint64_t> n = fd ? read_all(fd.get(), at, part) : std::uint64_t{0};
-    if (!n) {
-      ++report.unreadable;
-      return;
-    }
+    if (!n) return cannot_read(inode, "its object");
     // Behind the object's end no block has a guard, or it is one of zeros.
     std::fill(part.begin() + static_cast<std::ptrdiff_t>(*n), part.end(), std::byte{0});
     compare(inode, at, part);
   }
 }
 
-void scrub_pass::look_at_small(std::uint64_t inode) {
+void scrub_pass::look_at_small(std::uint64_t inode, std::uint64_t size) {
   std::string data;
-  if (kv_.get(column::inline_data, key_of(inode), data, read_mode::blocking) == kv_status::found)
-    compare(inode, 0, bytes_of(data));
+  const kv_status s = kv_.get(column::inline_data, key_of(inode), data, read_mode::blocking);
+  if (s == kv_status::failed) return cannot_read(inode, "its data");
+  // Without any it is all zeros.
+  if (s == kv_status::absent) data.assign(std::min<std::uint64_t>(size, protected_block_size), 0);
+  if (!data.empty()) compare(inode, 0, bytes_of(data));
 }
 
 void scrub_pass::compare(std::uint64_t inode, std::uint64_t offset, byte_span bytes) {
+  static const std::uint32_t guard_of_zeros = guard_of({});
   protection_trailer now;
   protect(inode, offset, bytes, now);
   report.bytes += bytes.size();
@@ -161,30 +164,54 @@ void scrub_pass::compare(std::uint64_t inode, std::uint64_t offset, byte_span by
       continue;
     }
     if (loaded != group) {
-      std::string raw;
       loaded = group;
-      const kv_status s =
-          kv_.get(column::protection, key_of(inode, group), raw, read_mode::blocking);
-      g = s == kv_status::found ? unpacked<guard_group>(raw).value_or(guard_group{})
-                                : guard_group{};
-      const std::optional<protection_fault> fault =
-          s == kv_status::found ? check_group(g, inode, group) : std::nullopt;
-      if (fault) {
-        found(*fault);
-        g.present = 0;
-      }
+      if (!load_group(inode, group, g)) return;
     }
     const std::uint64_t in_group = block % guard_group_blocks;
     if ((g.present >> in_group & 1) == 0) {
-      ++report.unguarded_blocks;
-      if (options_.protect)
-        batch_.put(column::unguarded, key_of(inode, region.region),
-                   key_of(region.region * region_blocks));
+      if (now.guards[i] != guard_of_zeros) no_guard(inode, region);
     } else if (g.guards[in_group] != now.guards[i]) {
       found({protection_kind::guard, protection_hop::stored, inode, block, g.guards[in_group],
              now.guards[i]});
     }
   }
+}
+
+// False: it cannot be read. One that is another's has no guards, and is a fault.
+bool scrub_pass::load_group(std::uint64_t inode, std::uint64_t group, guard_group& g) {
+  std::string raw;
+  const kv_status s = kv_.get(column::protection, key_of(inode, group), raw, read_mode::blocking);
+  g = {};
+  if (s == kv_status::absent) return true;
+  const std::optional<guard_group> known =
+      s == kv_status::found ? unpacked<guard_group>(raw) : std::nullopt;
+  if (!known) {
+    cannot_read(inode, "its guards");
+    return false;
+  }
+  g = *known;
+  if (const std::optional<protection_fault> fault = check_group(g, inode, group)) {
+    found(*fault);
+    g.present = 0;
+  }
+  return true;
+}
+
+void scrub_pass::no_guard(std::uint64_t inode, const dirty_region& region) {
+  ++report.unguarded_blocks;
+  if (report.unguarded.size() < scrub_report::kept_max &&
+      (report.unguarded.empty() || report.unguarded.back() != inode))
+    report.unguarded.push_back(inode);
+  if (options_.protect)
+    batch_.put(column::unguarded, key_of(inode, region.region),
+               key_of(region.region * region_blocks));
+}
+
+void scrub_pass::cannot_read(std::uint64_t inode, std::string_view what) {
+  const unreadable_part part{inode, what};
+  if (!report.unreadable.empty() && report.unreadable.back() == part) return;
+  ++report.unreadable_parts;
+  if (report.unreadable.size() < scrub_report::kept_max) report.unreadable.push_back(part);
 }
 
 void scrub_pass::found(const protection_fault& fault) {
@@ -210,13 +237,17 @@ std::string scrub_text(const std::string& directory, const scrub_report& r, bool
   for (const protection_fault& f : r.faults) text += fmt::format("BAD {}\n", text_of(f));
   if (r.bad_blocks > r.faults.size())
     text += fmt::format("... and {} more\n", r.bad_blocks - r.faults.size());
-  if (r.unreadable != 0) text += fmt::format("BAD {} files: the disk fails\n", r.unreadable);
+  for (const unreadable_part& p : r.unreadable)
+    text += fmt::format("BAD inode {}: {} cannot be read\n", p.inode, p.what);
+  if (r.unreadable_parts > r.unreadable.size())
+    text += fmt::format("... and {} more\n", r.unreadable_parts - r.unreadable.size());
   if (r.left_out != 0)
     text += fmt::format("{} files or regions were being written in a crash and are looked at by "
                         "the next start of the server\n", r.left_out);
   if (r.unguarded_blocks != 0)
-    text += fmt::format("{} blocks have no guard{}\n", r.unguarded_blocks,
-                        protects ? ": they get one when the server runs" : "");
+    text += fmt::format("{} blocks with data have no guard, in inodes {}{}\n", r.unguarded_blocks,
+                        fmt::join(r.unguarded, ", "),
+                        protects ? ": they get one, as they are, when the server runs" : "");
   text += fmt::format("{}: {} files, {} MiB: {}\n", directory, r.files, r.bytes >> 20,
                       !r.clean()       ? "DAMAGED: restore these files from a backup"
                       : r.left_out != 0 ? "clean, but for what was left out"
@@ -237,9 +268,9 @@ std::string scrub_json(const std::string& directory, const scrub_report& r) {
     quoted.push_back(c);
   }
   return fmt::format("{{\"volume\":\"{}\",\"clean\":{},\"files\":{},\"bytes\":{},"
-                     "\"bad_blocks\":{},\"unreadable_files\":{},\"unguarded_blocks\":{},"
+                     "\"bad_blocks\":{},\"unreadable_parts\":{},\"unguarded_blocks\":{},"
                      "\"left_out\":{},\"faults\":[{}]}}\n",
-                     quoted, r.clean(), r.files, r.bytes, r.bad_blocks, r.unreadable,
+                     quoted, r.clean(), r.files, r.bytes, r.bad_blocks, r.unreadable_parts,
                      r.unguarded_blocks, r.left_out, faults);
 }
 

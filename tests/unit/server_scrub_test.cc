@@ -17,6 +17,26 @@
 namespace tangelo {
 namespace {
 
+// One record of it cannot be read.
+class damaged_kv final : public kv_store {
+ public:
+  kv_status get(column where, std::string_view key, std::string& value, read_mode mode) override {
+    if (where == bad_in && key == bad_key) return kv_status::failed;
+    return good.get(where, key, value, mode);
+  }
+  kv_status scan(column where, std::string_view from, std::string_view until, read_mode mode,
+                 const visitor& visit) override {
+    const bool meets = where == bad_in && from <= bad_key && bad_key < until;
+    return meets ? kv_status::failed : good.scan(where, from, until, mode, visit);
+  }
+  error_code write(const kv_batch& batch) override { return good.write(batch); }
+  error_code sync() override { return good.sync(); }
+
+  mem_kv good;
+  column bad_in{};
+  std::string bad_key;
+};
+
 class Scrub : public ::testing::Test {
  protected:
   static constexpr std::uint64_t file = 42;
@@ -83,7 +103,7 @@ class Scrub : public ::testing::Test {
 
   std::string directory_;
   std::vector<std::byte> data_;
-  mem_kv kv_;
+  damaged_kv kv_;
 };
 
 TEST_F(Scrub, AWellStoreIsClean) {
@@ -137,6 +157,46 @@ TEST_F(Scrub, BlocksWithoutAGuardAreCountedAndGetOneLater) {
   EXPECT_FALSE(has(column::unguarded, key_of(file, 0)));
   EXPECT_EQ(scrub(true).unguarded_blocks, 1u);
   EXPECT_TRUE(has(column::unguarded, key_of(file, 0))) << "the volume makes it";
+}
+
+TEST_F(Scrub, ZerosNeedNoGuardAndOtherBytesWithoutOneAreNamed) {
+  const std::uint64_t end = data_.size() + 40 * 4096;
+  EXPECT_EQ(objects().truncate(file, end), error_code::ok);
+  put(column::inodes, key_of(file), packed(record(end, inode_flag::object)));
+  EXPECT_EQ(scrub().unguarded_blocks, 0u);
+  EXPECT_EQ(objects().write(file, end - 5000, bytes_of("x")), error_code::ok);
+  EXPECT_EQ(scrub().unguarded_blocks, 1u);
+  EXPECT_EQ(scrub().unguarded, std::vector<std::uint64_t>{file});
+}
+
+TEST_F(Scrub, WhatTheStoreCannotReadIsDamage) {
+  const std::pair<column, std::string> parts[] = {
+      {column::protection, key_of(file, 0)},
+      {column::protection, key_of(small, 0)},
+      {column::inline_data, key_of(small)},
+  };
+  for (const auto& [where, key] : parts) {
+    kv_.bad_in = where;
+    kv_.bad_key = key;
+    const scrub_report r = scrub();
+    EXPECT_FALSE(r.clean());
+    ASSERT_EQ(r.unreadable.size(), 1u);
+    EXPECT_EQ(r.unreadable[0].inode, number_at(key, 0));
+    EXPECT_EQ(r.unguarded_blocks, 0u);
+  }
+}
+
+TEST_F(Scrub, ARecordThatIsNoneIsDamage) {
+  put(column::inodes, key_of(file), "what is this");
+  ASSERT_EQ(scrub().unreadable.size(), 1u);
+  EXPECT_EQ(scrub().unreadable[0].inode, file);
+}
+
+TEST_F(Scrub, ASmallFileThatHasLostItsDataIsFound) {
+  kv_batch b;
+  b.remove(column::inline_data, key_of(small));
+  EXPECT_EQ(kv_.write(b), error_code::ok);
+  EXPECT_EQ(scrub().bad_blocks, 1u);
 }
 
 // A file of 4 TiB with data at both ends.
