@@ -1,5 +1,6 @@
 #include "server/permission.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -23,7 +24,7 @@ bool allowed_by_powers(const credential& who, const inode_record& r, std::uint32
 bool allowed_by_mode(const credential& who, const inode_record& r, const std::optional<acl>& list,
                      std::uint32_t want) noexcept {
   if (who.uid == r.uid) return ((r.mode >> 6) & want) == want;
-  if (groups_unknown(who)) return true;
+  if (groups_unknown(who)) return (((r.mode >> 3) | r.mode) & want) == want;
   if (list && (r.mode & S_IRWXG) != 0) return list->allows(who, r.gid, want);
   return ((in_group(who, r.gid) ? r.mode >> 3 : r.mode) & want) == want;
 }
@@ -39,6 +40,17 @@ credential squashed(const credential& who, const squash_rule& rule) noexcept {
   if (c.gid == 0) c.gid = rule.gid;
   std::replace(c.groups.begin(), c.groups.begin() + c.group_count, std::uint32_t{0}, rule.gid);
   return c;
+}
+
+credential writer_of(const write_call& c, const inode_record& r, const squash_rule& rule) noexcept {
+  if ((c.flags & write_flag::of_pages) == 0) return c.who;
+  return credential{r.uid != 0 ? r.uid : rule.uid, rule.gid, 0, power::unknown_groups, {}};
+}
+
+std::uint32_t rights_of_open(std::uint32_t open_flags) noexcept {
+  const std::uint32_t access = open_flags & O_ACCMODE;
+  if (access == O_WRONLY) return may::write;
+  return access == O_RDONLY ? may::read : may::read | may::write;
 }
 
 bool has_power(const credential& who, std::uint8_t powers) noexcept {

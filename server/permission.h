@@ -25,6 +25,10 @@ inline constexpr std::uint32_t read = 4;
 
 // Who a caller counts as.
 credential squashed(const credential& who, const squash_rule& rule) noexcept;
+// Who wrote bytes of a page cache is not known: somebody that the client may speak for.
+credential writer_of(const write_call& c, const inode_record& r, const squash_rule& rule) noexcept;
+// What an open file may be used for (may bits), by the flags it was opened with.
+std::uint32_t rights_of_open(std::uint32_t open_flags) noexcept;
 
 bool has_power(const credential& who, std::uint8_t powers) noexcept;
 bool is_member(const credential& who, std::uint32_t gid) noexcept;  // also where groups are unknown

@@ -112,8 +112,7 @@ error_code volume::attempt(operation& o, transaction& t) {
   o.wait_until = 0;
   o.has_action = false;
   if (o.own) return o.own(o, t);
-  // What was changed before the volume was made read-only has been answered.
-  if (options_.rules.read_only && is_mutation(o.op) && o.op != opcode::inode_range && !o.replay)
+  if (options_.rules.read_only && is_mutation(o.op) && o.op != opcode::inode_range)
     return error_code::read_only;
   const handler h = handler_of(o.op);
   return h == nullptr ? error_code::not_implemented : (this->*h)(o, t);

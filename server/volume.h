@@ -177,7 +177,7 @@ class volume final : public service {
   error_code do_make(operation& o, transaction& t);  // mknod, mkdir, symlink, create
   error_code do_tmpfile(operation& o, transaction& t);
   error_code make_inode(operation& o, transaction& t, const make_call& c, inode_record& dir);
-  void open_created(operation& o, std::uint64_t handle, std::uint64_t inode);
+  void open_created(operation& o, const make_call& c, std::uint64_t inode);
   error_code create_existing(operation& o, transaction& t, const make_call& c,
                              const dirent_record& found);
   error_code inherit(transaction& t, const make_call& c, const inode_record& dir,
@@ -216,6 +216,8 @@ class volume final : public service {
   error_code do_statfs(operation& o, transaction& t);
   // volume_permission.cc
   credential caller_of(const credential& who) const;
+  error_code check_may_use(const operation& o, transaction& t, const credential& who,
+                           std::uint64_t handle, std::uint64_t inode, std::uint32_t want);
   op_result<std::optional<acl>> acl_of(transaction& t, std::uint64_t number,
                                        const inode_record& r, std::string_view name);
   error_code check_may(const operation& o, transaction& t, const credential& who,
@@ -367,7 +369,6 @@ class volume final : public service {
   timer_id access_timer_ = 0;
   std::function<void()> watcher_;
   bool recovered_ = false;  // no client can re-claim anything any more
-
   std::multimap<std::uint64_t, operation*> waiting_;  // by the batch they wait for
   timer_id commit_timer_ = 0;
   bool commit_posted_ = false;
@@ -383,7 +384,6 @@ class volume final : public service {
   std::vector<std::uint64_t> checkpoint_left_;
   std::size_t checkpoint_running_ = 0;
   std::function<void()> stopped_;
-
   store_space space_;  // as it was when asked for; since then taken
   std::uint64_t space_until_ns_ = 0, space_taken_ = 0;
   volume_status counts_;

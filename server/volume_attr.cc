@@ -142,7 +142,11 @@ error_code volume::set_mode(transaction& t, const credential& who, std::uint64_t
 
 error_code volume::check_may_setattr(const operation& o, transaction& t, const credential& who,
                                      const setattr_call& c, const inode_record& r) {
-  if (o.replay || o.stage != 0) return error_code::ok;
+  if ((o.replay && options_.rules.believe_clients()) || o.stage != 0) return error_code::ok;
+  if (c.handle != 0 && (c.which & (set_attr::size | set_attr::ctime)) != 0)
+    if (const error_code e = check_may_use(o, t, c.who, c.handle, c.inode, may::write);
+        e != error_code::ok)
+      return e;
   bool needs_write = false;
   const error_code e = check_setattr(who, r, c, needs_write);
   if (e != error_code::ok || !needs_write) return e;

@@ -52,6 +52,7 @@ error_code volume::do_open(operation& o, transaction& t) {
   if (S_ISLNK((*r)->mode)) return error_code::loop_of_links;
   const bool writes = (c->open_flags & O_ACCMODE) != O_RDONLY;
   if (S_ISDIR((*r)->mode) && writes) return error_code::is_directory;
+  std::uint32_t rights = rights_of_open(c->open_flags);
   if (o.op == opcode::open) {  // else it is open already, perhaps by O_TMPFILE (O_DIRECTORY, too)
     if (!S_ISDIR((*r)->mode) && (c->open_flags & O_DIRECTORY) != 0)
       return error_code::not_directory;
@@ -61,8 +62,12 @@ error_code volume::do_open(operation& o, transaction& t) {
       return error_code::stale;
     const error_code e = check_may_open(o, t, caller_of(c->who), c->inode, c->open_flags);
     if (e != error_code::ok) return e;
+  } else if (!options_.rules.believe_clients()) {
+    const error_code e = check_may_open(o, t, caller_of(c->who), c->inode, c->open_flags);
+    if (e == error_code::again_later) return e;
+    if (e != error_code::ok) rights = 0;
   }
-  if (!opens_.open(o.client, c->handle, c->inode)) return error_code::bad_handle;
+  if (!opens_.open(o.client, c->handle, c->inode, rights)) return error_code::bad_handle;
   o.form = answer_form::attr;
   o.subject = c->inode;
   return error_code::ok;

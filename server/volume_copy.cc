@@ -27,12 +27,16 @@ error_code volume::do_copy_range(operation& o, transaction& t) {
   note_handle(o, c->handle, c->inode);
   note_handle(o, c->to_handle, c->to_inode);
   if (o.stage == 0) {
+    error_code e = check_may_use(o, t, c->who, c->handle, c->inode, may::read);
+    if (e == error_code::ok)
+      e = check_may_use(o, t, c->who, c->to_handle, c->to_inode, may::write);
+    if (e != error_code::ok) return e;
     if (((*from)->flags & inode_flag::object) == 0) return error_code::not_supported;
     if (c->offset > size_max || c->to_offset > size_max) return error_code::invalid;
     // Bytes that are about to go are not to be copied.
     if (hidden_.contains(c->inode) && c->inode != c->to_inode)
-      if (const error_code e = need_gate(o, c->inode); e != error_code::ok) return e;
-    if (const error_code e = compare_source(o, t, *c, **from); e != error_code::ok) return e;
+      if (e = need_gate(o, c->inode); e != error_code::ok) return e;
+    if (e = compare_source(o, t, *c, **from); e != error_code::ok) return e;
   }
   if (const error_code e = need_gate(o, c->to_inode); e != error_code::ok) return e;
   if (o.stage == 1) return end_copy(o, t, *c, **to);

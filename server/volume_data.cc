@@ -36,6 +36,9 @@ error_code volume::do_read(operation& o, transaction& t) {
   if (!S_ISREG((*r)->mode)) return error_code::invalid;
   if (c->offset > size_max) return error_code::invalid;
   note_handle(o, c->handle, c->inode);
+  if (const error_code e = check_may_use(o, t, c->who, c->handle, c->inode, may::read);
+      e != error_code::ok)
+    return e;
   if (c->keep_atime == 0 && c->size != 0) note_access(o, c->inode, **r);
   const std::uint64_t left = c->offset < (*r)->size ? (*r)->size - c->offset : 0;
   const std::size_t wanted = std::min<std::uint64_t>(
@@ -92,6 +95,11 @@ error_code volume::do_write(operation& o, transaction& t) {
   if (S_ISDIR(r.mode)) return error_code::is_directory;
   if (!S_ISREG(r.mode)) return error_code::invalid;
   note_handle(o, c->handle, c->inode);
+  if (o.stage == 0)
+    if (const error_code e = check_may_use(o, t, writer_of(*c, r, options_.rules.squash),
+                                           c->handle, c->inode, may::write);
+        e != error_code::ok)
+      return e;
   if (const error_code e = need_gate(o, c->inode); e != error_code::ok) return e;
   if (o.stage == 1) return end_object_write(o, t, *c, r);
   if (const error_code e = guarded_file(*this, o, t, c->inode, r).check_sent_tags(*c);

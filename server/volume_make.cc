@@ -105,7 +105,8 @@ error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
   if (allowed != error_code::ok) return allowed;
   // A squashed root has no CAP_MKNOD; whiteouts need none.
   const bool is_device = S_ISBLK(c.mode) || (S_ISCHR(c.mode) && c.rdev != 0);
-  if (is_device && who.uid != c.who.uid && !o.replay) return error_code::not_permitted;
+  if (is_device && who.uid != c.who.uid && (!o.replay || !options_.rules.believe_clients()))
+    return error_code::not_permitted;
   if (o.op == opcode::symlink && link_target(*o.call).empty()) return error_code::no_entry;
   if (o.op == opcode::symlink && link_target(*o.call).size() > link_target_size_max)
     return error_code::name_too_long;
@@ -120,7 +121,7 @@ error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
   r->tree = quotas_.live_tree(dir.tree);
   if (const error_code e = inherit(t, c, dir, *r); e != error_code::ok) return e;
   t.add_inode(c.inode, *r);
-  open_created(o, c.handle, c.inode);
+  open_created(o, c, c.inode);
   o.form = answer_form::entry;
   o.subject = c.inode;
   if (o.op == opcode::tmpfile) {
@@ -136,14 +137,15 @@ error_code volume::make_inode(operation& o, transaction& t, const make_call& c,
   return error_code::ok;
 }
 
-void volume::open_created(operation& o, std::uint64_t handle, std::uint64_t inode) {
+void volume::open_created(operation& o, const make_call& c, std::uint64_t inode) {
   const bool nameless = o.op == opcode::tmpfile;
   const bool opens = (o.op == opcode::create || nameless) && !o.replay;
   if (!opens && !nameless) return;
-  o.after_write = [this, client = o.client, handle, inode, opens, nameless] {
+  o.after_write = [this, client = o.client, handle = c.handle, inode, opens, nameless,
+                   rights = rights_of_open(c.open_flags)] {
     if (nameless) orphans_.insert(inode);
     // A handle in use was refused by the client.
-    if (opens) (void)opens_.open(client, handle, inode);
+    if (opens) (void)opens_.open(client, handle, inode, rights);
   };
 }
 
@@ -163,7 +165,7 @@ error_code volume::create_existing(operation& o, transaction& t, const make_call
     kill_capability(t, found.inode, **r);
     stamp_ctime(o, **r);
   }
-  open_created(o, c.handle, found.inode);
+  open_created(o, c, found.inode);
   o.form = answer_form::entry;
   o.subject = found.inode;
   return error_code::ok;

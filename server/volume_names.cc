@@ -198,11 +198,7 @@ error_code volume::do_readdir(operation& o, transaction& t) {
   if (!c) return error_code::invalid;
   const op_result<inode_record*> dir = directory(t, c->inode);
   if (!dir) return dir.error();
-  // The kernel has checked it when the directory was opened, but for somebody else.
-  const credential who = caller_of(c->who);
-  const error_code allowed = who.uid == c->who.uid
-                                 ? error_code::ok
-                                 : check_may(o, t, who, c->inode, may::read);
+  const error_code allowed = check_may_use(o, t, c->who, c->handle, c->inode, may::read);
   if (allowed != error_code::ok) return allowed;
   note_handle(o, c->handle, c->inode);
   const std::size_t room = std::min<std::size_t>(c->size, o.call->payload_out.size());

@@ -1,5 +1,10 @@
 // Permission as the volume asks for it: who a caller counts as, and the inode's ACL where it
-// matters. What was allowed before a crash is not asked again: a replay, a re-claimed open file.
+// matters.
+//
+// Where clients are believed (squash = none), their kernels have decided about open files, and what
+// was allowed before a crash is not asked again: a replay, a re-claimed open file. Everywhere else
+// a client's word is worth what its callers may do: files are read and written by who opened them
+// here, owns them, or may open them now, and replays and claims are looked at like anything else.
 #include <fcntl.h>
 
 #include "server/volume.h"
@@ -23,7 +28,7 @@ op_result<std::optional<acl>> volume::acl_of(transaction& t, std::uint64_t numbe
 
 error_code volume::check_may(const operation& o, transaction& t, const credential& who,
                              std::uint64_t number, std::uint32_t want) {
-  if (o.replay) return error_code::ok;
+  if (o.replay && options_.rules.believe_clients()) return error_code::ok;
   const op_result<inode_record*> r = t.inode(number);
   if (!r) return r.error();
   std::optional<acl> list;
@@ -47,10 +52,22 @@ error_code volume::check_may_open(const operation& o, transaction& t, const cred
   return check_may(o, t, who, number, want);
 }
 
+// Of an open file or directory; `who` as the call says.
+error_code volume::check_may_use(const operation& o, transaction& t, const credential& who,
+                                 std::uint64_t handle, std::uint64_t inode, std::uint32_t want) {
+  if (options_.rules.believe_clients() || opens_.allows(o.client, handle, inode, want))
+    return error_code::ok;
+  const op_result<inode_record*> r = t.inode(inode);
+  if (!r) return r.error();
+  const credential caller = caller_of(who);
+  if (caller.uid == (*r)->uid) return error_code::ok;  // whatever mode he has given it
+  return check_may(o, t, caller, inode, want);
+}
+
 // Whether `who` may take the name of `victim` out of the directory.
 error_code volume::check_may_remove(const operation& o, transaction& t, const credential& who,
                                     std::uint64_t directory, std::uint64_t victim) {
-  if (o.replay) return error_code::ok;
+  if (o.replay && options_.rules.believe_clients()) return error_code::ok;
   const error_code e = check_may(o, t, who, directory, may::write | may::execute);
   if (e != error_code::ok) return e;
   const op_result<inode_record*> dir = t.inode(directory);

@@ -145,6 +145,10 @@ error_code volume::do_fallocate(operation& o, transaction& t) {
   if (S_ISDIR(r.mode)) return error_code::is_directory;
   if (!S_ISREG(r.mode)) return error_code::invalid;
   note_handle(o, c->handle, c->inode);
+  if (o.stage == 0)
+    if (const error_code e = check_may_use(o, t, c->who, c->handle, c->inode, may::write);
+        e != error_code::ok)
+      return e;
   if (const error_code e = need_gate(o, c->inode); e != error_code::ok) return e;
   t.look(aspect::data, c->inode);
   const bool is_inline = (r.flags & inode_flag::object) == 0;
