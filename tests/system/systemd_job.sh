@@ -365,16 +365,16 @@ logged() { # a line of the service's journal
   journalctl --no-pager -o cat -u "$service" > /run/journal
   grep -qE "$1" /run/journal || die "the journal has no line with: $1"
 }
-has_fields() { # lines of the program $1 have its name and the priority $2 as fields
+has_fields() { # lines of the process named $1 have its name and the priority $2 as fields
   journalctl -q --no-pager -o json -u "$service" "_COMM=$1" "PRIORITY=$2" > /run/journal
   jq -es --arg unit "$service" 'length > 0 and all(._SYSTEMD_UNIT == $unit and ._PID != null)' \
     /run/journal > /dev/null
 }
 test_journal() {
-  local program
-  for program in watchdog fs core; do
-    has_fields tangelo-$program 6 || has_fields tangelo-$program 5 ||
-      die "no fields of tangelo-$program: $(tail -n 1 /run/journal)"
+  local name
+  for name in tangelo-watchdo tangelo-fs tangelo-core; do
+    has_fields $name 6 || has_fields $name 5 ||
+      die "no fields of $name: $(journalctl -q --no-pager -o json -u "$service" | tail -n 1)"
   done
   logged 'mounted on /mnt/home'
   logged 'core ended, pid [0-9]+: '
