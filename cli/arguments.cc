@@ -71,6 +71,8 @@ constexpr const char* mount_point_text = "mount point, or its name in the run di
 
 constexpr const char* every_mount_text = "mount point, or its name; every mount if missing";
 
+constexpr const char* for_programs = "for programs";
+
 constexpr const char* trace_notes =
     "It looks every millisecond at what the mount has recorded, and costs the mount nothing. Of\n"
     "operations that follow each other faster in one slot it sees the last; how many it did not\n"
@@ -125,6 +127,7 @@ class command_line {
     mount->add_option("directory", mount_.directory, "where")->required();
     mount->add_option("-o", options_, "mount options: ro,noatime,dev_loss_tmo=60,...")->take_all();
     mount->add_flag("-v,--verbose", mount_.verbose, "let the watchdog log more");
+    mount->add_flag("--json", mount_.json, for_programs);
     mount->footer(mount_notes);
     CLI::App* umount = app.add_subcommand("umount", "end a mount");
     umount->alias("unmount");
@@ -135,19 +138,22 @@ class command_line {
         ->add_flag("-f,--force", umount_.force,
                    "also while it is in use; what waits or uses it gets errors")
         ->excludes(lazy);
+    umount->add_flag("--json", umount_.json, for_programs);
   }
   void add_looking() {
     CLI::App* status = app.add_subcommand("status", "processes, server and counters of mounts");
     CLI::App* ops = app.add_subcommand("ops", "operations that have not ended");
     for (CLI::App* look : {status, ops}) {
       look->add_option("mount", look_.what, every_mount_text);
-      look->add_flag("--json", look_.json, "for programs");
+      look->add_flag("--json", look_.json, for_programs);
     }
   }
   void add_measuring() {
     CLI::App* metrics = app.add_subcommand("metrics", "counters and times, for Prometheus");
     metrics->add_option("mount", metrics_.mount, every_mount_text);
-    metrics->add_option("--listen", metrics_.listen, "127.0.0.1:9471: tell them to who asks there");
+    CLI::Option* listen = metrics->add_option("--listen", metrics_.listen,
+                                              "127.0.0.1:9471: tell them to who asks there");
+    metrics->add_flag("--json", metrics_.json, for_programs)->excludes(listen);
     CLI::App* ping = app.add_subcommand("ping", "is a server there, and how far away?");
     ping->add_option("server", ping_.server, "HOST[:PORT]")->required();
     ping->add_option("-c,--count", ping_.count, "so many times, one each second (4)");
@@ -169,21 +175,26 @@ class command_line {
   void add_fabric() {
     CLI::App* fabric = app.add_subcommand("fabric", "RDMA devices, and what leads to a server");
     fabric->add_option("address", fabric_.address, "HOST:PORT: would it be verbs or tcp, and why");
+    fabric->add_flag("--json", fabric_.json, for_programs);
   }
   void add_changing() {
     CLI::App* set = app.add_subcommand(
         "set", "change how long operations wait, when changes are answered, what is logged");
     set->add_option("mount", set_.mount, mount_point_text)->required();
     set->add_option("words", set_.words, "KEY=VALUE...");
+    set->add_flag("--json", set_.json, for_programs);
     set->footer(set_notes);
     CLI::App* abort = app.add_subcommand("abort", "let every operation that waits fail with EIO");
     abort->add_option("mount", abort_.mount, mount_point_text)->required();
+    abort->add_flag("--json", abort_.json, for_programs);
     CLI::App* upgrade =
         app.add_subcommand("upgrade", "replace a mount's programs by those now installed");
     upgrade->add_option("mount", upgrade_.mount, mount_point_text)->required();
+    upgrade->add_flag("--json", upgrade_.json, for_programs);
     upgrade->footer(upgrade_notes);
     CLI::App* watchdog = app.add_subcommand("watchdog", "give an UNSUPERVISED mount a watchdog");
     watchdog->add_option("--adopt", adopt_.mount, mount_point_text)->required();
+    watchdog->add_flag("--json", adopt_.json, for_programs);
   }
 
   void add_servers() {
@@ -202,7 +213,7 @@ class command_line {
         ->required()
         ->expected(1, 2);
     for (CLI::App* any : {list, volumes, evict, log})
-      any->add_flag("--json", server_.json, "for programs");
+      any->add_flag("--json", server_.json, for_programs);
   }
   void add_quotas() {
     CLI::App* quota = app.add_subcommand("quota", "what users, groups and directories may have");
@@ -224,8 +235,8 @@ class command_line {
     set->add_option("--bytes", quota_.bytes, "500M, 10G, 1.5T, ... or none");
     set->add_option("--inodes", quota_.inodes, "files and directories: 100000, 100K, ... or none");
     set->footer(quota_notes);
-    for (CLI::App* look : {show, set, list})
-      look->add_flag("--json", quota_.json, "for programs");
+    for (CLI::App* any : {show, set, clear, list})
+      any->add_flag("--json", quota_.json, for_programs);
   }
   quota_arguments chosen_quota() {
     const CLI::App* quota = app.get_subcommand("quota");

@@ -17,11 +17,13 @@ struct mount_arguments {
   std::vector<std::string> options;
   bool verbose = false;
   bool quiet = false;  // says nothing when it works
+  bool json = false;
 };
 struct umount_arguments {
   std::string directory;
   bool lazy = false;
   bool force = false;
+  bool json = false;
 };
 struct look_arguments {
   std::string what;  // empty: every mount
@@ -33,15 +35,19 @@ struct set_arguments {
   std::string mount;
   std::vector<std::string> words;  // key=value
   bool quiet = false;              // does not show what is set
+  bool json = false;
 };
 struct abort_arguments {
   std::string mount;
+  bool json = false;
 };
 struct upgrade_arguments {
   std::string mount;
+  bool json = false;
 };
 struct adopt_arguments {
   std::string mount;
+  bool json = false;
 };
 // What is asked of a server of this machine.
 struct server_arguments {
@@ -66,6 +72,7 @@ struct quota_arguments {
 struct metrics_arguments {
   std::string mount;   // empty: every mount
   std::string listen;  // empty: print them once
+  bool json = false;   // of what is printed once
 };
 struct ping_arguments {
   std::string server;  // HOST[:PORT]
@@ -87,6 +94,7 @@ struct trace_arguments {
 };
 struct fabric_arguments {
   std::string address;  // "host:port"; empty: only the devices
+  bool json = false;
 };
 // Help or version was asked for.
 struct said_arguments {

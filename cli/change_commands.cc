@@ -1,5 +1,11 @@
-#include <cstdio>
+#include <unistd.h>
 
+#include <array>
+#include <cstdio>
+#include <functional>
+#include <optional>
+
+#include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/control.h"
 #include "cli/render.h"
@@ -26,6 +32,40 @@ outcome<policy_change> parse_change(const std::vector<std::string>& words) {
   return change;
 }
 
+// Which processes have been replaced: a line for each on a terminal, once it runs.
+class upgrade_progress {
+ public:
+  upgrade_progress(const std::string& run_root, const mount_ref& mount) : mount_(mount) {
+    if (::isatty(STDERR_FILENO) != 1) return;
+    outcome<arena_view> arena = arena_view::open(run_root, mount);
+    if (!arena) return;  // who is asked to upgrade will say why
+    arena_.emplace(*std::move(arena));
+    before_ = look();
+  }
+  void show() {
+    if (!arena_) return;
+    const processes now = look();
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      if (now[i].pid == 0 || now[i].pid == before_[i].pid) continue;
+      std::fprintf(stderr, "%s replaced, pid %u\n", std::string(now[i].role).c_str(), now[i].pid);
+      before_[i] = now[i];
+    }
+  }
+
+ private:
+  using processes = std::array<process_view, process_role_count>;
+  processes look() const { return arena_->status(mount_, system_clock().now_ns()).processes; }
+
+  const mount_ref& mount_;
+  std::optional<arena_view> arena_;
+  processes before_{};
+};
+
+void say_done(const mount_ref& mount, const std::string& done, bool json) {
+  const std::string text = mount.mount_point + ": " + done + "\n";
+  std::fputs((json ? done_json(mount, done) : text).c_str(), stdout);
+}
+
 }  // namespace
 
 outcome<void> run_set(const set_arguments& words) {
@@ -46,7 +86,9 @@ outcome<void> run_set(const set_arguments& words) {
     if (reply->errno_value != 0) return failure{refusal(*mount, *reply)};
   }
   if (words.quiet) return {};
-  std::printf("%s: %s\n", mount->mount_point.c_str(), policy_line(arena->policy()).c_str());
+  const mount_policy policy = arena->policy();
+  const std::string text = mount->mount_point + ": " + policy_line(policy) + "\n";
+  std::fputs((words.json ? policy_json(*mount, policy) : text).c_str(), stdout);
   return {};
 }
 
@@ -57,20 +99,23 @@ outcome<void> run_abort(const abort_arguments& words) {
       ask_either(run_root_of(*mount), *mount, control_verb::abort, answer_wait_ms);
   if (!reply) return failure{reply.error()};
   if (reply->errno_value != 0) return failure{refusal(*mount, *reply)};
-  std::printf("%s: %s\n", mount->mount_point.c_str(),
-              reply->text.empty() ? "who waited has been answered" : reply->text.c_str());
+  say_done(*mount, reply->text.empty() ? "who waited has been answered" : reply->text, words.json);
   return {};
 }
 
 outcome<void> run_upgrade(const upgrade_arguments& words) {
   outcome<mount_ref> mount = find_own_mount(words.mount, "upgrade");
   if (!mount) return failure{mount.error()};
-  outcome<control_reply> reply = ask_watchdog(run_root_of(*mount), *mount,
-                                              control_verb::upgrade, upgrade_wait_ms);
+  const std::string run_root = run_root_of(*mount);
+  upgrade_progress progress(run_root, *mount);
+  const std::function<void()> show = [&progress] { progress.show(); };
+  outcome<control_reply> reply =
+      ask(asked::watchdog, run_root, *mount, {control_version, control_verb::upgrade, {}},
+          upgrade_wait_ms, show);
+  show();
   if (!reply) return failure{reply.error()};
   if (reply->errno_value != 0) return failure{refusal(*mount, *reply)};
-  std::printf("%s: %s\n", mount->mount_point.c_str(),
-              reply->text.empty() ? "upgraded" : reply->text.c_str());
+  say_done(*mount, reply->text.empty() ? "upgraded" : reply->text, words.json);
   return {};
 }
 
@@ -79,11 +124,11 @@ outcome<void> run_adopt(const adopt_arguments& words) {
   if (!mount) return failure{mount.error()};
   const std::string run_root = run_root_of(*mount);
   if (ask_watchdog(run_root, *mount, control_verb::arenas, answer_wait_ms)) {
-    std::printf("%s has a watchdog already\n", mount->mount_point.c_str());
+    say_done(*mount, "it has a watchdog already", words.json);
     return {};
   }
   outcome<void> adopted = adopt_mount(*mount, run_root);
-  if (adopted) std::printf("%s has a watchdog again\n", mount->mount_point.c_str());
+  if (adopted) say_done(*mount, "it has a watchdog again", words.json);
   return adopted;
 }
 

@@ -80,6 +80,17 @@ bool belongs_to(int socket, uid_t user) {
   return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == user;
 }
 
+bool has_answer(int socket, int wait_ms, const std::function<void()>& meanwhile) {
+  pollfd p{socket, POLLIN, 0};
+  if (!meanwhile) return ::poll(&p, 1, wait_ms) == 1;
+  constexpr int step_ms = 100;
+  for (int waited = 0; waited < wait_ms; waited += step_ms) {
+    if (::poll(&p, 1, step_ms) == 1) return true;
+    meanwhile();
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string printable(std::string_view text) {
@@ -90,7 +101,8 @@ std::string printable(std::string_view text) {
 }
 
 outcome<control_reply> ask(asked who, const std::string& run_root, const mount_ref& mount,
-                           const control_request& request, int wait_ms) {
+                           const control_request& request, int wait_ms,
+                           const std::function<void()>& meanwhile) {
   const std::string& name = mount.name;
   const unique_fd fd = connect_to(who, run_root, name, wait_ms);
   if (fd && !belongs_to(fd.get(), mount.user))
@@ -102,8 +114,7 @@ outcome<control_reply> ask(asked who, const std::string& run_root, const mount_r
   }
   if (send_packet(fd.get(), request) != packet_status::ok)
     return nobody(who, name, "it does not take the question");
-  pollfd p{fd.get(), POLLIN, 0};
-  if (::poll(&p, 1, wait_ms) != 1) return nobody(who, name, "it takes too long");
+  if (!has_answer(fd.get(), wait_ms, meanwhile)) return nobody(who, name, "it takes too long");
   control_answer answer;
   packet_fds fds;
   if (receive_object(fd.get(), answer, &fds) != packet_status::ok)

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -29,9 +30,11 @@ struct control_reply {
 };
 
 // Fails with exit_code::unreachable when there is nobody, or somebody but the mount's user (who may
-// have a socket of root's there, for root to ask), or no answer within `wait_ms`.
+// have a socket of root's there, for root to ask), or no answer within `wait_ms`. `meanwhile`, if
+// there is one, is called ten times a second while it waits.
 outcome<control_reply> ask(asked who, const std::string& run_root, const mount_ref& mount,
-                           const control_request& request, int wait_ms);
+                           const control_request& request, int wait_ms,
+                           const std::function<void()>& meanwhile = {});
 outcome<control_reply> ask_watchdog(const std::string& run_root, const mount_ref& mount,
                                     control_verb verb, int wait_ms);
 // The watchdog, or the front end where no watchdog answers; fails with what the watchdog's failure

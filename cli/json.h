@@ -19,6 +19,7 @@ class json_text {
   json_text& key(std::string_view name);
   json_text& text(std::string_view value);
   json_text& number(std::uint64_t value) { return raw(std::to_string(value)); }
+  json_text& digits(std::string_view value) { return raw(value); }  // a number as it is written
   json_text& boolean(bool value) { return raw(value ? "true" : "false"); }
   const std::string& str() const noexcept { return out_; }
 

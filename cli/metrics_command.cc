@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/metrics_json.h"
 #include "cli/mount_metrics.h"
 #include "protocol/text_endpoint.h"
 
@@ -26,7 +27,8 @@ outcome<void> run_metrics(const metrics_arguments& words) {
   const outcome<std::vector<mount_ref>> chosen = mounts_to_look_into(words.mount, "metrics");
   if (!chosen) return failure{chosen.error()};
   if (words.listen.empty()) {
-    const std::string text = metrics_of(*chosen);
+    const std::string metrics = metrics_of(*chosen);
+    const std::string text = words.json ? metrics_json(metrics) : metrics;
     std::fwrite(text.data(), 1, text.size(), stdout);
     return {};
   }

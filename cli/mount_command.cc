@@ -28,6 +28,12 @@ namespace {
 constexpr std::uint64_t answer_wait_ns = 10 * ns_per_s;
 constexpr unsigned step_ms = 25;
 
+void say(const mount_arguments& words, const mount_ref& mount, const std::string& done) {
+  if (words.quiet) return;
+  const std::string text = mount.source + " " + done + "\n";
+  std::fputs((words.json ? done_json(mount, done) : text).c_str(), stdout);
+}
+
 // True: there was nothing to do but, perhaps, to give the mount a watchdog again.
 outcome<bool> is_mounted_already(const mount_arguments& words) {
   outcome<mount_ref> there = find_mount_at(words.directory);
@@ -38,12 +44,11 @@ outcome<bool> is_mounted_already(const mount_arguments& words) {
                            "end it first: tangelo umount " + there->mount_point}};
   const std::string run_root = run_root_of(*there);
   if (ask_watchdog(run_root, *there, control_verb::arenas, 2000)) {
-    if (!words.quiet)
-      std::printf("%s is already mounted on %s%s\n", there->source.c_str(),
-                  there->mount_point.c_str(),
-                  words.options.empty() ? ""
-                                        : "; -o is not looked at: change it with tangelo set, or "
-                                          "mount it anew");
+    say(words, *there,
+        "is already mounted on " + there->mount_point +
+            (words.options.empty() ? ""
+                                   : "; -o is not looked at: change it with tangelo set, or mount "
+                                     "it anew"));
     return true;
   }
   outcome<void> adopted = adopt_mount(*there, run_root);
@@ -52,8 +57,8 @@ outcome<bool> is_mounted_already(const mount_arguments& words) {
                            there->mount_point + ": mounted already, but UNSUPERVISED, and cannot "
                                                 "be adopted: " + adopted.error().text,
                            "end it: tangelo umount -f " + there->mount_point}};
-  std::printf("%s was mounted on %s without a watchdog; it has one again\n",
-              there->source.c_str(), there->mount_point.c_str());
+  say(words, *there,
+      "was mounted on " + there->mount_point + " without a watchdog; it has one again");
   return true;
 }
 
@@ -155,8 +160,7 @@ outcome<void> run_mount(const mount_arguments& words) {
                               : start_daemon_of(mount, run_root, words, through);
   if (!started) return started;
   outcome<void> answered = check_answer(mount, run_root, deadline_ns);
-  if (answered && !words.quiet)
-    std::printf("%s mounted on %s\n", words.source.c_str(), mount.mount_point.c_str());
+  if (answered) say(words, mount, "mounted on " + mount.mount_point);
   return answered;
 }
 

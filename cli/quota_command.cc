@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/json.h"
 #include "cli/quota_text.h"
 
 namespace tangelo {
@@ -187,8 +188,12 @@ outcome<void> set(const quota_arguments& words, const place& p) {
   return show(words, p);
 }
 
-outcome<void> clear(const place& p) {
+outcome<void> clear(const quota_arguments& words, const place& p) {
   if (::removexattr(p.path.c_str(), p.attribute.c_str()) != 0) return failure{refused(p, errno)};
+  if (!words.json) return {};
+  json_text j;
+  j.open_object().key("kind").text(p.view.kind).key("done").text("no limit any more");
+  std::fputs((j.close_object().str() + "\n").c_str(), stdout);
   return {};
 }
 
@@ -222,7 +227,7 @@ outcome<void> run_quota(const quota_arguments& words) {
   switch (words.what) {
     case quota_arguments::verb::show: return show(words, *p);
     case quota_arguments::verb::set: return set(words, *p);
-    case quota_arguments::verb::clear: return clear(*p);
+    case quota_arguments::verb::clear: return clear(words, *p);
     case quota_arguments::verb::list: break;
   }
   return {};

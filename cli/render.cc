@@ -163,7 +163,7 @@ void core_json(json_text& j, const core_view& c) {
 }
 
 // A number of seconds, or "off".
-void policy_json(json_text& j, const mount_policy& p) {
+void put_policy(json_text& j, const mount_policy& p) {
   j.open_object();
   for (const auto& [name, value] : {std::pair{"reconnect_delay", p.reconnect_delay},
                                     std::pair{"fast_io_fail_tmo", p.fast_io_fail_tmo},
@@ -198,7 +198,7 @@ void mount_json(json_text& j, const mount_view& m) {
     j.key("path");
     path_json(j, m.path);
     j.key("policy");
-    policy_json(j, m.policy);
+    put_policy(j, m.policy);
     j.key("lease_left_ms").number(m.lease_left_ns / ns_per_ms);
     j.key("counters").open_object();
     for (const counter_view& c : m.counters) j.key(c.name).number(c.value);
@@ -234,6 +234,21 @@ std::string policy_line(const mount_policy& policy) {
   return (words.empty() ? "all off: operations wait for ever" : words) +
          fmt::format(", commit {}", name_of(policy.commit)) +
          (policy.log ? fmt::format(", log {}", name_of(*policy.log)) : "");
+}
+
+std::string done_json(const mount_ref& mount, std::string_view done) {
+  json_text j;
+  j.open_object().key("name").text(mount.name).key("mount_point").text(mount.mount_point);
+  j.key("source").text(mount.source).key("done").text(done).close_object();
+  return j.str() + "\n";
+}
+
+std::string policy_json(const mount_ref& mount, const mount_policy& policy) {
+  json_text j;
+  j.open_object().key("name").text(mount.name).key("mount_point").text(mount.mount_point);
+  j.key("policy");
+  put_policy(j, policy);
+  return j.close_object().str() + "\n";
 }
 
 std::string status_text(const std::vector<mount_view>& mounts) {

@@ -22,6 +22,9 @@ std::string path_text(const op_view& op);
 std::string ops_text(const std::vector<mount_ops>& mounts);
 std::string ops_json(const std::vector<mount_ops>& mounts);
 
+// What was done to a mount; `done` is the sentence that a person reads.
+std::string done_json(const mount_ref& mount, std::string_view done);
+std::string policy_json(const mount_ref& mount, const mount_policy& policy);
 // "fast_io_fail_tmo 15, dev_loss_tmo 60", or that all are off.
 std::string policy_line(const mount_policy& policy);
 

@@ -112,6 +112,7 @@ outcome<void> run_trace(const trace_arguments& words) {
   const std::uint64_t begin = time.now_ns();
   op_watch watch(arena->front_end());
   std::uint64_t next_check = begin + ns_per_s;
+  std::fputs(("following operations of " + mount.mount_point + ", ^C ends it\n").c_str(), stderr);
   while (asked_to_end == 0) {
     const std::uint64_t now = time.now_ns();
     for (const passed_op& op : watch.look(now, long_ns))

@@ -10,6 +10,7 @@
 #include "base/places.h"
 #include "cli/commands.h"
 #include "cli/control.h"
+#include "cli/render.h"
 #include "cli/snapshot.h"
 
 namespace tangelo {
@@ -91,7 +92,8 @@ outcome<void> run_umount(const umount_arguments& words) {
                           !words.lazy && !words.force);
   if (reply && !words.lazy)
     wait_for_the_end(mount_run_dir(run_root, mount->name), words.force ? 1000 : 3000);
-  std::printf("%s unmounted\n", mount->mount_point.c_str());
+  const std::string text = mount->mount_point + " unmounted\n";
+  std::fputs((words.json ? done_json(*mount, "unmounted") : text).c_str(), stdout);
   if (arena && !words.lazy) tell_undurable(*mount, arena->undurable_count());
   return {};
 }

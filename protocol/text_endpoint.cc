@@ -34,7 +34,7 @@ struct parsed_address {
   socklen_t size = 0;
 };
 
-std::optional<parsed_address> parse(std::string_view where, bool& is_loopback) {
+std::optional<parsed_address> parse_any(std::string_view where, bool& is_loopback) {
   const std::size_t colon = where.rfind(':');
   if (colon == std::string_view::npos) return std::nullopt;
   std::string host(where.substr(0, colon));
@@ -64,6 +64,14 @@ std::optional<parsed_address> parse(std::string_view where, bool& is_loopback) {
   std::memcpy(&out.bytes, &v6, sizeof v6);
   out.size = sizeof v6;
   return out;
+}
+
+outcome<parsed_address> parse(const std::string& where) {
+  bool is_loopback = false;
+  const std::optional<parsed_address> at = parse_any(where, is_loopback);
+  if (!at) return failure{usage(where, "not ADDRESS:PORT")};
+  if (!is_loopback) return failure{usage(where, "not an address of the loopback interface")};
+  return *at;
 }
 
 std::uint16_t port_of(int fd) noexcept {
@@ -117,10 +125,8 @@ std::string answer(std::string_view status, std::string_view body, bool with_bod
 }  // namespace
 
 outcome<text_endpoint> text_endpoint::open(const std::string& where) {
-  bool is_loopback = false;
-  const std::optional<parsed_address> at = parse(where, is_loopback);
-  if (!at) return failure{usage(where, "not ADDRESS:PORT")};
-  if (!is_loopback) return failure{usage(where, "not an address of the loopback interface")};
+  const outcome<parsed_address> at = parse(where);
+  if (!at) return failure{at.error()};
   const int family = reinterpret_cast<const sockaddr*>(&at->bytes)->sa_family;
   unique_fd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int on = 1;
@@ -133,6 +139,12 @@ outcome<text_endpoint> text_endpoint::open(const std::string& where) {
   if (!stopped) return failure{problem{exit_code::failed, "eventfd", {}}};
   const std::uint16_t port = port_of(fd.get());
   return text_endpoint(std::move(fd), std::move(stopped), port);
+}
+
+outcome<void> text_endpoint::check(const std::string& where) {
+  const outcome<parsed_address> at = parse(where);
+  if (!at) return failure{at.error()};
+  return {};
 }
 
 void text_endpoint::stop() noexcept {

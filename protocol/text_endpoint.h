@@ -17,6 +17,8 @@ class text_endpoint {
  public:
   // `where`: 127.0.0.1:PORT or [::1]:PORT; port 0: any. What others could reach is refused.
   static outcome<text_endpoint> open(const std::string& where);
+  // Whether `where` is such an address.
+  static outcome<void> check(const std::string& where);
 
   // Answers with what `text` says, until stop().
   void run(const std::function<std::string()>& text);

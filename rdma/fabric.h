@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/loop.h"
 #include "rdma/provider.h"
@@ -34,9 +35,34 @@ std::optional<fabric_choice> fabric_named(std::string_view name) noexcept;
 enum class rdma_needed : std::uint8_t { now, later };
 // Fails where there is no RDMA and it is needed now, or where this program was built without it.
 outcome<std::unique_ptr<provider>> make_verbs(loop& l, rdma_needed when);
-// The devices with their ports and addresses, and, if `address` is not empty, what `auto` would try
-// for it, and why. For people. Blocks for a few seconds at most.
-outcome<std::string> describe_fabric(const std::string& address);
+
+// The RDMA devices of this machine, and over what `auto` would try to reach an address.
+struct fabric_gid {
+  std::uint32_t index = 0;
+  std::string address;
+  std::string kind;
+  std::string interface;  // of the network; may be empty
+};
+struct fabric_port {
+  unsigned number = 0;
+  std::string state;
+  std::vector<fabric_gid> gids;
+};
+struct fabric_device {
+  std::string name;
+  std::string kind;
+  std::string why_not;  // not empty: it cannot be opened
+  std::vector<fabric_port> ports;
+};
+struct fabric_view {
+  bool is_built = true;  // this program can use RDMA
+  std::vector<fabric_device> devices;
+  bool by_verbs = false;
+  std::string why;  // device and port; or what speaks against verbs
+};
+// `address`: HOST:PORT, or empty. Blocks for a few seconds at most.
+outcome<fabric_view> look_at_fabric(const std::string& address);
+
 // Over `verbs` where that comes up, else over `tcp`.
 std::unique_ptr<provider> make_auto(scheduler& time, std::unique_ptr<provider> tcp,
                                     std::unique_ptr<provider> verbs);

@@ -7,10 +7,11 @@ outcome<std::unique_ptr<provider>> make_verbs(loop&, rdma_needed) {
                          "build it with -Dverbs=enabled (libibverbs-dev, librdmacm-dev)"}};
 }
 
-outcome<std::string> describe_fabric(const std::string& address) {
-  std::string out = "this program was built without RDMA\n";
-  if (!address.empty()) out += address + ": tcp\n";
-  return out;
+outcome<fabric_view> look_at_fabric(const std::string&) {
+  fabric_view view;
+  view.is_built = false;
+  view.why = "this program was built without RDMA";
+  return view;
 }
 
 }  // namespace tangelo

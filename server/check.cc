@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "base/fd.h"
 #include "server/check_pass.h"
@@ -179,17 +180,27 @@ void check_pass::found(finding_kind kind, std::string where, std::string what, s
 
 void check_pass::tick(std::string_view what) {
   constexpr std::uint64_t often = 1024;
-  if (++ticks_ % often == 0 && options_.progress) options_.progress(what, ticks_);
+  if (++ticks_ % often == 0) show(what);
+}
+
+void check_pass::show(std::string_view what) {
+  if (options_.progress)
+    options_.progress({parts_done_, part_count, fmt::format("{}, {} records", what, ticks_)});
 }
 
 outcome<bool> check_pass::look() {
-  for (const auto part :
-       {&check_pass::read_meta, &check_pass::read_inodes, &check_pass::read_redo,
-        &check_pass::read_orphans, &check_pass::read_entries, &check_pass::read_cookies,
-        &check_pass::read_xattrs, &check_pass::read_small_data, &check_pass::read_objects,
-        &check_pass::read_clients, &check_pass::read_replies, &check_pass::read_quotas,
-        &check_pass::read_guards})
+  constexpr outcome<bool> (check_pass::*parts[])() = {
+      &check_pass::read_meta,    &check_pass::read_inodes,     &check_pass::read_redo,
+      &check_pass::read_orphans, &check_pass::read_entries,    &check_pass::read_cookies,
+      &check_pass::read_xattrs,  &check_pass::read_small_data, &check_pass::read_objects,
+      &check_pass::read_clients, &check_pass::read_replies,    &check_pass::read_quotas,
+      &check_pass::read_guards};
+  static_assert(std::size(parts) + 1 == part_count);  // the last one is what follows
+  for (const auto part : parts) {
     if (const outcome<bool> read = (this->*part)(); !read) return failure{read.error()};
+    ++parts_done_;
+  }
+  show("names and links");
   if (!check_boot()) return true;
   check_numbers();
   check_tree();

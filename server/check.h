@@ -22,6 +22,7 @@
 
 #include "base/problem.h"
 #include "server/kv.h"
+#include "server/progress.h"
 
 namespace tangelo {
 
@@ -85,7 +86,7 @@ struct check_options {
   bool guards_lost = false;
   std::int64_t now_ns = 0;  // the time of what is made anew
   // What is looked at and how much of it has been; often.
-  std::function<void(std::string_view what, std::uint64_t count)> progress;
+  progress_sink progress;
 };
 
 outcome<check_report> check_store(kv_store& kv, const check_options& options);

@@ -66,6 +66,7 @@ class check_pass {
   void found(finding_kind kind, std::string where, std::string what, std::string repair,
              finding_level level = finding_level::damage);
   void tick(std::string_view what);
+  void show(std::string_view what);
 
   // check_records.cc
   outcome<bool> read_meta();
@@ -131,7 +132,9 @@ class check_pass {
   std::uint64_t range_end_ = 0;
   bool transno_missing_ = false;
   std::map<std::uint64_t, std::pair<std::uint64_t, std::string>> ranges_;  // first -> end, key
+  static constexpr std::uint64_t part_count = 14;
   std::uint64_t ticks_ = 0;
+  std::uint64_t parts_done_ = 0;
 
   // Repairs.
   kv_batch batch_;

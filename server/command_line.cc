@@ -18,7 +18,7 @@ struct raw_command {
   std::vector<std::string> volumes;
   std::string fence;
   bool repair = false, protect = false, json = false;
-  bool standby = false;
+  bool standby = false, check = false;
   server_times times;
   bool verbose = false;
   bool audit = false, no_reply_records = false, no_flush = false;
@@ -49,7 +49,10 @@ outcome<server_command> run_command(const raw_command& raw) {
   }
   if (const outcome<bool> added = add_volumes(raw.volumes, c.config); !added)
     return failure{added.error()};
-  if (!raw.listen.empty()) c.config.listen = raw.listen;
+  if (!raw.listen.empty()) {
+    c.config.listen = raw.listen;
+    c.config.places.erase("listen");
+  }
   if (!raw.fabric.empty()) {
     const std::optional<fabric_choice> fabric = fabric_named(raw.fabric);
     if (!fabric)
@@ -57,25 +60,39 @@ outcome<server_command> run_command(const raw_command& raw) {
     c.config.fabric = *fabric;
   }
   if (!raw.secret_file.empty()) c.config.secret_file = raw.secret_file;
-  if (!raw.metrics.empty()) c.config.metrics = raw.metrics;
+  if (!raw.metrics.empty()) {
+    c.config.metrics = raw.metrics;
+    c.config.places.erase("metrics");
+  }
   c.config.standby = c.config.standby || raw.standby;
-  for (const auto t : {&server_times::lease_seconds, &server_times::evict_seconds,
-                       &server_times::window_soft_seconds, &server_times::window_hard_seconds,
-                       &server_times::commit_interval_ms})
-    if (raw.times.*t != 0) c.config.times.*t = raw.times.*t;
+  for (const auto& [key, t] : {std::pair{"lease_seconds", &server_times::lease_seconds},
+                               {"evict_seconds", &server_times::evict_seconds},
+                               {"window_soft_seconds", &server_times::window_soft_seconds},
+                               {"window_hard_seconds", &server_times::window_hard_seconds},
+                               {"commit_interval_ms", &server_times::commit_interval_ms}}) {
+    if (raw.times.*t == 0) continue;
+    c.config.times.*t = raw.times.*t;
+    c.config.places.erase(key);
+  }
   c.config.run_dir = raw.run_dir;
   c.config.user = raw.user;
   c.config.audit = raw.audit;
   c.config.keep_reply_records = !raw.no_reply_records;
   c.config.flush = !raw.no_flush;
   c.config.slow_us = raw.slow_us;
+  c.verbose = raw.verbose;
   if (const outcome<bool> checked = check_config(c.config); !checked)
     return failure{checked.error()};
-  return c;
+  if (!raw.check) return c;
+  (void)std::fputs(fmt::format("{}: nothing is wrong\n", raw.config).c_str(), stdout);
+  return server_command{};
 }
 
 void add_run(CLI::App& run, raw_command& raw, bool for_tests) {
-  run.add_option("--config", raw.config, "a file with listen and [[volume]] (docs/OPERATIONS.md)");
+  CLI::Option* config = run.add_option("--config", raw.config,
+                                       "a file with listen and [[volume]] (docs/OPERATIONS.md)");
+  run.add_flag("--check", raw.check, "only say whether that file is right, and what is not, where")
+      ->needs(config);
   run.add_option("--volume", raw.volumes, "NAME=DIR, may be repeated");
   run.add_option("--listen", raw.listen, "ADDRESS:PORT (127.0.0.1:7471; port 0: any free one)");
   run.add_option("--fabric", raw.fabric, "auto, verbs or tcp");
@@ -155,11 +172,7 @@ outcome<server_command> parse(CLI::App& app, int argc, char** argv, bool for_tes
   } catch (const CLI::ParseError& e) {
     return failure{usage(e.what())};
   }
-  if (run->parsed()) {
-    outcome<server_command> c = run_command(raw);
-    if (c) c->verbose = raw.verbose;
-    return c;
-  }
+  if (run->parsed()) return run_command(raw);
   if (takeover->parsed() && raw.fence.empty())
     return failure{problem{exit_code::usage, "takeover: no --fence COMMAND, no takeover",
                            "a holder that only seems dead would write into what another serves: "

@@ -11,7 +11,7 @@ namespace tangelo {
 
 struct server_command {
   enum class kind : std::uint8_t { none, init, run, check, scrub, takeover, audit_report };
-  kind what = kind::none;  // none: all has been said (help, version)
+  kind what = kind::none;  // none: all has been said (help, version, run --check)
   std::string directory;    // init, check, scrub, takeover, audit_report
   std::string volume_name;  // init
   std::string fence;        // takeover

@@ -9,19 +9,26 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 #include "base/result.h"
+#include "protocol/text_endpoint.h"
 #include "protocol/volume_name.h"
 
 namespace tangelo {
 
 namespace {
 
+// "FILE:LINE:COLUMN: "
+std::string place_of(const std::string& path, const toml::source_region& where) {
+  if (where.begin.line == 0) return path + ": ";
+  return fmt::format("{}:{}:{}: ", path, where.begin.line, where.begin.column);
+}
+
 problem mistake(const std::string& path, const toml::source_region& where, std::string_view what,
                 std::string hint) {
-  const std::string line = where.begin.line == 0 ? "" : fmt::format("{}:", where.begin.line);
-  return problem{exit_code::usage, fmt::format("{}:{} {}", path, line, what), std::move(hint)};
+  return problem{exit_code::usage, place_of(path, where).append(what), std::move(hint)};
 }
 
 outcome<std::string> text_in(const std::string& path, const toml::node& value,
@@ -120,6 +127,7 @@ std::optional<outcome<bool>> volume_key_in(const std::string& path, std::string_
     outcome<std::string> text = text_in(path, value, key);
     if (!text) return failure{text.error()};
     (key == "name" ? v.name : v.path) = *text;
+    (key == "name" ? v.name_place : v.path_place) = place_of(path, value.source());
     return true;
   }
   if (key == "squash") return squash_in(path, value, v.rules.squash.mode);
@@ -152,6 +160,16 @@ outcome<volume_config> volume_in(const std::string& path, const toml::node& node
   return v;
 }
 
+bool has_port(std::string_view listen) {
+  const std::size_t colon = listen.rfind(':');
+  if (colon == listen.npos) return false;
+  const std::string_view digits = listen.substr(colon + 1);
+  const char* const end = digits.data() + digits.size();
+  std::uint16_t port = 0;
+  const auto [at, error] = std::from_chars(digits.data(), end, port);
+  return error == std::errc{} && at == end;
+}
+
 bool is_loopback(std::string_view listen) {
   const std::size_t colon = listen.rfind(':');
   const std::string_view host = listen.substr(0, colon);
@@ -171,6 +189,7 @@ outcome<server_config> read_server_config(const std::string& path) {
   c.name = path.substr(slash == path.npos ? 0 : slash + 1);
   if (c.name.ends_with(".toml")) c.name.resize(c.name.size() - 5);
   for (const auto& [key, value] : parsed.table()) {
+    c.places[std::string(key.str())] = place_of(path, value.source());
     if (key.str() == "listen" || key.str() == "secret_file" || key.str() == "metrics") {
       outcome<std::string> text = text_in(path, value, key.str());
       if (!text) return failure{text.error()};
@@ -209,6 +228,11 @@ outcome<server_config> read_server_config(const std::string& path) {
   return c;
 }
 
+std::string server_config::place(std::string_view key) const {
+  const auto at = places.find(key);
+  return at == places.end() ? std::string() : at->second;
+}
+
 server_times times_of(const server_config& config) {
   const auto given = [](std::uint32_t n, std::uint32_t otherwise) {
     return n != 0 ? n : otherwise;
@@ -228,29 +252,34 @@ namespace {
 
 // A holder that cannot reach the server trusts what it holds until its lease ends: nothing of it
 // may be given away before, neither by eviction nor by the end of the window.
-outcome<bool> check_times(const server_times& t) {
-  const auto wrong = [](std::string text, std::string hint) {
-    return failure{problem{exit_code::usage, std::move(text), std::move(hint)}};
+outcome<bool> check_times(const server_config& config) {
+  const server_times t = times_of(config);
+  const auto wrong = [&config](std::string_view key, const std::string& text, std::string hint) {
+    return failure{problem{exit_code::usage, config.place(key) + text, std::move(hint)}};
   };
   if (t.commit_interval_ms > 1000)
-    return wrong(fmt::format("commit_interval_ms = {}: too long", t.commit_interval_ms),
+    return wrong("commit_interval_ms",
+                 fmt::format("commit_interval_ms = {}: too long", t.commit_interval_ms),
                  "write 1000 or less: clients keep in memory what is not committed");
   for (const time_key& k : time_keys)
     if (t.*(k.to) > 10 * time_max)
-      return wrong(fmt::format("{} = {}: too long", k.name, t.*(k.to)),
+      return wrong(k.name, fmt::format("{} = {}: too long", k.name, t.*(k.to)),
                    fmt::format("write at most {}", time_max));
   if (t.evict_seconds < t.lease_seconds)
-    return wrong(fmt::format("evict_seconds = {}: shorter than lease_seconds = {}",
+    return wrong("evict_seconds",
+                 fmt::format("evict_seconds = {}: shorter than lease_seconds = {}",
                              t.evict_seconds, t.lease_seconds),
                  fmt::format("write evict_seconds = {} or more, or leave it out (5 leases)",
                              t.lease_seconds));
   if (t.window_soft_seconds < t.lease_seconds)
-    return wrong(fmt::format("window_soft_seconds = {}: shorter than lease_seconds = {}",
+    return wrong("window_soft_seconds",
+                 fmt::format("window_soft_seconds = {}: shorter than lease_seconds = {}",
                              t.window_soft_seconds, t.lease_seconds),
                  fmt::format("write window_soft_seconds = {} or more, or leave it out (1.5 leases)",
                              t.lease_seconds));
   if (t.window_hard_seconds < t.window_soft_seconds)
-    return wrong(fmt::format("window_hard_seconds = {}: shorter than window_soft_seconds = {}",
+    return wrong("window_hard_seconds",
+                 fmt::format("window_hard_seconds = {}: shorter than window_soft_seconds = {}",
                              t.window_hard_seconds, t.window_soft_seconds),
                  fmt::format("write window_hard_seconds = {} or more, or leave it out (4 leases)",
                              t.window_soft_seconds));
@@ -260,31 +289,39 @@ outcome<bool> check_times(const server_times& t) {
 }  // namespace
 
 outcome<bool> check_config(const server_config& config) {
-  const auto wrong = [](std::string text, std::string hint) {
-    return failure{problem{exit_code::usage, std::move(text), std::move(hint)}};
+  const auto wrong = [](const std::string& place, const std::string& text, std::string hint) {
+    return failure{problem{exit_code::usage, place + text, std::move(hint)}};
   };
   if (config.volumes.empty())
-    return wrong("no volume to serve",
+    return wrong("", "no volume to serve",
                  "name one: --volume NAME=DIR, or [[volume]] in the configuration");
   std::set<std::string> names, paths;
   for (const volume_config& v : config.volumes) {
     if (!is_volume_name(v.name))
-      return wrong(fmt::format("volume name \"{}\"", v.name), std::string(volume_name_rule));
+      return wrong(v.name_place, fmt::format("volume name \"{}\"", v.name),
+                   std::string(volume_name_rule));
     if (!names.insert(v.name).second)
-      return wrong(fmt::format("volume {}: named twice", v.name), "give each its own name");
+      return wrong(v.name_place, fmt::format("volume {}: named twice", v.name),
+                   "give each its own name");
     if (!paths.insert(v.path).second)
-      return wrong(fmt::format("{}: two volumes in one directory", v.path),
+      return wrong(v.path_place, fmt::format("{}: two volumes in one directory", v.path),
                    "give each its own directory");
   }
-  if (const outcome<bool> checked = check_times(times_of(config)); !checked)
+  if (const outcome<bool> checked = check_times(config); !checked)
     return failure{checked.error()};
-  if (config.listen.rfind(':') == config.listen.npos)
-    return wrong(fmt::format("listen \"{}\"", config.listen), "write ADDRESS:PORT");
+  if (!has_port(config.listen))
+    return wrong(config.place("listen"), fmt::format("listen \"{}\"", config.listen),
+                 "write ADDRESS:PORT");
   if (!is_loopback(config.listen) && config.secret_file.empty())
-    return wrong(fmt::format("listen \"{}\": beyond loopback clients have to know a secret",
+    return wrong(config.place("listen"),
+                 fmt::format("listen \"{}\": beyond loopback clients have to know a secret",
                              config.listen),
                  "give it one with secret_file = \"/FILE\" or --secret-file, or listen on "
                  "127.0.0.1");
+  const outcome<void> metrics =
+      config.metrics.empty() ? outcome<void>() : text_endpoint::check(config.metrics);
+  if (!metrics)
+    return wrong(config.place("metrics"), "metrics " + metrics.error().text, metrics.error().hint);
   return true;
 }
 

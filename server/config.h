@@ -17,11 +17,14 @@
 //   atime = "relatime"            # or "none": reading changes no times
 //   allow = ["10.0.0.0/8"]        # clients elsewhere are refused
 //
-// Every mistake is answered with file, line, and what to write instead.
+// Every mistake in the file is answered with file, line and column, and what to write instead.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/problem.h"
@@ -34,6 +37,8 @@ struct volume_config {
   std::string name;
   std::string path;
   export_rules rules;
+  std::string name_place;  // "FILE:LINE:COLUMN: "; empty: of the command line
+  std::string path_place;
 };
 
 // The times of recovery; 0: not said, then times_of() has the default.
@@ -57,6 +62,8 @@ struct server_config {
   server_times times;  // as written
   std::string run_dir;  // empty: no server.json
   std::string user;     // empty: stays who it is
+  std::map<std::string, std::string, std::less<>> places;  // of the file's keys, as of a volume
+  std::string place(std::string_view key) const;  // empty: not from the file
   // Of the test program only.
   bool audit = false;
   bool keep_reply_records = true;

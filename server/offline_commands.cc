@@ -25,12 +25,14 @@ constexpr std::uint64_t lock_wait_ms = 10'000;
 // How far it is: one line that changes on a terminal, else a line every few seconds.
 class progress_line {
  public:
-  void show(std::string_view what, std::uint64_t count) {
+  void show(const volume_progress& p) {
     const std::uint64_t now_ns = time_.now_ns();
     if (now_ns - shown_ns_ < (is_terminal_ ? 200 * ns_per_ms : 5 * ns_per_s)) return;
     shown_ns_ = now_ns;
-    const char* const form = is_terminal_ ? "\r{:<12} {:>12} records" : "{} {} records\n";
-    (void)std::fputs(fmt::format(fmt::runtime(form), what, count).c_str(), stderr);
+    constexpr const char* rest_of_line = "\033[K";
+    const std::string text =
+        is_terminal_ ? "\r" + progress_bar(p) + rest_of_line : progress_text(p) + "\n";
+    (void)std::fputs(text.c_str(), stderr);
     is_open_ = is_terminal_;
   }
   void end() {
@@ -63,9 +65,7 @@ outcome<check_report> check_volume(const std::string& directory, bool repair,
   options.repair = repair;
   options.guards_lost = gives_up;
   options.now_ns = static_cast<std::int64_t>(system_clock().wall_ns());
-  options.progress = [&progress](std::string_view what, std::uint64_t count) {
-    progress.show(what, count);
-  };
+  options.progress = [&progress](const volume_progress& p) { progress.show(p); };
   outcome<check_report> report = check_store(**kv, options);
   if (report && gives_up)
     report->add({finding_kind::log, finding_level::damage, log->file,
@@ -82,9 +82,7 @@ outcome<scrub_report> scrub_volume(const server_command& c, progress_line& progr
   options.metadata = metadata_path(c.directory);
   options.objects = objects_path(c.directory);
   options.protect = c.protect;
-  options.progress = [&progress](std::string_view what, std::uint64_t count) {
-    progress.show(what, count);
-  };
+  options.progress = [&progress](const volume_progress& p) { progress.show(p); };
   const outcome<std::unique_ptr<kv_store>> kv = open_rocks_kv(options.metadata, false);
   if (!kv) return failure{kv.error()};
   return scrub_store(**kv, options);

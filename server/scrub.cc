@@ -41,6 +41,8 @@ class scrub_pass {
   void found(const protection_fault& fault);
   void cannot_read(std::uint64_t inode, std::string_view what);
   std::uint64_t next_step(int fd, std::uint64_t inode, std::uint64_t offset);
+  outcome<bool> measure();
+  void show(std::uint64_t done) const;
 
   kv_store& kv_;
   const scrub_options& options_;
@@ -49,6 +51,8 @@ class scrub_pass {
   std::set<std::uint64_t> with_redo_;
   std::set<dirty_region> marked_;
   kv_batch batch_;
+  std::uint64_t size_ = 0;  // of all files, holes included
+  std::uint64_t done_ = 0;  // of those behind us
 };
 
 outcome<bool> scrub_pass::scan(column where, std::string_view from, std::string_view until,
@@ -79,13 +83,30 @@ outcome<bool> scrub_pass::read_left_out() {
   return true;
 }
 
+outcome<bool> scrub_pass::measure() {
+  return scan(column::inodes, {}, {}, [this](std::string_view, std::string_view value) {
+    const std::optional<inode_record> r = unpacked<inode_record>(value);
+    if (r && S_ISREG(r->mode)) size_ += r->size;
+    return true;
+  });
+}
+
+void scrub_pass::show(std::uint64_t done) const {
+  if (options_.progress)
+    options_.progress({done, size_, fmt::format("{} MiB compared", report.bytes >> 20)});
+}
+
 outcome<bool> scrub_pass::run() {
   if (const outcome<bool> known = read_left_out(); !known) return known;
+  if (const outcome<bool> measured = measure(); !measured) return measured;
   const outcome<bool> all =
       scan(column::inodes, {}, {}, [this](std::string_view key, std::string_view value) {
         const std::optional<inode_record> r = unpacked<inode_record>(value);
         if (!r) cannot_read(number_at(key, 0), "its record");
-        if (r && S_ISREG(r->mode)) look_at(number_at(key, 0), *r);
+        if (!r || !S_ISREG(r->mode)) return true;
+        look_at(number_at(key, 0), *r);
+        done_ += r->size;
+        show(done_);
         return true;
       });
   if (!all) return all;
@@ -135,6 +156,7 @@ void scrub_pass::look_at(std::uint64_t inode, const inode_record& r) {
     // Behind the object's end no block has a guard, or it is one of zeros.
     std::fill(part.begin() + static_cast<std::ptrdiff_t>(*n), part.end(), std::byte{0});
     compare(inode, at, part);
+    show(done_ + at + size);
   }
 }
 
@@ -152,7 +174,6 @@ void scrub_pass::compare(std::uint64_t inode, std::uint64_t offset, byte_span by
   protection_trailer now;
   protect(inode, offset, bytes, now);
   report.bytes += bytes.size();
-  if (options_.progress) options_.progress("MiB", report.bytes >> 20);
   const std::uint64_t first = block_of(offset);
   std::optional<std::uint64_t> loaded;
   guard_group g;

@@ -11,7 +11,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "base/problem.h"
 #include "protocol/protection.h"
 #include "server/kv.h"
+#include "server/progress.h"
 
 namespace tangelo {
 
@@ -48,7 +48,7 @@ struct scrub_options {
   std::string objects;   // the directory of the objects
   // Blocks without guards are to get them when the server next runs, of what is there then.
   bool protect = false;
-  std::function<void(std::string_view what, std::uint64_t count)> progress;  // MiB; often
+  progress_sink progress;
 };
 
 outcome<scrub_report> scrub_store(kv_store& kv, const scrub_options& options);

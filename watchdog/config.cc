@@ -8,14 +8,21 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include "watchdog/mount_options.h"
+
 namespace tangelo {
 
 namespace {
 
+// "FILE:LINE:COLUMN: "
+std::string place_of(const std::string& path, const toml::source_region& where) {
+  if (where.begin.line == 0) return path + ": ";
+  return fmt::format("{}:{}:{}: ", path, where.begin.line, where.begin.column);
+}
+
 problem mistake(const std::string& path, const toml::source_region& where, std::string_view what,
                 std::string hint) {
-  const std::string line = where.begin.line == 0 ? "" : fmt::format("{}:", where.begin.line);
-  return problem{exit_code::usage, fmt::format("{}:{} {}", path, line, what), std::move(hint)};
+  return problem{exit_code::usage, place_of(path, where).append(what), std::move(hint)};
 }
 
 outcome<std::string> text_in(const std::string& path, const toml::node& value,
@@ -39,6 +46,39 @@ outcome<std::vector<std::string>> words_in(const std::string& path, const toml::
   return words;
 }
 
+// The words are what -o may have. A word that is wrong by itself is the place of the mistake, else
+// all of them are.
+outcome<void> check_words(const std::string& path, const toml::node& value,
+                          const std::vector<std::string>& words) {
+  const outcome<mount_options> all = parse_mount_options(words);
+  if (all) return {};
+  const toml::node* place = &value;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const outcome<mount_options> one = parse_mount_options({words[i]});
+    if (one || one.error().text != all.error().text) continue;
+    place = value.as_array()->get(i);
+    break;
+  }
+  return failure{mistake(path, place->source(), all.error().text, all.error().hint)};
+}
+
+outcome<std::vector<std::string>> options_of(const std::string& path, const toml::node& value) {
+  outcome<std::vector<std::string>> words = words_in(path, value);
+  if (!words) return words;
+  const outcome<void> checked = check_words(path, value, *words);
+  if (!checked) return failure{checked.error()};
+  return words;
+}
+
+outcome<std::string> source_of(const std::string& path, const toml::node& value) {
+  outcome<std::string> text = text_in(path, value, "source");
+  if (!text) return text;
+  const outcome<mount_source> parsed = parse_mount_source(*text);
+  if (!parsed)
+    return failure{mistake(path, value.source(), parsed.error().text, parsed.error().hint)};
+  return text;
+}
+
 }  // namespace
 
 outcome<mount_config> read_mount_config(const std::string& path) {
@@ -49,7 +89,7 @@ outcome<mount_config> read_mount_config(const std::string& path) {
   mount_config c;
   for (const auto& [key, value] : parsed.table()) {
     if (key.str() == "options") {
-      outcome<std::vector<std::string>> words = words_in(path, value);
+      outcome<std::vector<std::string>> words = options_of(path, value);
       if (!words) return failure{words.error()};
       c.options = *std::move(words);
       continue;
@@ -61,9 +101,11 @@ outcome<mount_config> read_mount_config(const std::string& path) {
     if (to == nullptr)
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
                              "known are: source, mount_point, options")};
-    outcome<std::string> text = text_in(path, value, key.str());
+    outcome<std::string> text =
+        to == &c.source ? source_of(path, value) : text_in(path, value, key.str());
     if (!text) return failure{text.error()};
     *to = *std::move(text);
+    if (to == &c.mount_point) c.mount_point_place = place_of(path, value.source());
   }
   if (c.source.empty() || c.mount_point.empty())
     return failure{problem{exit_code::usage, path + ": source or mount_point is missing",

@@ -20,10 +20,11 @@ struct mount_config {
   std::string mount_point;
   std::vector<std::string> options;
   std::string through;
+  std::string mount_point_place;  // "FILE:LINE:COLUMN: "
 };
 
-// A file that is not there, is no TOML, lacks one of the first two or has a key that nobody knows
-// is a problem that names file and line.
+// A file that is not there, is no TOML, lacks one of the first two, has a key that nobody knows or
+// a value that cannot be is a problem that names file, line and column.
 outcome<mount_config> read_mount_config(const std::string& path);
 // The words in the `options` of a mount.toml; none when it is not to be understood.
 std::vector<std::string> options_in(const std::string& mount_file);

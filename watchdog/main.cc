@@ -65,6 +65,13 @@ int fail(const problem& p, int ready_fd) noexcept {
   return static_cast<int>(p.code);
 }
 
+// Whoever asks by --check reads it on a terminal.
+int say(const problem& p) noexcept {
+  std::fprintf(stderr, "tangelo-watchdog: %s\n", p.text.c_str());
+  if (!p.hint.empty()) std::fprintf(stderr, "tangelo-watchdog: %s\n", p.hint.c_str());
+  return static_cast<int>(p.code);
+}
+
 outcome<mount_parts> prepare(watchdog_settings& settings, const clock& time) {
   if (settings.resume) return resume_mount(settings, time);
   if (settings.adopt) return adopt_mount(settings, time, {});
@@ -133,12 +140,16 @@ int main(int argc, char** argv) {
   int ready_fd = -1;
   outcome<watchdog_settings> settings = parse_settings(arguments, ready_fd);
   if (!settings) {
+    if (std::find(arguments.begin(), arguments.end(), "--check") != arguments.end())
+      return say(settings.error());
     const int code = fail(settings.error(), ready_fd);
     go_back(arguments);
     return code;
   }
   if (settings->show_help) return std::fputs(watchdog_usage, stdout) < 0 ? 1 : 0;
   if (settings->show_version) return std::puts("tangelo-watchdog " TANGELO_VERSION) < 0 ? 1 : 0;
+  if (settings->check)
+    return std::printf("%s: nothing is wrong\n", settings->config.c_str()) < 0 ? 1 : 0;
   if (settings->verbose) log_start("watchdog", log_level::debug);
   return run(*std::move(settings), arguments);
 }

@@ -22,7 +22,7 @@ const char* const watchdog_usage =
     "         [--foreground] [--verbose]\n"
     "         [--ready-fd N] [--version] [--help]\n"
     "       tangelo-watchdog --config FILE... [--run-dir DIR] [--state-dir DIR] [--foreground]\n"
-    "         [--verbose]                   of several files the first that is there\n"
+    "         [--verbose] [--check]         of several files the first that is there\n"
     "       tangelo-watchdog --adopt --mount-point DIR [--run-dir DIR] [--foreground]\n"
     "         [--verbose] [--ready-fd N]\n"
     "Makes one mount and keeps it alive. `tangelo mount` starts it; so does systemd. --adopt\n"
@@ -49,10 +49,12 @@ outcome<std::string> resolve(const std::string& path) {
 struct raw_settings {
   watchdog_settings s;
   std::vector<std::string> options;
+  std::string mount_point_place;  // in the file
 
   bool take_flag(std::string_view word) {
     if (word == "--foreground") s.foreground = true;
     else if (word == "--adopt") s.adopt = true;
+    else if (word == "--check") s.check = true;
     else if (word == "--resume-failed") s.resume_failed = true;
     else if (word == "--verbose") s.verbose = true;
     else if (word == "--version") s.show_version = true;
@@ -104,7 +106,8 @@ outcome<void> name_mount(watchdog_settings& s, std::string mount_point) {
 }
 
 outcome<void> take_config(raw_settings& raw) {
-  if (raw.s.config.empty()) return {};
+  if (raw.s.config.empty())
+    return raw.s.check ? usage_failure("--check needs --config") : outcome<void>();
   if (!raw.s.source.empty() || !raw.s.mount_point.empty() || !raw.options.empty() || raw.s.adopt)
     return usage_failure("--config: the file names source, mount point and options");
   outcome<mount_config> config = read_mount_config(raw.s.config);
@@ -113,6 +116,7 @@ outcome<void> take_config(raw_settings& raw) {
   raw.s.mount_point = config->mount_point;
   raw.options = config->options;
   raw.s.through = config->through;
+  raw.mount_point_place = config->mount_point_place;
   return {};
 }
 
@@ -141,6 +145,9 @@ outcome<watchdog_settings> complete(raw_settings raw) {
   outcome<void> taken = take_config(raw);
   if (!taken) return failure{taken.error()};
   watchdog_settings s = std::move(raw.s);
+  const auto in_file = [&raw](const problem& p) {
+    return failure{problem{p.code, raw.mount_point_place + p.text, p.hint}};
+  };
   s.under_systemd = s.foreground && std::getenv("NOTIFY_SOCKET") != nullptr;
   outcome<mount_options> options = parse_mount_options(raw.options);
   if (!options) return failure{options.error()};
@@ -152,9 +159,9 @@ outcome<watchdog_settings> complete(raw_settings raw) {
   if (!source) return failure{source.error()};
   s.parsed_source = *std::move(source);
   outcome<std::string> real = resolve_mount_point(s.mount_point, s.through.empty());
-  if (!real) return failure{real.error()};
+  if (!real) return in_file(real.error());
   outcome<void> named = name_mount(s, *std::move(real));
-  if (!named) return failure{named.error()};
+  if (!named) return in_file(named.error());
   return s;
 }
 

@@ -43,6 +43,7 @@ struct watchdog_settings {
   std::string run_dir;
   std::string state_dir;
   mount_options options;
+  bool check = false;          // only says whether `config` is right
   bool adopt = false;          // source and options come from the mount that is there
   bool resume = false;         // this process was the watchdog before, as another program
   bool resume_failed = false;  // and is that again

@@ -1,4 +1,4 @@
-// The RDMA devices of this machine in words: `tangelo fabric`.
+// The RDMA devices of this machine, for `tangelo fabric`.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <infiniband/verbs.h>
@@ -24,10 +24,8 @@ std::string_view name_of_gid(std::uint32_t type) noexcept {
                                                                                : "RoCE v2";
 }
 
-std::string text_of_port(ibv_context* context, std::uint8_t port) {
-  ibv_port_attr attributes{};
-  if (ibv_query_port(context, port, &attributes) != 0) return {};
-  std::string out = fmt::format("  port {}: {}\n", port, ibv_port_state_str(attributes.state));
+fabric_port look_at_port(ibv_context* context, std::uint8_t port, ibv_port_state state) {
+  fabric_port out{port, ibv_port_state_str(state), {}};
   std::array<ibv_gid_entry, 64> table{};
   const ssize_t count = ibv_query_gid_table(context, table.data(), table.size(), 0);
   for (ssize_t i = 0; i < count; ++i) {
@@ -35,37 +33,40 @@ std::string text_of_port(ibv_context* context, std::uint8_t port) {
     if (g.port_num != port) continue;
     std::array<char, INET6_ADDRSTRLEN> text{};
     (void)::inet_ntop(AF_INET6, g.gid.raw, text.data(), text.size());
-    std::array<char, IF_NAMESIZE> netdev{};
-    const bool named = g.ndev_ifindex != 0 && ::if_indextoname(g.ndev_ifindex, netdev.data());
-    out += fmt::format("    gid {}: {}  {}{}{}\n", g.gid_index, text.data(),
-                       name_of_gid(g.gid_type), named ? ", " : "", named ? netdev.data() : "");
+    std::array<char, IF_NAMESIZE> netdev{};  // stays empty when it has none
+    if (g.ndev_ifindex != 0) (void)::if_indextoname(g.ndev_ifindex, netdev.data());
+    out.gids.push_back(
+        {g.gid_index, text.data(), std::string(name_of_gid(g.gid_type)), netdev.data()});
   }
   return out;
 }
 
-std::string text_of_device(ibv_device* device) {
+fabric_device look_at_device(ibv_device* device) {
   const bool iwarp = device->transport_type == IBV_TRANSPORT_IWARP;
-  std::string out =
-      fmt::format("{}: {}\n", ibv_get_device_name(device), iwarp ? "iWARP" : "InfiniBand or RoCE");
+  fabric_device out{ibv_get_device_name(device), iwarp ? "iWARP" : "InfiniBand or RoCE", {}, {}};
   ibv_context* context = ibv_open_device(device);
-  if (context == nullptr) return out + "  cannot be opened: " + std::strerror(errno) + "\n";
+  if (context == nullptr) {
+    out.why_not = std::strerror(errno);
+    return out;
+  }
   ibv_device_attr attributes{};
   if (ibv_query_device(context, &attributes) == 0)
-    for (unsigned port = 1; port <= attributes.phys_port_cnt; ++port)
-      out += text_of_port(context, static_cast<std::uint8_t>(port));
+    for (unsigned n = 1; n <= attributes.phys_port_cnt; ++n) {
+      const auto port = static_cast<std::uint8_t>(n);
+      ibv_port_attr known{};
+      if (ibv_query_port(context, port, &known) == 0)
+        out.ports.push_back(look_at_port(context, port, known.state));
+    }
   (void)ibv_close_device(context);
   return out;
 }
 
-std::string text_of_devices() {
+std::vector<fabric_device> look_at_devices() {
   int count = 0;
   ibv_device** devices = ibv_get_device_list(&count);
-  if (devices == nullptr || count == 0) {
-    if (devices != nullptr) ibv_free_device_list(devices);
-    return "no RDMA device\n";
-  }
-  std::string out;
-  for (int i = 0; i < count; ++i) out += text_of_device(devices[i]);
+  std::vector<fabric_device> out;
+  if (devices == nullptr) return out;
+  for (int i = 0; i < count; ++i) out.push_back(look_at_device(devices[i]));
   ibv_free_device_list(devices);
   return out;
 }
@@ -98,19 +99,16 @@ std::string device_to(socket_address to, bool& found) {
 
 }  // namespace
 
-outcome<std::string> describe_fabric(const std::string& address) {
-  std::string out = text_of_devices();
-  if (address.empty()) return out;
+outcome<fabric_view> look_at_fabric(const std::string& address) {
+  fabric_view view;
+  view.devices = look_at_devices();
+  if (address.empty()) return view;
   const std::optional<socket_address> to = address_to_listen(address);
   if (!to)
     return failure{problem{exit_code::usage, "fabric: " + address + ": no such address",
                            "write HOST:PORT"}};
-  bool found = false;
-  const std::string why = device_to(*to, found);
-  out += found ? fmt::format("{}: verbs over {}; tcp if the server does not answer there\n",
-                             address, why)
-               : fmt::format("{}: tcp: {}\n", address, why);
-  return out;
+  view.why = device_to(*to, view.by_verbs);
+  return view;
 }
 
 }  // namespace tangelo

@@ -83,15 +83,65 @@ expect 0 'unmounted'                   "$tangelo" umount "$work/in use"
 # -- tangelo-watchdog, tangelo-fs, tangelo-core by hand
 expect 2 'source is missing'           "$build/watchdog/tangelo-watchdog"
 expect 2 'bogus'                       "$build/watchdog/tangelo-watchdog" --bogus
+
+# -- a mount's file
+mount_file() { # FILE LINE...: with these lines behind the source, which is its first
+  printf 'source = "%s:/%s"\n' "$address" "$volume" > "$work/$1.toml"
+  printf '%s\n' "${@:2}" >> "$work/$1.toml"
+}
+watchdog=("$build/watchdog/tangelo-watchdog" --check --config)
+mount_file good "mount_point = \"$mnt\"" 'options = ["noatime", "dev_loss_tmo=60"]'
+mount_file colour "mount_point = \"$mnt\"" '  colour = "red"'
+mount_file word "mount_point = \"$mnt\"" 'options = ["ro",' '  "bogus=1"]'
+mount_file unsound "mount_point = \"$mnt\"" 'options = ["fast_io_fail_tmo=15", "dev_loss_tmo=10"]'
+mount_file nowhere "mount_point = \"$work/nowhere\""
+mount_file unclosed 'mount_point = "/mnt'
+printf 'mount_point = "%s"\nsource =  "host:99999:/x"\n' "$mnt" > "$work/port.toml"
+expect 0 'good.toml: nothing is wrong' "${watchdog[@]}" "$work/good.toml"
+expect 2 '^tangelo-watchdog: .*/colour.toml:3:3: unknown key "colour"' \
+  "${watchdog[@]}" "$work/colour.toml"
+expect 2 "word.toml:4:3: .*'bogus=1' is unknown" "${watchdog[@]}" "$work/word.toml"
+expect 2 'unsound.toml:3:11: .*dev_loss_tmo'  "${watchdog[@]}" "$work/unsound.toml"
+expect 2 'nowhere.toml:2:15: .*No such file'  "${watchdog[@]}" "$work/nowhere.toml"
+expect 2 'unclosed.toml:2:[0-9]+: '           "${watchdog[@]}" "$work/unclosed.toml"
+expect 2 'port.toml:2:11: .*host\[:port\]'    "${watchdog[@]}" "$work/port.toml"
+sed "s,\"/mnt/home\",\"$mnt\"," "$(dirname "$0")/../../packaging/config/mount.toml.example" \
+  > "$work/example.toml"
+expect 0 'nothing is wrong'            "${watchdog[@]}" "$work/example.toml"
+expect 2 'check needs --config'        "$build/watchdog/tangelo-watchdog" --check
+! grep -q "$mnt" /proc/self/mountinfo || die "--check has mounted something"
 expect 2 'tangelo mount'               "$build/fs/tangelo-fs"
 
 # -- tangelo-server
-expect 2 'unknown-key.toml:3: .*nam'   "$server" run --config "$work/unknown-key.toml"
-expect 2 'squash.toml:5: .*"root"'      "$server" run --config "$work/squash.toml"
-expect 2 'anon.toml:5: .*numeric id'   "$server" run --config "$work/anon.toml"
-expect 2 'allow.toml:5: .*127.0.0.1/8' "$server" run --config "$work/allow.toml"
-expect 2 'atime.toml:5: .*relatime'    "$server" run --config "$work/atime.toml"
-expect 2 'syntax.toml:1:'              "$server" run --config "$work/syntax.toml"
+expect 2 'unknown-key.toml:3:1: .*nam' "$server" run --config "$work/unknown-key.toml"
+expect 2 'squash.toml:5:10: .*"root"'   "$server" run --config "$work/squash.toml"
+expect 2 'anon.toml:5:12: .*numeric id' "$server" run --config "$work/anon.toml"
+expect 2 'allow.toml:5:25: .*127.0.0.1/8' "$server" run --config "$work/allow.toml"
+expect 2 'atime.toml:5:9: .*relatime'  "$server" run --config "$work/atime.toml"
+expect 2 'syntax.toml:1:10:'           "$server" run --config "$work/syntax.toml"
+check=("$server" run --check --config)
+server_file() { # FILE LINE...: with these lines before its volume, the first being the third
+  printf 'standby = true\nmetrics = "127.0.0.1:0"\n' > "$work/$1.toml"
+  printf '%s\n' "${@:2}" '[[volume]]' 'name = "x"' 'path = "/x"' >> "$work/$1.toml"
+}
+server_file sound 'listen = "127.0.0.1:7471"' 'lease_seconds = 20'
+server_file abroad '' 'listen =   "0.0.0.0:7471"'
+server_file no-port 'listen = "127.0.0.1:x"'
+server_file times 'lease_seconds = 20' 'evict_seconds = 10'
+server_file twice '[[volume]]' 'name = "x"' 'path = "/y"'
+sed 's/^metrics.*/metrics = "0.0.0.0:9472"/' "$work/sound.toml" > "$work/told.toml"
+expect 0 'sound.toml: nothing is wrong' "${check[@]}" "$work/sound.toml"
+expect 0 'default.toml: nothing is wrong' \
+  "${check[@]}" "$(dirname "$0")/../../packaging/config/default.toml"
+expect 2 'check requires --config'      "$server" run --check
+expect 2 'squash.toml:5:10: .*"root"'   "${check[@]}" "$work/squash.toml"
+expect 2 'abroad.toml:4:12: .*beyond loopback' "${check[@]}" "$work/abroad.toml"
+expect 2 'no-port.toml:3:10: .*listen' "${check[@]}" "$work/no-port.toml"
+expect 2 'times.toml:4:17: .*shorter'  "${check[@]}" "$work/times.toml"
+expect 2 'twice.toml:7:8: .*named twice' "${check[@]}" "$work/twice.toml"
+expect 2 'told.toml:2:11: .*loopback'  "${check[@]}" "$work/told.toml"
+expect 2 '^tangelo-server: listen "0.0.0.0:1": beyond' \
+  "${check[@]}" "$work/abroad.toml" --listen 0.0.0.0:1
 expect 2 'NAME=DIR'                    "${run[@]}" --volume bogus
 expect 2 "volume's name"               "${run[@]}" --volume "my home=$work/empty"
 expect 2 "volume's name"               "$server" init "$work/new" --name 'my home'

@@ -101,7 +101,8 @@ for key in q '\x03'; do
 done
 "$tangelo" trace "$mnt" --slower 100ms --json > "$work/trace" 2> "$work/trace.log" &
 watcher=$!
-sleep 0.3
+until_true 10 grep -q "^following operations of $mnt" "$work/trace.log" ||
+  die "trace says: $(cat "$work/trace.log")"
 
 step "while the server stands still: who waits, how long, for which file"
 "$python" -c 'import os, sys, time

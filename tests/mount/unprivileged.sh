@@ -104,10 +104,14 @@ says "tangelo_up.mount=\"$mnt\". 1" as_games metrics
 as_games set "$mnt" dev_loss_tmo=77 > /dev/null
 says 77 as_games set "$mnt"
 says 'answered' as_games abort "$mnt"
-as games timeout 2 "$tangelo" trace "$mnt" > "$work/traced" 2>&1 &
-sleep 0.5
+as games bash -c 'echo $$ > "$HOME/runtime/tracer"; exec "$0" trace "$1"' "$tangelo" "$mnt" \
+  > "$work/traced" 2>&1 &
+tracer=$!
+until_true 10 grep -q '^following operations' "$work/traced" || die "trace: $(cat "$work/traced")"
 as games ls -R "$mnt/games" > /dev/null
-wait $! || true
+until_true 10 grep -q ' ended .* pid [0-9]* ' "$work/traced" || die "trace: $(cat "$work/traced")"
+kill "$(cat "$runtime/tracer")"
+wait $tracer || die "trace ended with $?"
 grep -q 'operations passed' "$work/traced" || die "trace: $(cat "$work/traced")"
 front_end=$pid_front_end
 says 'now installed' as_games upgrade "$mnt"

@@ -142,8 +142,15 @@ kill -9 "$(process_pid front_end)"
 [ "$(cat "$mnt/file")" = alive ] || die "cannot read"
 install_good tangelo-watchdog
 
-step "and after all that it is upgraded once more, and ends"
-upgrade || die "upgrade"
+step "and after all that it is upgraded once more, on a terminal, and ends"
+note_pids
+python3 "$(dirname "$0")/terminal.py" 60 q "$tangelo" upgrade "$mnt" > "$work/shown" ||
+  die "upgrade: $(cat "$work/shown")"
+for role in core front_end; do
+  grep -q "^$role replaced, pid $(process_pid $role)" "$work/shown" ||
+    die "the terminal shows: $(cat "$work/shown")"
+done
+! grep -q '^watchdog replaced' "$work/shown" || die "the watchdog keeps its pid"
 runs watchdog tangelo-watchdog || die "the watchdog is the old one"
 note_pids
 unmount_volume

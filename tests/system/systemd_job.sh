@@ -245,6 +245,10 @@ two_ended() {
   [ "$(systemctl show -P ActiveState tangelo@mnt-two.service)" = inactive ] &&
     [ ! -e /run/tangelo/asked/mnt-two.toml ] && [ ! -e /run/tangelo/mounts/mnt-two ]
 }
+is_waiting() { # on the mount $1 an operation of process $2
+  tangelo ops "$1" --json | jq -e --argjson pid "$2" '.mounts[0].ops | any(.pid == $pid)' \
+    > /dev/null
+}
 test_mount() {
   local n took
   mkdir -p $two
@@ -283,7 +287,7 @@ test_mount() {
   grep -q "does not answer yet" /run/said || die "mount without a server says: $(cat /run/said)"
   [ $took -lt 15000 ] || die "mount without a server took $took ms"
   ls $two 2> /dev/null &
-  sleep 0.3
+  within 5 is_waiting $two $! || die "ls does not wait: $(tangelo ops $two)"
   umount -f $two 2> /dev/null  # it may say "busy", because of ls; but nobody waits any more
   within 3 eval '! findmnt $two > /dev/null' || umount $two || die "umount -f"
   within 3 eval "! kill -0 $! 2> /dev/null" || die "umount -f: a caller waits"
@@ -299,13 +303,16 @@ connects() { # until told to stop; one word for each connection
     sleep 0.01
   done > /run/connects
 }
+has_connected() { [ "$(wc -l < /run/connects)" -ge "$1" ]; }
 refusals_while() { # the command "$@" runs
   local caller
   rm -f /run/enough
+  : > /run/connects
   connects &
   caller=$!
+  within 5 has_connected 1 || die "nobody connects"
   "$@" || die "$*"
-  sleep 0.3
+  within 5 has_connected $(($(wc -l < /run/connects) + 10)) || die "nobody connects any more"
   touch /run/enough
   wait $caller
   refusals=$(grep -c refused /run/connects)
@@ -358,7 +365,17 @@ logged() { # a line of the service's journal
   journalctl --no-pager -o cat -u "$service" > /run/journal
   grep -qE "$1" /run/journal || die "the journal has no line with: $1"
 }
+has_fields() { # lines of the process named $1 have its name and the priority $2 as fields
+  journalctl -q --no-pager -o json -u "$service" "_COMM=$1" "PRIORITY=$2" > /run/journal
+  jq -es --arg unit "$service" 'length > 0 and all(._SYSTEMD_UNIT == $unit and ._PID != null)' \
+    /run/journal > /dev/null
+}
 test_journal() {
+  local name
+  for name in tangelo-watchdo tangelo-fs tangelo-core; do
+    has_fields $name 6 || has_fields $name 5 ||
+      die "no fields of $name: $(journalctl -q --no-pager -o json -u "$service" | tail -n 1)"
+  done
   logged 'mounted on /mnt/home'
   logged 'core ended, pid [0-9]+: '
   logged 'front_end ended, pid [0-9]+: '

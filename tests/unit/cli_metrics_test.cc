@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "cli/metrics_json.h"
 #include "cli/mount_metrics.h"
 #include "cli/op_paths.h"
 #include "cli/op_watch.h"
@@ -54,6 +55,18 @@ TEST(MetricText, IsWhatPrometheusReads) {
   EXPECT_EQ(m.value("b_seconds_bucket{le=\"+Inf\"}"), 3);
   EXPECT_EQ(m.value("b_seconds_sum"), 1.5);
   EXPECT_EQ(m.value("b_seconds_count"), 3);
+}
+
+TEST(MetricsJson, HasEachSampleWithItsLabels) {
+  metric_text t;
+  EXPECT_EQ(metrics_json(t.str()), "{\"metrics\":[]}\n");
+  t.family("a_total", metric_kind::counter, "Things.");
+  t.sample({{"mount", "/a\"b\\c,d=e"}, {"op", "read"}}, 3);
+  t.family("up", metric_kind::gauge, "It is.");
+  t.seconds({}, 1'500'000'000);
+  EXPECT_EQ(metrics_json(t.str()),
+            "{\"metrics\":[{\"name\":\"a_total\",\"labels\":{\"mount\":\"/a\\\"b\\\\c,d=e\","
+            "\"op\":\"read\"},\"value\":3},{\"name\":\"up\",\"labels\":{},\"value\":1.5}]}\n");
 }
 
 TEST(MetricParser, SeesWhatIsWrong) {

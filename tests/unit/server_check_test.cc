@@ -72,6 +72,7 @@ class Check : public ::testing::Test {
   check_report check(bool repair) {
     check_options o;
     o.metadata = "metadata", o.objects = directory_, o.repair = repair;
+    o.progress = [this](const volume_progress& p) { progress_.push_back(p); };
     const outcome<check_report> r = check_store(kv_, o);
     EXPECT_TRUE(r.has_value()) << r.error().text;
     return *r;
@@ -98,7 +99,23 @@ class Check : public ::testing::Test {
   mem_kv kv_;
   std::string directory_;
   std::uint64_t cookies_ = 0;
+  std::vector<volume_progress> progress_;
 };
+
+TEST_F(Check, SaysHowFarItIsOfItsParts) {
+  for (std::uint64_t n = 0; n < 3000; ++n)
+    put(column::xattrs, key_of(5, "user." + std::to_string(n)), "x");
+  (void)check(false);
+  ASSERT_GE(progress_.size(), 3u);
+  std::uint64_t before = 0;
+  for (const volume_progress& p : progress_) {
+    EXPECT_GE(p.done, before);
+    EXPECT_LT(p.done, p.total);
+    before = p.done;
+  }
+  EXPECT_EQ(before + 1, progress_.back().total);
+  EXPECT_TRUE(progress_[0].what.starts_with("xattrs, 1024 records")) << progress_[0].what;
+}
 
 TEST_F(Check, FindsNothingInAWholeStore) {
   const check_report r = check(false);

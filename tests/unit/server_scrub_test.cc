@@ -92,6 +92,7 @@ class Scrub : public ::testing::Test {
     scrub_options o;
     o.objects = directory_;
     o.protect = protects;
+    o.progress = [this](const volume_progress& p) { progress_.push_back(p); };
     const outcome<scrub_report> r = scrub_store(kv_, o);
     EXPECT_TRUE(r.has_value());
     return r ? *r : scrub_report{};
@@ -104,6 +105,7 @@ class Scrub : public ::testing::Test {
   std::string directory_;
   std::vector<std::byte> data_;
   damaged_kv kv_;
+  std::vector<volume_progress> progress_;
 };
 
 TEST_F(Scrub, AWellStoreIsClean) {
@@ -112,6 +114,26 @@ TEST_F(Scrub, AWellStoreIsClean) {
   EXPECT_EQ(r.files, 2u);
   EXPECT_EQ(r.bytes, data_.size() + 5);
   EXPECT_EQ(r.unguarded_blocks, 0u);
+}
+
+TEST_F(Scrub, SaysHowFarItIsOfAllBytes) {
+  (void)scrub();
+  ASSERT_GE(progress_.size(), 2u);
+  std::uint64_t before = 0;
+  for (const volume_progress& p : progress_) {
+    EXPECT_GE(p.done, before);
+    EXPECT_EQ(p.total, data_.size() + 5);
+    before = p.done;
+  }
+  EXPECT_EQ(before, data_.size() + 5);
+}
+
+TEST(Progress, IsABarOnATerminalAndAShareElsewhere) {
+  EXPECT_EQ(progress_bar({0, 0, "x"}), "[--------------------]   0%  x");
+  EXPECT_EQ(progress_bar({3, 10, "3 MiB"}), "[######--------------]  30%  3 MiB");
+  EXPECT_EQ(progress_bar({10, 10, "x"}), "[####################] 100%  x");
+  EXPECT_EQ(progress_text({11, 10, "x"}), "100%  x");
+  EXPECT_EQ(progress_text({UINT64_MAX / 2, UINT64_MAX, "x"}), " 50%  x");
 }
 
 TEST_F(Scrub, AFlippedBitIsFoundInWholeAndLastBlocks) {

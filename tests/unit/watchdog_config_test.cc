@@ -42,10 +42,19 @@ TEST_F(ConfigTest, RefusesWhatItDoesNotKnowAndSaysWhere) {
     const auto c = read(good + bad);
     ASSERT_FALSE(c) << bad;
     EXPECT_EQ(c.error().code, exit_code::usage);
-    EXPECT_TRUE(c.error().text.starts_with(path_ + ":3")) << c.error().text;
+    EXPECT_TRUE(c.error().text.starts_with(path_ + ":3:")) << c.error().text;
   }
   EXPECT_FALSE(read("source = \"h:/v\"\n"));
   EXPECT_FALSE(read_mount_config(root_ + "/not-there"));
+}
+
+TEST_F(ConfigTest, PointsAtTheWordThatIsWrong) {
+  const std::string good = "source = \"h:/v\"\nmount_point = \"/mnt\"\n";
+  EXPECT_EQ(read(good + "options = [\"ro\",\n  \"red\"]\n").error().text,
+            path_ + ":4:3: mount option 'red' is unknown");
+  const auto pair = read(good + "options = [\"fast_io_fail_tmo=9\", \"dev_loss_tmo=5\"]\n");
+  EXPECT_TRUE(pair.error().text.starts_with(path_ + ":3:11: ")) << pair.error().text;
+  EXPECT_TRUE(read("source = \"v\"\n").error().text.starts_with(path_ + ":1:10: source 'v'"));
 }
 
 TEST(MountFileOptions, AreReadAsTheyWereWrittenAndNeverMatter) {
