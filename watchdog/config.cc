@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include "protocol/mount_source.h"
 #include "watchdog/mount_options.h"
 
 namespace tangelo {

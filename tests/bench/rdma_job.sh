@@ -1,0 +1,85 @@
+#!/bin/busybox sh
+# rdma_job.sh: the first process of the guest of rdma.sh: measures, and says each result in a line
+# "data: KIND ROUND WHAT/HOW VALUE CPU": bytes per second (of "answer": answers per second), and
+# ticks of the guest's processors for a MiB.
+. /guest_job_lib.sh
+. /rdma_job_lib.sh
+netdev=d0
+size=256  # MiB moved by each measurement
+
+busy() { awk '$1 == "cpu" { print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
+data() { # $1 what, $2 per second, $3 ticks before, $4 MiB
+  echo "data: $kind $round $1 $2 $(awk "BEGIN { print ($(busy) - $3) / $4 }")"
+}
+
+# perftest: a server and a client; its rate is in MiB a second.
+perftest() { # $1 program, $2 what
+  local before rate
+  "$1" -R -F -s 1048576 -n $size > /tmp/serving 2>&1 &
+  within 20 listens 18515 || die "$1 does not serve"
+  before=$(busy)
+  rate=$("$1" -R -F -s 1048576 -n $size $address 2>&1 | awk '$1 == 1048576 { print $4 * 1048576 }')
+  [ -n "$rate" ] || die "$1: $(cat /tmp/serving)"
+  data "$2/perftest" "$rate" "$before" $size
+  wait $!
+}
+listens() { netstat -ltn | grep -q ":$1 " || grep -q "Waiting for client" /tmp/serving; }
+latency() {
+  ib_send_lat -R -F -s 64 -n 500 > /tmp/serving 2>&1 &
+  within 20 listens 18515 || die "ib_send_lat does not serve"
+  ib_send_lat -R -F -s 64 -n 500 $address 2>&1 |
+    awk -v kind=$kind -v round=$round '$1 == 64 {
+      print "data: " kind " " round " answer/perftest " 1000000 / (2 * $5) " 0" }'
+  wait $!
+}
+
+number() { sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
+ping() { # over the fabric $1
+  local before said
+  before=$(busy)
+  said=$(tangelo ping $address -c 1 --fabric $1 --size ${size}M --json) || die "ping: $said"
+  # Both directions share what was used.
+  data "read/ping-$1" "$(echo "$said" | number to_server_bytes_per_s)" "$before" $((2 * size))
+  data "write/ping-$1" "$(echo "$said" | number from_server_bytes_per_s)" "$before" $((2 * size))
+  echo "data: $kind $round answer/ping-$1" \
+    "$(echo "$said" | number answer_us | awk '{ print 1000000 / ($1 ? $1 : 1) }') 0"
+}
+file() { # over the fabric $1; a write to a file is a read by the server
+  local before rate what
+  timeout 60 tangelo mount -o fabric=$1,direct_io,secret_file=/tmp/secret $address:7471:/home /mnt ||
+    die "no mount"
+  for what in write read; do
+    before=$(busy)
+    rate=$(fio --name=f --directory=/mnt --size=${size}m --bs=1m --rw=$what --ioengine=psync \
+      --direct=1 --numjobs=2 --group_reporting --fallocate=none --output-format=terse |
+      awk -F';' -v what=$what '{ print 1024 * (what == "read" ? $7 : $48) }')
+    data "$([ $what = write ] && echo read || echo write)/file-$1" "$rate" "$before" $((2 * size))
+  done
+  rm -f /mnt/f.*
+  timeout 20 tangelo umount /mnt || die "no unmount"
+}
+
+ip link add $netdev type dummy || die "no dummy device"
+ip addr add $address/24 dev $netdev
+ip link set $netdev up
+(umask 077 && head -c 24 /dev/urandom | base64 > /tmp/secret)
+for kind in $kinds; do
+  make_device
+  begin_server
+  server_has_verbs
+  round=0
+  while [ $round -lt "$rounds" ]; do
+    round=$((round + 1))
+    perftest ib_read_bw read
+    perftest ib_write_bw write
+    latency
+    for fabric in verbs tcp; do
+      ping $fabric
+      file $fabric
+    done
+  done
+  end_server
+  remove_device
+  rm -rf /srv/home /tmp/server.log
+done
+finish 0
