@@ -1,12 +1,12 @@
 #!/bin/bash
 # rdma.sh: what verbs costs, over Soft-RoCE and Soft-iWARP in a guest (tests/system/guest_lib.sh):
-# perftest, the transfers of `tangelo ping`, and reads and writes of a file on a mount, one after the
-# other, in rounds of one run. Prints each as a ratio to perftest's of the same kind and round, with
-# the lowest and the highest, and the CPU time per MiB likewise. The guest has no virtualisation
-# support: the ratios mean something, the figures do not.
+# perftest, the transfers of `tangelo ping`, and reads and writes of a file on a mount, one after
+# the other, in rounds of one run. Prints each as a ratio to perftest's of the same kind and round,
+# with the lowest and the highest, and the CPU time per MiB likewise. The guest has no
+# virtualisation support: the ratios mean something, the figures do not.
 #
-# TANGELO_BUILD is a release build; TANGELO_RDMA the kinds of devices ("rxe siw"), TANGELO_ROUNDS how
-# often (3). Needs perftest (packaging/packages.txt, [bench]).
+# TANGELO_BUILD is a release build; TANGELO_RDMA the kinds of devices ("rxe siw"), TANGELO_ROUNDS
+# how often (3). Needs perftest (packaging/packages.txt, [bench]).
 source_of_tests=$(dirname "$(readlink -f "$0")")/../system
 . "$source_of_tests/lib.sh"
 go_inside "$@"

@@ -46,8 +46,8 @@ ping() { # over the fabric $1
 }
 file() { # over the fabric $1; a write to a file is a read by the server
   local before rate what
-  timeout 60 tangelo mount -o fabric=$1,direct_io,secret_file=/tmp/secret $address:7471:/home /mnt ||
-    die "no mount"
+  timeout 60 tangelo mount -o fabric=$1,direct_io,secret_file=/tmp/secret \
+    $address:7471:/home /mnt || die "no mount"
   for what in write read; do
     before=$(busy)
     rate=$(fio --name=f --directory=/mnt --size=${size}m --bs=1m --rw=$what --ioengine=psync \
