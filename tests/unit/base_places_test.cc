@@ -47,7 +47,7 @@ TEST(MountName, OfALongPathIsCutAndTellsPathsApart) {
   }
   // No half of an escape, and the same for ever.
   EXPECT_EQ(mount_name_of("/" + std::string(188, 'x') + "-" + std::string(20, 'y')),
-            std::string(188, 'x') + "_HASH");
+            std::string(188, 'x') + "_83353a9def883d43");
 }
 
 TEST(MountName, LeadsBackToThePath) {
@@ -71,6 +71,14 @@ constexpr const char* table_text =
     "garbage\n"
     "44 22 0:41 / /mnt/x rw - tmpfs tmpfs rw\n"
     "45 22 0:42 / /cut rw - \n";
+
+TEST(MountTable, KnowsWhichMountAPathIsIn) {
+  const auto table = parse_mount_table(table_text);
+  EXPECT_EQ(mount_around(table, "/mnt/a b/c/d")->mount_point, "/mnt/a b");
+  EXPECT_EQ(mount_around(table, "/mnt/x")->type, "tmpfs");
+  EXPECT_EQ(mount_around(table, "/mnt/xy")->mount_point, "/");
+  EXPECT_EQ(mount_around({}, "/mnt"), nullptr);
+}
 
 TEST(MountTable, IsReadWithItsEscapesAndOptionalFields) {
   const auto table = parse_mount_table(table_text);
