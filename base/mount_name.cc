@@ -1,5 +1,6 @@
 #include "base/mount_name.h"
 
+#include <cstdint>
 #include <vector>
 
 namespace tangelo {
@@ -30,10 +31,29 @@ int hex_value(char c) noexcept {
   return -1;
 }
 
+constexpr char digits[] = "0123456789abcdef";
+constexpr std::size_t name_size_max = 200;  // of one that is not cut
+constexpr std::size_t prefix_size = 190;    // of one that is: longer than any other, all in all
+
+// FNV-1a, whose values stay the same for ever: they are the names of files.
+std::uint64_t hash_of(std::string_view text) noexcept {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
+
+std::string cut_name(const std::string& name) {
+  const std::size_t escape = name.rfind('\\', prefix_size - 1);
+  const bool is_whole = escape == std::string::npos || escape + 4 <= prefix_size;
+  std::string cut = name.substr(0, is_whole ? prefix_size : escape) + '_';
+  const std::uint64_t hash = hash_of(name);
+  for (int shift = 60; shift >= 0; shift -= 4) cut += digits[hash >> shift & 15];
+  return cut;
+}
+
 }  // namespace
 
 std::string mount_name_of(std::string_view path) {
-  static constexpr char digits[] = "0123456789abcdef";
   if (path.empty() || path.front() != '/') return {};
   std::string name;
   for (const std::string_view part : parts_of(path)) {
@@ -48,11 +68,12 @@ std::string mount_name_of(std::string_view path) {
       name += {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
     }
   }
+  if (name.size() > name_size_max) return cut_name(name);
   return name.empty() ? "-" : name;
 }
 
 std::string mount_point_of(std::string_view name) {
-  if (name.empty()) return {};
+  if (name.empty() || name.size() > name_size_max) return {};
   if (name == "-") return "/";
   std::string path = "/";
   for (std::size_t i = 0; i < name.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -89,6 +90,14 @@ const mount_entry* find_mount(const std::vector<mount_entry>& table,
   for (const mount_entry& e : table)
     if (e.mount_point == mount_point) found = &e;
   return found;
+}
+
+const mount_entry* mount_around(const std::vector<mount_entry>& table, std::string_view path) {
+  for (;;) {
+    if (const mount_entry* found = find_mount(table, path)) return found;
+    if (path.size() <= 1) return nullptr;
+    path = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+  }
 }
 
 }  // namespace tangelo

@@ -27,4 +27,7 @@ std::vector<mount_entry> read_mount_table();
 // The topmost mount on exactly `mount_point`, or nullptr.
 const mount_entry* find_mount(const std::vector<mount_entry>& table, std::string_view mount_point);
 
+// The mount that an absolute path without links and dots is in; or nullptr.
+const mount_entry* mount_around(const std::vector<mount_entry>& table, std::string_view path);
+
 }  // namespace tangelo

@@ -62,7 +62,7 @@ class upgrade_progress {
 };
 
 void say_done(const mount_ref& mount, const std::string& done, bool json) {
-  const std::string text = mount.mount_point + ": " + done + "\n";
+  const std::string text = printable(mount.mount_point) + ": " + done + "\n";
   std::fputs((json ? done_json(mount, done) : text).c_str(), stdout);
 }
 
@@ -87,7 +87,7 @@ outcome<void> run_set(const set_arguments& words) {
   }
   if (words.quiet) return {};
   const mount_policy policy = arena->policy();
-  const std::string text = mount->mount_point + ": " + policy_line(policy) + "\n";
+  const std::string text = printable(mount->mount_point) + ": " + policy_line(policy) + "\n";
   std::fputs((words.json ? policy_json(*mount, policy) : text).c_str(), stdout);
   return {};
 }

@@ -27,6 +27,7 @@ struct control_reply {
   std::string text;            // for a person; may be empty
   unique_fd fs_arena;          // for control_verb::arenas
   unique_fd shared_arena;
+  problem silence{};           // of the watchdog, where the front end answered for it
 };
 
 // Fails with exit_code::unreachable when there is nobody, or somebody but the mount's user (who may
@@ -38,13 +39,15 @@ outcome<control_reply> ask(asked who, const std::string& run_root, const mount_r
 outcome<control_reply> ask_watchdog(const std::string& run_root, const mount_ref& mount,
                                     control_verb verb, int wait_ms);
 // The watchdog, or the front end where no watchdog answers; fails with what the watchdog's failure
-// was.
+// was. Waits `wait_ms` for both of them together.
 outcome<control_reply> ask_either(const std::string& run_root, const mount_ref& mount,
                                   control_verb verb, int wait_ms);
+// The watchdog's pid if it is stopped (SIGSTOP), so that nobody needs to wait for it, else 0.
+pid_t stopped_watchdog(const std::string& run_root, const mount_ref& mount);
 
 // What a reply that says no means for the user.
 problem refusal(const mount_ref& mount, const control_reply& reply);
-// Text of another process, up to its zero, without control characters.
+// Text of another process, or the name of a file, up to its zero, without control characters.
 std::string printable(std::string_view text);
 
 }  // namespace tangelo

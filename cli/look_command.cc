@@ -1,7 +1,9 @@
 #include <cstdio>
 
 #include "base/clock.h"
+#include "cli/at_once.h"
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/op_paths.h"
 #include "cli/render.h"
 #include "cli/snapshot.h"
@@ -18,12 +20,19 @@ outcome<void> run_look(const look_arguments& words) {
   outcome<std::vector<mount_ref>> chosen =
       mounts_to_look_into(words.what, words.ops ? "ops" : "status");
   if (!chosen) return failure{chosen.error()};
+  if (chosen->empty() && !words.json) {
+    print(no_mounts_text());
+    return {};
+  }
   const system_clock time;
+  const std::vector<outcome<arena_view>> arenas =
+      at_once(*chosen, [](const mount_ref& m) { return arena_view::open(run_root_of(m), m); });
   std::vector<mount_view> views;
   std::vector<mount_ops> pending;
   std::string silent;  // those of which not even the arenas are known, or no watchdog
-  for (const mount_ref& mount : *chosen) {
-    outcome<arena_view> arena = arena_view::open(run_root_of(mount), mount);
+  for (std::size_t i = 0; i < arenas.size(); ++i) {
+    const mount_ref& mount = (*chosen)[i];
+    const outcome<arena_view>& arena = arenas[i];
     if (!arena || (!words.ops && !arena->supervised())) silent += " " + mount.mount_point;
     if (arena && words.ops) {
       pending.push_back({mount, arena->ops(time.now_ns())});
@@ -32,10 +41,8 @@ outcome<void> run_look(const look_arguments& words) {
     mount_view view;
     if (arena) view = arena->status(mount, time.now_ns());
     view.mount = mount;
-    if (!arena) view.why_not = arena.error().text + "; " + arena.error().hint;
-    else if (!view.supervised)
-      view.why_not = "no watchdog answers: what dies now stays dead. `tangelo watchdog --adopt " +
-                     mount.mount_point + "` starts one";
+    const problem why = arena ? arena->silence() : arena.error();
+    if (!why.text.empty()) view.why_not = printable(why.text + "; " + why.hint);
     views.push_back(std::move(view));
   }
   if (words.ops)
@@ -44,8 +51,8 @@ outcome<void> run_look(const look_arguments& words) {
     print(words.json ? status_json(views) : status_text(views));
   if (silent.empty()) return {};
   return failure{problem{exit_code::unreachable, "UNSUPERVISED, no watchdog answers:" + silent,
-                         "`tangelo watchdog --adopt MOUNT` starts one; or it was mounted with "
-                         "another TANGELO_RUN_DIR"}};
+                         "`tangelo status` says for each what can be done; or it was mounted "
+                         "with another TANGELO_RUN_DIR"}};
 }
 
 }  // namespace tangelo

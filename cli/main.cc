@@ -1,7 +1,9 @@
 #include <cstdio>
 
+#include "base/standard_fds.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
+#include "cli/control.h"
 
 namespace {
 
@@ -29,16 +31,26 @@ struct run_words {
 };
 
 int fail(const tangelo::problem& p) {
-  std::fprintf(stderr, "tangelo: %s\n", p.text.c_str());
-  if (!p.hint.empty()) std::fprintf(stderr, "tangelo: %s\n", p.hint.c_str());
+  std::fprintf(stderr, "tangelo: %s\n", tangelo::printable(p.text).c_str());
+  if (!p.hint.empty()) std::fprintf(stderr, "tangelo: %s\n", tangelo::printable(p.hint).c_str());
   return static_cast<int>(p.code);
+}
+
+// A full disk is seen when the last of it is written.
+outcome<void> finish_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return {};
+  return tangelo::failure{tangelo::problem{tangelo::exit_code::failed,
+                                           "standard output: it could not all be written", {}}};
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  tangelo::open_standard_fds();
   const outcome<tangelo::arguments> words = tangelo::parse_arguments(argc, argv);
   if (!words) return fail(words.error());
   const outcome<void> done = std::visit(run_words{}, *words);
-  return done ? 0 : fail(done.error());
+  const outcome<void> written = finish_output();
+  if (!done) return fail(done.error());
+  return written ? 0 : fail(written.error());
 }

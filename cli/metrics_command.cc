@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "base/log.h"
+#include "cli/at_once.h"
 #include "cli/commands.h"
 #include "cli/metrics_json.h"
 #include "cli/mount_metrics.h"
@@ -11,14 +12,11 @@ namespace tangelo {
 
 namespace {
 
-// A mount that does not answer must not use up the time of the others.
-constexpr int answer_wait_ms = 500;
+constexpr int answer_wait_ms = 1000;
 
 std::string metrics_of(const std::vector<mount_ref>& mounts) {
-  std::vector<mount_sample> samples;
-  samples.reserve(mounts.size());
-  for (const mount_ref& m : mounts) samples.push_back(sample_of(m, answer_wait_ms));
-  return metrics_of_mounts(samples);
+  return metrics_of_mounts(
+      at_once(mounts, [](const mount_ref& m) { return sample_of(m, answer_wait_ms); }));
 }
 
 }  // namespace
@@ -30,6 +28,7 @@ outcome<void> run_metrics(const metrics_arguments& words) {
     const std::string metrics = metrics_of(*chosen);
     const std::string text = words.json ? metrics_json(metrics) : metrics;
     std::fwrite(text.data(), 1, text.size(), stdout);
+    if (chosen->empty()) std::fputs(no_mounts_text().c_str(), stderr);
     return {};
   }
   outcome<text_endpoint> endpoint = text_endpoint::open(words.listen);

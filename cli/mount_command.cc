@@ -15,6 +15,7 @@
 #include "base/places.h"
 #include "cli/commands.h"
 #include "cli/control.h"
+#include "cli/mount_helper.h"
 #include "cli/process.h"
 #include "cli/render.h"
 #include "cli/service_mount.h"
@@ -30,7 +31,7 @@ constexpr unsigned step_ms = 25;
 
 void say(const mount_arguments& words, const mount_ref& mount, const std::string& done) {
   if (words.quiet) return;
-  const std::string text = mount.source + " " + done + "\n";
+  const std::string text = printable(mount.source + " " + done) + "\n";
   std::fputs((words.json ? done_json(mount, done) : text).c_str(), stdout);
 }
 
@@ -38,6 +39,12 @@ void say(const mount_arguments& words, const mount_ref& mount, const std::string
 outcome<bool> is_mounted_already(const mount_arguments& words) {
   outcome<mount_ref> there = find_mount_at(words.directory);
   if (!there) return false;
+  if (!is_own(*there))
+    return failure{problem{exit_code::failed,
+                           there->mount_point + ": " + there->source + " is mounted here already, "
+                               "by " + (there->user == 0 ? "root"
+                                                         : "user " + std::to_string(there->user)),
+                           "mount on another directory"}};
   if (there->source != words.source)
     return failure{problem{exit_code::failed,
                            there->mount_point + ": " + there->source + " is mounted here already",
@@ -141,6 +148,11 @@ outcome<void> start_daemon_of(const mount_ref& mount, const std::string& run_roo
 }  // namespace
 
 outcome<void> run_mount(const mount_arguments& words) {
+  if (words.source.empty())
+    return failure{problem{exit_code::usage, "SOURCE is empty",
+                           "write it as host[:port][,host...]:/VOLUME"}};
+  if (std::find(words.options.begin(), words.options.end(), "remount") != words.options.end())
+    return run_remount(words);
   const std::string run_root = default_run_dir();
   outcome<bool> there = is_mounted_already(words);
   if (!there) return failure{there.error()};
@@ -158,7 +170,12 @@ outcome<void> run_mount(const mount_arguments& words) {
   outcome<void> started = mounts_are_services()
                               ? start_service(mount, run_root, words.options, through)
                               : start_daemon_of(mount, run_root, words, through);
-  if (!started) return started;
+  if (!started) {
+    // Another one may have made that mount meanwhile.
+    there = is_mounted_already(words);
+    if (!there) return failure{there.error()};
+    return *there ? outcome<void>() : started;
+  }
   outcome<void> answered = check_answer(mount, run_root, deadline_ns);
   if (answered) say(words, mount, "mounted on " + mount.mount_point);
   return answered;

@@ -7,13 +7,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
 #include "base/fd.h"
 #include "base/places.h"
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/mounts.h"
+#include "cli/render.h"
 #include "protocol/policy.h"
 
 namespace tangelo {
@@ -121,11 +124,12 @@ outcome<std::string> read_mount_file(const std::string& path) {
   return text;
 }
 
-outcome<void> remount(const helper_call& call) {
+outcome<mount_ref> remount(const helper_call& call) {
   outcome<mount_ref> mount = find_mount_at(call.mount.directory);
-  if (!mount) return failure{mount.error()};
+  if (!mount) return mount;
   if (::geteuid() != 0)
-    return failure{problem{exit_code::usage, "remounting needs root", "try: sudo mount ..."}};
+    return failure{problem{exit_code::usage, mount->mount_point + ": remounting needs root",
+                           "try: sudo mount -o remount,... " + mount->mount_point}};
   outcome<std::string> file =
       read_mount_file(mount_run_dir(run_root_of(*mount), mount->name) + "/mount.toml");
   if (!file) return failure{file.error()};
@@ -134,7 +138,7 @@ outcome<void> remount(const helper_call& call) {
   if (!change) return failure{change.error()};
   if (!change->policy.empty()) {
     outcome<void> set = run_set({mount->mount_point, change->policy, call.mount.quiet});
-    if (!set) return set;
+    if (!set) return failure{set.error()};
   }
   if (::mount(nullptr, mount->mount_point.c_str(), nullptr, MS_REMOUNT | change->flags, nullptr) !=
       0)
@@ -143,7 +147,7 @@ outcome<void> remount(const helper_call& call) {
                            errno == EBUSY ? "files are open for writing: fuser -vm " +
                                                 mount->mount_point
                                           : ""}};
-  return {};
+  return mount;
 }
 
 }  // namespace
@@ -226,7 +230,22 @@ int mount_exit_code(const problem& p) {
 outcome<void> run_mount_helper(const helper_call& call) {
   if (call.fake) return {};
   if (outcome<void> entered = enter_namespace(call.mount_namespace); !entered) return entered;
-  return call.remount ? remount(call) : run_mount(call.mount);
+  if (!call.remount) return run_mount(call.mount);
+  const outcome<mount_ref> done = remount(call);
+  return done ? outcome<void>() : outcome<void>(failure{done.error()});
+}
+
+outcome<void> run_remount(const mount_arguments& words) {
+  helper_call call;
+  call.mount.directory = words.directory;
+  call.mount.quiet = true;
+  for (const std::string& word : words.options) take_option(word, call);
+  const outcome<mount_ref> done = remount(call);
+  if (!done) return failure{done.error()};
+  if (words.quiet) return {};
+  const std::string text = printable(done->mount_point) + ": remounted\n";
+  std::fputs((words.json ? done_json(*done, "remounted") : text).c_str(), stdout);
+  return {};
 }
 
 }  // namespace tangelo

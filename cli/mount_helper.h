@@ -36,6 +36,8 @@ std::vector<std::string> words_in_mount_file(std::string_view text);
 // Exit codes of mount(8): 0; 1 usage or permission; 2 system; 32 it did not work.
 int mount_exit_code(const problem& p);
 
+// The option `remount` of `tangelo mount`: what mount(8) has done through us, too.
+outcome<void> run_remount(const mount_arguments& words);
 outcome<void> run_mount_helper(const helper_call& call);
 
 }  // namespace tangelo

@@ -1,6 +1,8 @@
 // mount.tangelo: called by mount(8). See cli/mount_helper.h.
 #include <cstdio>
 
+#include "base/standard_fds.h"
+#include "cli/control.h"
 #include "cli/mount_helper.h"
 
 namespace {
@@ -10,8 +12,9 @@ constexpr const char* usage =
     "mount(8) runs it for `mount -t tangelo`. See man mount.tangelo, and tangelo mount --help.\n";
 
 int fail(const tangelo::problem& p) {
-  std::fprintf(stderr, "mount.tangelo: %s\n", p.text.c_str());
-  if (!p.hint.empty()) std::fprintf(stderr, "mount.tangelo: %s\n", p.hint.c_str());
+  using tangelo::printable;
+  std::fprintf(stderr, "mount.tangelo: %s\n", printable(p.text).c_str());
+  if (!p.hint.empty()) std::fprintf(stderr, "mount.tangelo: %s\n", printable(p.hint).c_str());
   return tangelo::mount_exit_code(p);
 }
 
@@ -19,6 +22,7 @@ int fail(const tangelo::problem& p) {
 
 int main(int argc, char** argv) {
   using namespace tangelo;
+  open_standard_fds();
   const outcome<helper_call> call = parse_helper_call({argv + 1, argv + argc});
   if (!call) return fail(call.error());
   if (call->show_help) return std::fputs(usage, stdout) < 0 ? 2 : 0;

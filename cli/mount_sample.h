@@ -13,7 +13,7 @@ struct mount_sample {
   op_summary now;
   std::uint64_t taken_ns = 0;
 };
-// Waits for each of watchdog and front end `wait_ms` at most.
+// Waits for watchdog and front end `wait_ms` at most, together.
 mount_sample sample_of(const mount_ref& mount, int wait_ms);
 
 }  // namespace tangelo

@@ -21,7 +21,7 @@ std::string working_directory() {
   return ::getcwd(path, sizeof path) == nullptr ? "/" : path;
 }
 
-// The real path of everything but the last part: the mount itself is not looked into.
+// The real path of everything but the last part: a mount there is not looked into.
 std::string real_parent_path(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   char real[PATH_MAX];
@@ -29,12 +29,24 @@ std::string real_parent_path(const std::string& path) {
   return std::string(real) + path.substr(slash);
 }
 
-bool has_run_dir(const mount_ref& mount) {
-  return ::access(mount_run_dir(run_root_of(mount), mount.name).c_str(), F_OK) == 0;
+// Of several on one path the last one is on top.
+const mount_entry* find_ours(const std::vector<mount_entry>& table, std::string_view path) {
+  const auto found = std::find_if(table.rbegin(), table.rend(), [path](const mount_entry& m) {
+    return m.mount_point == path && m.type == mount_type;
+  });
+  return found == table.rend() ? nullptr : &*found;
 }
 
-bool is_own(const mount_ref& mount) {
-  return ::geteuid() == 0 || mount.user == ::geteuid();
+// What the symbolic link `path` says, made absolute; empty when it is none.
+std::string link_target(const std::string& path) {
+  char target[PATH_MAX];
+  const ssize_t n = ::readlink(path.c_str(), target, sizeof target);
+  if (n <= 0) return {};
+  return absolute_path({target, static_cast<std::size_t>(n)}, path.substr(0, path.rfind('/')));
+}
+
+bool has_run_dir(const mount_ref& mount) {
+  return ::access(mount_run_dir(run_root_of(mount), mount.name).c_str(), F_OK) == 0;
 }
 
 failure<problem> not_own(const mount_ref& mount, std::string_view command) {
@@ -42,7 +54,7 @@ failure<problem> not_own(const mount_ref& mount, std::string_view command) {
                                             : ": this needs root, or user " +
                                                   std::to_string(mount.user) + ", whose it is";
   return failure{problem{exit_code::failed, mount.mount_point + whose,
-                         "try: sudo tangelo " + std::string(command)}};
+                         "try: sudo tangelo " + std::string(command) + " " + mount.mount_point}};
 }
 
 mount_ref ref_of(const mount_entry& e) {
@@ -63,6 +75,10 @@ mount_ref original_of(const mount_ref& mount) {
 }
 
 }  // namespace
+
+bool is_own(const mount_ref& mount) {
+  return ::geteuid() == 0 || mount.user == ::geteuid();
+}
 
 std::string run_root_of(const mount_ref& mount) { return run_dir_of(mount.user, mount.name); }
 
@@ -108,21 +124,26 @@ outcome<std::vector<mount_ref>> mounts_to_look_into(const std::string& what,
     return std::vector<mount_ref>{original_of(*one)};
   }
   std::vector<mount_ref> chosen = list_mounts();
-  const bool there_are = !chosen.empty();
   std::erase_if(chosen, [](const mount_ref& m) { return !is_own(m); });
-  if (there_are && chosen.empty())
-    return failure{problem{exit_code::failed, "looking into the mounts of others needs root",
-                           "try: sudo tangelo " + std::string(command)}};
   return chosen;
+}
+
+std::string no_mounts_text() {
+  return list_mounts().empty() ? "no Tangelo mounts\n"
+                               : "no mounts of yours; root sees those of others\n";
 }
 
 outcome<mount_ref> find_mount_at(std::string_view what) {
   const std::vector<mount_entry> table = read_mount_table();
-  const std::string path = absolute_path(what, working_directory());
-  // Of several on one path the last one is on top.
-  for (const std::string& candidate : {path, real_parent_path(path)})
-    for (auto m = table.rbegin(); m != table.rend(); ++m)
-      if (m->mount_point == candidate && m->type == mount_type) return ref_of(*m);
+  constexpr int link_count_max = 40;
+  std::string path = absolute_path(what, working_directory());
+  // A path is only read as a link once it is known to be no mount of ours.
+  for (int i = 0; i <= link_count_max && !path.empty(); ++i) {
+    const std::string real = real_parent_path(path);
+    for (const std::string& candidate : {path, real})
+      if (const mount_entry* there = find_ours(table, candidate)) return ref_of(*there);
+    path = link_target(real);
+  }
   return failure{problem{exit_code::unreachable,
                          std::string(what) + ": no Tangelo mount is there",
                          "`tangelo status` lists all of them"}};

@@ -34,12 +34,14 @@ std::string run_root_of(const mount_ref& mount);
 outcome<mount_ref> find_mount_at(std::string_view path);
 // `what` is a mount point or, where there is none of that path, a NAME.
 outcome<mount_ref> find_mount_of(std::string_view what);
-// The same; refused to whoever is neither root nor its user. `command`: what to try with sudo.
+bool is_own(const mount_ref& mount);  // the caller is its user, or root
+// As find_mount_of(); refused where it is not the caller's own. `command`: what to try with sudo.
 outcome<mount_ref> find_own_mount(std::string_view what, std::string_view command);
 // That one (of a bind mount, what it is a part of), or, when nothing is named, all that are the
-// caller's own, root's being all; refused where there are others only, since to him they would
-// seem UNSUPERVISED.
+// caller's own, root's being all: those of others would seem UNSUPERVISED.
 outcome<std::vector<mount_ref>> mounts_to_look_into(const std::string& what,
                                                     std::string_view command);
+// For a person, where mounts_to_look_into() found none.
+std::string no_mounts_text();
 
 }  // namespace tangelo

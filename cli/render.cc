@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log_level.h"
+#include "cli/control.h"
 #include "cli/json.h"
 
 namespace tangelo {
@@ -117,7 +118,8 @@ std::string protection_line(const core_view& c) {
 }
 
 std::string mount_text(const mount_view& m) {
-  std::string out = fmt::format("{}  {}  {}\n", m.mount.mount_point, m.mount.source, state_of(m));
+  std::string out = fmt::format("{}  {}  {}\n", printable(m.mount.mount_point),
+                                printable(m.mount.source), state_of(m));
   if (!m.supervised) out += "  " + m.why_not + "\n";
   if (m.mount.user != 0)
     out += fmt::format("  {:<10} all of it runs as user {}: what the front end knows is kept from "
@@ -275,7 +277,7 @@ std::string path_text(const op_view& o) {
 std::string ops_text(const std::vector<mount_ops>& mounts) {
   std::string out;
   for (const mount_ops& m : mounts) {
-    if (mounts.size() > 1) out += m.mount.mount_point + ":\n";
+    if (mounts.size() > 1) out += printable(m.mount.mount_point) + ":\n";
     if (m.ops.empty()) {
       out += "no pending operations\n";
       continue;

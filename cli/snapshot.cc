@@ -158,7 +158,7 @@ outcome<arena_view> arena_view::open(const std::string& run_root, const mount_re
   outcome<shared_arena_map> shared =
       shared_arena_map::map(std::move(reply->shared_arena), arena_access::read_only);
   if (!shared) return failure{shared.error()};
-  return arena_view(*std::move(fs), *std::move(shared), reply->by == asked::watchdog);
+  return arena_view(*std::move(fs), *std::move(shared), std::move(reply->silence));
 }
 
 process_view arena_view::process(process_role role, std::uint64_t now_ns) const {
@@ -166,13 +166,13 @@ process_view arena_view::process(process_role role, std::uint64_t now_ns) const 
   process_view v;
   v.role = name_of(role);
   v.pid = r.pid.load(std::memory_order_acquire);
-  if (!supervised_ && !is_still_there(r, v.pid)) v.pid = 0;
+  if (!supervised() && !is_still_there(r, v.pid)) v.pid = 0;
   v.generation = r.generation.load(std::memory_order_relaxed);
   v.restarts = r.restarts.load(std::memory_order_relaxed);
   v.last_status = r.last_status.load(std::memory_order_relaxed);
   v.hangs = r.hangs.load(std::memory_order_relaxed);
   const std::uint64_t next = r.next_start_ns.load(std::memory_order_relaxed);
-  v.next_start_in_ns = supervised_ && v.pid == 0 && next > now_ns ? next - now_ns : 0;
+  v.next_start_in_ns = supervised() && v.pid == 0 && next > now_ns ? next - now_ns : 0;
   v.uptime_ns = v.pid == 0 ? 0 : since(r.started_ns.load(std::memory_order_relaxed), now_ns);
   return v;
 }
@@ -234,7 +234,7 @@ core_view arena_view::core() const {
 mount_view arena_view::status(const mount_ref& mount, std::uint64_t now_ns) const {
   mount_view v;
   v.mount = mount;
-  v.supervised = supervised_;
+  v.supervised = supervised();
   v.known = true;
   v.client_id = hex_of(fs_->watchdog.client_id);
   v.incarnation = fs_->watchdog.incarnation;

@@ -5,6 +5,7 @@
 // only when their CRC matches. Reading leaves holes of the arena holes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -100,31 +101,35 @@ std::string command_of(std::uint32_t pid);
 class arena_view {
  public:
   // From the watchdog, else from the front end; the failure is then what became of the watchdog.
-  static constexpr int wait_ms = 2000;  // of either
+  static constexpr int wait_ms = 2000;  // of both
   static outcome<arena_view> open(const std::string& run_root, const mount_ref& mount,
                                   int wait_ms_max = wait_ms);
   mount_view status(const mount_ref& mount, std::uint64_t now_ns) const;
   core_view core() const;
   mount_policy policy() const { return read_policy(fs_->watchdog.policy); }
-  bool supervised() const noexcept { return supervised_; }
+  bool supervised() const noexcept { return silence_.text.empty(); }
+  // Of the watchdog, when the front end answered for it.
+  const problem& silence() const noexcept { return silence_; }
   const fs_arena& front_end() const noexcept { return *fs_; }
   const shared_arena& shared() const noexcept { return *shared_; }
   // Answered changes that are not known to be durable; also when the mount has ended meanwhile.
+  // No more than there is room for.
   std::uint64_t undurable_count() const noexcept {
-    return fs_->counters.replays_kept.load(std::memory_order_relaxed);
+    return std::min<std::uint64_t>(fs_->counters.replays_kept.load(std::memory_order_relaxed),
+                                   replay_count);
   }
   // Oldest first.
   std::vector<op_view> ops(std::uint64_t now_ns) const;
 
  private:
-  arena_view(fs_arena_map fs, shared_arena_map shared, bool supervised) noexcept
-      : fs_(std::move(fs)), shared_(std::move(shared)), supervised_(supervised) {}
+  arena_view(fs_arena_map fs, shared_arena_map shared, problem silence) noexcept
+      : fs_(std::move(fs)), shared_(std::move(shared)), silence_(std::move(silence)) {}
   process_view process(process_role role, std::uint64_t now_ns) const;
   path_view path(std::uint64_t now_ns) const;
 
   fs_arena_map fs_;
   shared_arena_map shared_;
-  bool supervised_;
+  problem silence_;
 };
 
 }  // namespace tangelo

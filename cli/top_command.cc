@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "cli/at_once.h"
 #include "cli/commands.h"
 #include "cli/terminal.h"
 #include "cli/top_text.h"
@@ -12,13 +13,10 @@ namespace tangelo {
 namespace {
 
 constexpr int period_ms = 1000;
-constexpr int answer_wait_ms = 500;
+constexpr int answer_wait_ms = 1000;
 
 std::vector<mount_sample> look(const std::vector<mount_ref>& mounts) {
-  std::vector<mount_sample> samples;
-  samples.reserve(mounts.size());
-  for (const mount_ref& m : mounts) samples.push_back(sample_of(m, answer_wait_ms));
-  return samples;
+  return at_once(mounts, [](const mount_ref& m) { return sample_of(m, answer_wait_ms); });
 }
 
 }  // namespace
@@ -26,6 +24,10 @@ std::vector<mount_sample> look(const std::vector<mount_ref>& mounts) {
 outcome<void> run_top(const top_arguments& words) {
   outcome<std::vector<mount_ref>> chosen = mounts_to_look_into(words.mount, "top");
   if (!chosen) return failure{chosen.error()};
+  if (chosen->empty() && !words.json) {
+    std::fputs(no_mounts_text().c_str(), stdout);
+    return {};
+  }
   std::vector<mount_sample> earlier = look(*chosen);
   if (words.json || !terminal::is_there()) {
     (void)::poll(nullptr, 0, period_ms);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "cli/control.h"
 #include "cli/json.h"
 #include "cli/quota_text.h"
 #include "cli/render.h"
@@ -132,8 +133,8 @@ std::string top_text(const std::vector<mount_sample>& earlier,
   if (later.empty()) return "no Tangelo mounts\n";
   std::string out;
   for (const mount_sample& m : later) {
-    out += fmt::format("{}  {}  {}\n", m.view.mount.mount_point, m.view.mount.source,
-                       state_of(m.view));
+    out += fmt::format("{}  {}  {}\n", printable(m.view.mount.mount_point),
+                       printable(m.view.mount.source), state_of(m.view));
     const mount_sample* before = same_mount(earlier, m);
     if (!m.view.known) out += "  " + m.view.why_not + "\n";
     else if (before != nullptr) out += mount_text(*before, m);

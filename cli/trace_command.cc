@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/places.h"
 #include "cli/commands.h"
+#include "cli/control.h"
 #include "cli/json.h"
 #include "cli/op_paths.h"
 #include "cli/op_watch.h"
@@ -112,7 +113,8 @@ outcome<void> run_trace(const trace_arguments& words) {
   const std::uint64_t begin = time.now_ns();
   op_watch watch(arena->front_end());
   std::uint64_t next_check = begin + ns_per_s;
-  std::fputs(("following operations of " + mount.mount_point + ", ^C ends it\n").c_str(), stderr);
+  std::fprintf(stderr, "following operations of %s, ^C ends it\n",
+               printable(mount.mount_point).c_str());
   while (asked_to_end == 0) {
     const std::uint64_t now = time.now_ns();
     for (const passed_op& op : watch.look(now, long_ns))

@@ -1,6 +1,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -18,7 +19,8 @@ namespace tangelo {
 namespace {
 
 // A mount that ends by force is over within 2 s, also when its watchdog stands still.
-constexpr int answer_wait_ms = 1'500;  // behind that we do what it would have done
+constexpr int look_wait_ms = 400;
+constexpr int answer_wait_ms = 1'400;  // behind that we do what it would have done
 constexpr int force_wait_ms = 1'000;
 
 failure<problem> umount_failure(const mount_ref& mount, int error, const std::string& said,
@@ -40,6 +42,14 @@ std::string device_of(const mount_ref& mount) {
   const std::vector<mount_entry> table = read_mount_table();
   const mount_entry* top = find_mount(table, mount.mount_point);
   return top != nullptr && top->type == mount_type ? top->device : std::string();
+}
+
+// How many mounts of ours there are on one another.
+std::ptrdiff_t count_there(const mount_ref& mount) {
+  const std::vector<mount_entry> table = read_mount_table();
+  return std::count_if(table.begin(), table.end(), [&mount](const mount_entry& m) {
+    return m.mount_point == mount.mount_point && m.type == mount_type;
+  });
 }
 
 // 0 or an errno. EINVAL: somebody else was faster.
@@ -65,12 +75,12 @@ void wait_for_the_end(const std::string& run_dir, unsigned wait_ms) {
 }
 
 // Nobody was there to say that they are: the server, or the core.
-void tell_undurable(const mount_ref& mount, std::uint64_t count) {
+void tell_undurable(const std::string& mount_point, std::uint64_t count) {
   if (count == 0) return;
   std::fprintf(stderr,
                "tangelo: %s: %llu answered changes are not known to be on the server's disk; the "
                "mount's log names the inodes\n",
-               mount.mount_point.c_str(), static_cast<unsigned long long>(count));
+               mount_point.c_str(), static_cast<unsigned long long>(count));
 }
 
 }  // namespace
@@ -79,12 +89,19 @@ outcome<void> run_umount(const umount_arguments& words) {
   outcome<mount_ref> mount = find_own_mount(words.directory, "umount");
   if (!mount) return failure{mount.error()};
   const std::string run_root = run_root_of(*mount);
-  const outcome<arena_view> arena = arena_view::open(run_root, *mount);
+  const std::string shown = printable(mount->mount_point);
+  const std::ptrdiff_t before = count_there(*mount);
+  const outcome<arena_view> arena = arena_view::open(run_root, *mount, look_wait_ms);
   outcome<control_reply> reply = ask_watchdog(run_root, *mount, verb_of(words),
                                               words.force ? force_wait_ms : answer_wait_ms);
+  // It may be anything that the mount's user runs.
+  if (reply && reply->errno_value == 0 && count_there(*mount) >= before)
+    reply = failure{problem{exit_code::failed,
+                            shown + ": its watchdog says that it is unmounted, and it is not", {}}};
   int error = reply ? reply->errno_value : 0;
   if (!reply) {
-    std::fprintf(stderr, "tangelo: %s; unmounting without it\n", reply.error().text.c_str());
+    std::fprintf(stderr, "tangelo: %s; unmounting without it\n",
+                 printable(reply.error().text).c_str());
     error = unmount_alone(*mount, words);
   }
   if (error != 0)
@@ -92,9 +109,10 @@ outcome<void> run_umount(const umount_arguments& words) {
                           !words.lazy && !words.force);
   if (reply && !words.lazy)
     wait_for_the_end(mount_run_dir(run_root, mount->name), words.force ? 1000 : 3000);
-  const std::string text = mount->mount_point + " unmounted\n";
+  const std::string text = shown + " unmounted\n";
   std::fputs((words.json ? done_json(*mount, "unmounted") : text).c_str(), stdout);
-  if (arena && !words.lazy) tell_undurable(*mount, arena->undurable_count());
+  const bool lied = !reply && reply.error().code == exit_code::failed;
+  if (arena && !words.lazy && !lied) tell_undurable(shown, arena->undurable_count());
   return {};
 }
 

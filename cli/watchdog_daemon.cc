@@ -9,6 +9,7 @@
 
 #include "base/places.h"
 #include "base/private_directory.h"
+#include "cli/control.h"
 #include "cli/process.h"
 
 namespace tangelo {
@@ -84,6 +85,11 @@ outcome<void> adopt_mount(const mount_ref& mount, const std::string& run_root) {
                                std::to_string(mount.user) + ", and so are its processes",
                            "do it as that user: sudo -u '#" + std::to_string(mount.user) +
                                "' tangelo watchdog --adopt " + mount.mount_point}};
+  if (const pid_t pid = stopped_watchdog(run_root, mount); pid != 0)
+    return failure{problem{exit_code::failed,
+                           mount.mount_point + ": its watchdog (pid " + std::to_string(pid) +
+                               ") is stopped",
+                           "kill -CONT " + std::to_string(pid) + " lets it go on"}};
   const std::string directory = mount_run_dir(run_root, mount.name);
   if (::access(directory.c_str(), F_OK) != 0)
     return failure{problem{exit_code::unreachable,

@@ -6,6 +6,7 @@
 #include "server/config.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -44,18 +45,20 @@ outcome<bool> switch_in(const std::string& path, const toml::node& value, std::s
                          fmt::format("write: {} = true", key))};
 }
 
-constexpr std::int64_t time_max = 86'400;
+constexpr std::uint32_t time_max = 86'400;
+constexpr std::uint32_t commit_interval_max = 1000;
 
 struct time_key {
   std::string_view name;
   std::uint32_t server_times::*to;
+  std::uint32_t max;
 };
 constexpr time_key time_keys[] = {
-    {"lease_seconds", &server_times::lease_seconds},
-    {"evict_seconds", &server_times::evict_seconds},
-    {"window_soft_seconds", &server_times::window_soft_seconds},
-    {"window_hard_seconds", &server_times::window_hard_seconds},
-    {"commit_interval_ms", &server_times::commit_interval_ms},
+    {"lease_seconds", &server_times::lease_seconds, time_max},
+    {"evict_seconds", &server_times::evict_seconds, time_max},
+    {"window_soft_seconds", &server_times::window_soft_seconds, time_max},
+    {"window_hard_seconds", &server_times::window_hard_seconds, time_max},
+    {"commit_interval_ms", &server_times::commit_interval_ms, commit_interval_max},
 };
 
 const time_key* time_key_of(std::string_view name) {
@@ -65,12 +68,12 @@ const time_key* time_key_of(std::string_view name) {
 }
 
 outcome<std::uint32_t> time_in(const std::string& path, const toml::node& value,
-                               std::string_view key) {
+                               const time_key& key) {
   const auto n = value.value_exact<std::int64_t>();
-  if (n && *n >= 1 && *n <= time_max) return static_cast<std::uint32_t>(*n);
+  if (n && *n >= 1 && *n <= key.max) return static_cast<std::uint32_t>(*n);
   return failure{mistake(path, value.source(),
-                         fmt::format("{} must be a whole number from 1 to {}", key, time_max),
-                         fmt::format("write a number without quotes, or leave {} out", key))};
+                         fmt::format("{} must be a whole number from 1 to {}", key.name, key.max),
+                         fmt::format("write a number without quotes, or leave {} out", key.name))};
 }
 
 outcome<bool> id_in(const std::string& path, const toml::node& value, std::string_view key,
@@ -180,6 +183,10 @@ bool is_loopback(std::string_view listen) {
 }  // namespace
 
 outcome<server_config> read_server_config(const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) == 0 && !S_ISREG(st.st_mode))
+    return failure{problem{exit_code::usage, path + ": not a regular file",
+                           "--config names a file: docs/OPERATIONS.md has an example"}};
   const toml::parse_result parsed = toml::parse_file(path);
   if (!parsed)
     return failure{mistake(path, parsed.error().source(), parsed.error().description(),
@@ -208,7 +215,7 @@ outcome<server_config> read_server_config(const std::string& path) {
       if (!on) return failure{on.error()};
       c.standby = *on;
     } else if (const time_key* time = time_key_of(key.str()); time != nullptr) {
-      const outcome<std::uint32_t> n = time_in(path, value, time->name);
+      const outcome<std::uint32_t> n = time_in(path, value, *time);
       if (!n) return failure{n.error()};
       c.times.*(time->to) = *n;
     } else if (const toml::array* volumes = value.as_array();
@@ -257,10 +264,11 @@ outcome<bool> check_times(const server_config& config) {
   const auto wrong = [&config](std::string_view key, const std::string& text, std::string hint) {
     return failure{problem{exit_code::usage, config.place(key) + text, std::move(hint)}};
   };
-  if (t.commit_interval_ms > 1000)
+  if (t.commit_interval_ms > commit_interval_max)
     return wrong("commit_interval_ms",
                  fmt::format("commit_interval_ms = {}: too long", t.commit_interval_ms),
-                 "write 1000 or less: clients keep in memory what is not committed");
+                 fmt::format("write {} or less: clients keep in memory what is not committed",
+                             commit_interval_max));
   for (const time_key& k : time_keys)
     if (t.*(k.to) > 10 * time_max)
       return wrong(k.name, fmt::format("{} = {}: too long", k.name, t.*(k.to)),

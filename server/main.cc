@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/standard_fds.h"
 #include "server/command_line.h"
 #include "server/offline_commands.h"
 #include "server/passed_socket.h"
@@ -47,6 +48,7 @@ int run(const server_command& c) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_fds();
   const outcome<server_command> c = parse_server_command(argc, argv, false);
   if (!c) return say_problem("tangelo-server", c.error());
   log_start("server", c->verbose ? log_level::debug : log_level::info);

@@ -164,11 +164,23 @@ acceptor server::to_exports() {
   return [this](std::unique_ptr<endpoint> peer) { exports_->accept(std::move(peer)); };
 }
 
+namespace {
+
+// The system itself says no more than "Permission denied".
+problem not_listening(problem why) {
+  if (why.text.ends_with(std::strerror(EACCES)))
+    why.hint = "a port below 1024 is not permitted to users (it needs CAP_NET_BIND_SERVICE): "
+               "take another one";
+  return why;
+}
+
+}  // namespace
+
 outcome<bool> server::listen() {
   outcome<std::unique_ptr<listener>> l =
       passed_ ? fabric_->listen_at(std::move(passed_), to_exports())
               : fabric_->listen(config_.listen, to_exports());
-  if (!l) return failure{l.error()};
+  if (!l) return failure{not_listening(l.error())};
   listener_ = std::move(*l);
   if (verbs_ == nullptr) return true;
   const outcome<bool> too = listen_with_verbs();

@@ -6,6 +6,7 @@
 #include "watchdog/config.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <toml++/toml.h>
 
 #include "protocol/mount_source.h"
@@ -83,6 +84,10 @@ outcome<std::string> source_of(const std::string& path, const toml::node& value)
 }  // namespace
 
 outcome<mount_config> read_mount_config(const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) == 0 && !S_ISREG(st.st_mode))
+    return failure{problem{exit_code::usage, path + ": not a regular file",
+                           "it needs: source = \"HOST:/VOLUME\" and mount_point = \"/DIR\""}};
   const toml::parse_result parsed = toml::parse_file(path);
   if (!parsed)
     return failure{mistake(path, parsed.error().source(), parsed.error().description(),

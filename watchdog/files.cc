@@ -18,6 +18,10 @@ failure<problem> file_failure(const std::string& path) {
   return failure{problem{exit_code::failed, path + ": " + std::strerror(errno), {}}};
 }
 
+failure<problem> not_a_file(const std::string& path) {
+  return failure{problem{exit_code::failed, path + ": not a regular file", "remove it"}};
+}
+
 std::string directory_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
@@ -50,11 +54,15 @@ outcome<void> make_directories(const std::string& path) {
 
 outcome<std::string> read_small_file(const std::string& path) {
   constexpr std::size_t size_max = 65536;
-  const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Not to wait for a pipe's other end.
+  const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd) {
     if (errno == ENOENT) return std::string();
     return file_failure(path);
   }
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0) return file_failure(path);
+  if (!S_ISREG(st.st_mode)) return not_a_file(path);
   std::string content(size_max, '\0');
   const ssize_t n = ::read(fd.get(), content.data(), content.size());
   if (n < 0) return file_failure(path);
@@ -65,7 +73,8 @@ outcome<std::string> read_small_file(const std::string& path) {
 outcome<void> replace_file(const std::string& path, std::string_view content, unsigned mode,
                            durability how) {
   const std::string temporary = path + ".new";
-  unique_fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+  unique_fd fd(::open(temporary.c_str(),
+                      O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode));
   if (!fd || !write_whole(fd.get(), content)) return file_failure(temporary);
   if (how == durability::disk && ::fsync(fd.get()) != 0) return file_failure(temporary);
   fd.reset();

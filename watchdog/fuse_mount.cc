@@ -12,6 +12,7 @@
 
 #include "base/fusermount.h"
 #include "base/log.h"
+#include "base/mount_table.h"
 #include "watchdog/fuse_init.h"
 
 namespace tangelo {
@@ -60,6 +61,12 @@ outcome<unique_fd> make_users_mount(const std::string& source, const std::string
   if ((options.flags & MS_NOSUID) == 0 || (options.flags & MS_NODEV) == 0)
     return failure{problem{exit_code::usage, "mount options suid and dev need root",
                            "leave them out, or mount as root"}};
+  const std::vector<mount_entry> table = read_mount_table();
+  const mount_entry* around = mount_around(table, mount_point);
+  if (around != nullptr && around->type.starts_with("fuse"))
+    return failure{problem{exit_code::failed,
+                           mount_point + ": is in another FUSE mount, on " + around->mount_point,
+                           "FUSE lets users mount in none: mount elsewhere, or as root"}};
   std::string words = (options.flags & MS_RDONLY) != 0 ? "ro" : "rw";
   for (const flag_word& f : flag_words)
     if ((options.flags & f.flag) != 0) words.append(",").append(f.word);

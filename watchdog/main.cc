@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/notify.h"
+#include "base/standard_fds.h"
 #include "watchdog/spawn.h"
 #include "watchdog/watchdog.h"
 
@@ -73,6 +74,7 @@ int say(const problem& p) noexcept {
 }
 
 outcome<mount_parts> prepare(watchdog_settings& settings, const clock& time) {
+  if (outcome<void> enough = raise_open_files(); !enough) return failure{enough.error()};
   if (settings.resume) return resume_mount(settings, time);
   if (settings.adopt) return adopt_mount(settings, time, {});
   return make_or_adopt_mount(settings, time, take_stored_fds());
@@ -133,6 +135,7 @@ int run(watchdog_settings settings, const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   using namespace tangelo;
+  open_standard_fds();
   log_start("watchdog", log_level::info);
   if (argc == 3 && std::string_view(argv[1]) == "--statfs") return call_statfs(argv[2]);
   if (argc == 4 && std::string_view(argv[1]) == "--self-test") return self_test(argv[3]);

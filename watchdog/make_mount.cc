@@ -18,13 +18,19 @@ namespace tangelo {
 
 namespace {
 
-// A mount of ours may be there without its watchdog.
-outcome<void> check_not_mounted(const watchdog_settings& s) {
+// The source of a mount of ours that is there; empty: none is.
+std::string mounted_source(const watchdog_settings& s) {
   const std::vector<mount_entry> table = read_mount_table();
   const mount_entry* there = find_mount(table, s.mount_point);
-  if (there == nullptr || there->type != mount_type) return {};
+  return there != nullptr && there->type == mount_type ? there->source : std::string();
+}
+
+// A mount of ours may be there without its watchdog.
+outcome<void> check_not_mounted(const watchdog_settings& s) {
+  const std::string there = mounted_source(s);
+  if (there.empty()) return {};
   return failure{problem{exit_code::failed,
-                         s.mount_point + ": " + there->source + " is mounted here already, and "
+                         s.mount_point + ": " + there + " is mounted here already, and "
                          "no watchdog serves it",
                          "give it one again: tangelo watchdog --adopt " + s.mount_point +
                              ", or end it: tangelo umount -f " + s.mount_point}};
@@ -87,11 +93,9 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   outcome<unique_fd> secret_file = take_secret(s.options.secret_file);
   if (!secret_file) return failure{secret_file.error()};
   // One that is mounted will not end by itself; one that is not may be about to.
-  const std::vector<mount_entry> before = read_mount_table();
-  const mount_entry* there = find_mount(before, s.mount_point);
-  const bool served = there != nullptr && there->type == mount_type;
   outcome<run_dir> directory =
-      run_dir::take(s.run_dir, s.name, served ? 0 : previous_wait_ms);
+      run_dir::take(s.run_dir, s.name, previous_wait_ms,
+                    [&s] { return !mounted_source(s).empty(); });
   if (!directory) return failure{directory.error()};
   outcome<void> free = check_not_mounted(s);
   if (!free) return failure{free.error()};

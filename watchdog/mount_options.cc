@@ -108,9 +108,9 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     if (row == nullptr)
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
                              "known are ro, suid, dev, noexec, noatime, sync, lock and their "
-                             "opposites, ac=, direct_io, writeback_cache, protection=, commit=, "
-                             "secret_file=, fabric=, log=, reconnect_delay=, "
-                             "fast_io_fail_tmo=, dev_loss_tmo="}};
+                             "opposites, allow_other, ac=, direct_io, writeback_cache, "
+                             "protection=, commit=, secret_file=, fabric=, log=, "
+                             "reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
     if (word == "allow_other") options.allow_other = true;
   }

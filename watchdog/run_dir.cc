@@ -39,7 +39,7 @@ lock_answer try_lock(const std::string& path, unique_fd& fd) {
 }  // namespace
 
 outcome<run_dir> run_dir::take(const std::string& run_root, const std::string& name,
-                               unsigned wait_ms) {
+                               unsigned wait_ms, const std::function<bool()>& stays) {
   constexpr unsigned step_ms = 50;
   const std::string mounts = run_root + "/mounts";
   const std::string path = mounts + "/" + name;
@@ -55,7 +55,7 @@ outcome<run_dir> run_dir::take(const std::string& run_root, const std::string& n
     if (answer == lock_answer::taken) return run_dir(path, std::move(fd));
     if (answer == lock_answer::failed)
       return failure{problem{exit_code::failed, path + ": " + std::strerror(errno), {}}};
-    if (waited >= wait_ms)
+    if (waited >= wait_ms || (stays && stays()))
       return failure{problem{exit_code::failed, path + ": another tangelo-watchdog serves it",
                              "see `tangelo status`; end it with `tangelo umount` (after `umount "
                              "-l` it ends when nothing uses the mount any more), or if it does not "

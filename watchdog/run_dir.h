@@ -7,6 +7,7 @@
 
 #include <sys/un.h>
 
+#include <functional>
 #include <string>
 
 #include "base/fd.h"
@@ -17,9 +18,9 @@ namespace tangelo {
 class run_dir {
  public:
   // Makes and locks RUN/mounts/NAME; a user's RUN must be that user's alone. While another watchdog
-  // of that NAME is ending, waits up to `wait_ms` for it.
+  // of that NAME is ending, waits up to `wait_ms` for it, unless it `stays`.
   static outcome<run_dir> take(const std::string& run_root, const std::string& name,
-                               unsigned wait_ms);
+                               unsigned wait_ms, const std::function<bool()>& stays = {});
   // What this process had locked before it became another program.
   static run_dir inherited(const std::string& run_root, const std::string& name, unique_fd lock);
   run_dir(run_dir&&) = default;

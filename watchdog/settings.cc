@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <charconv>
-#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -99,7 +98,7 @@ struct raw_settings {
 outcome<void> name_mount(watchdog_settings& s, std::string mount_point) {
   s.mount_point = std::move(mount_point);
   s.name = mount_name_of(s.mount_point);
-  if (s.name.size() > NAME_MAX - 8 || s.mount_point.size() >= 1024 || s.source.size() >= 1024)
+  if (s.mount_point.size() >= 1024 || s.source.size() >= 1024)
     return usage_failure(s.mount_point + ": this mount point or source is too long");
   if (s.name.empty()) return usage_failure(s.mount_point + ": not the path of a mount point");
   return {};

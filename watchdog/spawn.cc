@@ -28,6 +28,7 @@ namespace tangelo {
 namespace {
 
 constexpr int spare_fd_min = 64;
+constexpr rlim_t open_files_min = 128;
 
 [[noreturn]] void give_up(const char* what) noexcept {
   const char* error = strerrordesc_np(errno);
@@ -216,6 +217,20 @@ run_as unprivileged_user() {
     if (entry != nullptr && entry->pw_uid != 0) return {true, entry->pw_uid, entry->pw_gid};
   }
   return {true, 65534, 65534};
+}
+
+outcome<void> raise_open_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    return failure{problem{exit_code::failed, std::strerror(errno), {}}};
+  const rlimit all{limit.rlim_max, limit.rlim_max};
+  if (limit.rlim_cur < all.rlim_cur && ::setrlimit(RLIMIT_NOFILE, &all) == 0) limit = all;
+  if (limit.rlim_cur >= open_files_min) return {};
+  return failure{problem{exit_code::failed,
+                         "only " + std::to_string(limit.rlim_cur) +
+                             " files may be open at a time here, and a mount needs " +
+                             std::to_string(open_files_min),
+                         "raise the hard limit (ulimit -Hn, LimitNOFILE= of a service)"}};
 }
 
 void raise_limits() noexcept {

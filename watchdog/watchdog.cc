@@ -21,6 +21,7 @@ namespace tangelo {
 namespace {
 
 constexpr std::uint64_t ready_wait_ns = 10 * ns_per_s;
+constexpr std::uint64_t first_ready_wait_ns = 20 * ns_per_s;  // `tangelo mount` waits for 30 s
 constexpr child_policy front_end_policy{0, ns_per_s};
 constexpr child_policy core_policy{restart_policy::healthy_after_ns, ns_per_s};
 
@@ -49,9 +50,19 @@ void watchdog::start() noexcept {
   if (parts_.is_adopted)
     take_over();
   else
-    front_end_.want();
+    start_first();
   answer_resumed();
   look();
+}
+
+// A mount that no front end ever served is not kept.
+void watchdog::start_first() noexcept {
+  front_end_.want();
+  (void)time_.call_after(first_ready_wait_ns, [this] {
+    if (ever_ready_ || leaving_ || finishing_) return;
+    report("tangelo-fs cannot be started\n");
+    front_end_.dismiss();
+  });
 }
 
 // A front end that lives but did not give us its link is replaced, and so is a core that no front

@@ -132,6 +132,7 @@ class watchdog final : child_events, link_events, control_events, upgrade_host {
   std::string hand_over(program next, control_ticket asker) noexcept override;
   void answer_upgrade(control_ticket asker, int error, std::string_view text) noexcept override;
 
+  void start_first() noexcept;
   void take_over() noexcept;
   void answer_resumed() noexcept;
   void upgrade_for(control_ticket ticket, std::uint64_t deadline_ns) noexcept;

@@ -141,6 +141,18 @@ adopt > /dev/null || die "adopt"
 grep -q 'options = \["reconnect_delay=5", "fast_io_fail_tmo=20"\]' "$run/mount.toml" || die "adopt"
 expect_file
 
+step "a watchdog that is stopped is said to be, and not replaced"
+note_pids
+kill -STOP "$watchdog"
+stopped="its watchdog (pid $watchdog) is stopped"
+timeout 20 "$tangelo" status "$mnt" > "$work/out" 2>&1 && die "exit code 0"
+grep -qF "  $mnt: $stopped" "$work/out" || { cat "$work/out"; die "status does not say that"; }
+if grep -q -- --adopt "$work/out"; then cat "$work/out"; die "it cannot be adopted"; fi
+if adopt > "$work/out" 2>&1; then die "adopted"; fi
+grep -qF "$stopped" "$work/out" || { cat "$work/out"; die "--adopt does not say that"; }
+kill -CONT "$watchdog"
+expect_file
+
 step "an adopted mount ends as any other"
 note_pids
 kill "$holder_PID"
@@ -157,9 +169,23 @@ step "with all three dead there is nothing to adopt, and it is said"
 mount_volume
 note_pids
 lose_watchdog "$front_end" "$core"
+timeout 20 "$tangelo" status "$mnt" > "$work/out" 2>&1 && die "exit code 0"
+grep -qF "tangelo umount -f $mnt" "$work/out" || { cat "$work/out"; die "no word of umount -f"; }
+if grep -q -- --adopt "$work/out"; then cat "$work/out"; die "it cannot be adopted"; fi
 if adopt > "$work/out" 2>&1; then die "adopted"; fi
 grep -q "neither its front end nor its core answers" "$work/out" || { cat "$work/out"; die "why"; }
 timeout 20 "$tangelo" umount -f "$mnt" > /dev/null 2>&1 || die "umount -f"
 if grep -qF "$mnt" /proc/self/mountinfo; then die "it is still mounted"; fi
+step "with all three stopped its end takes no longer"
+mount_volume
+note_pids
+kill -STOP "$watchdog" "$front_end" "$core"
+begin=$(milliseconds)
+timeout 20 "$tangelo" umount -f "$mnt" > "$work/out" 2>&1 || { cat "$work/out"; die "umount -f"; }
+took=$(($(milliseconds) - begin))
+[ $took -le $((2000 + (scale < 100 ? 1000 : 0))) ] || die "umount -f took $took ms"
+if grep -qF "$mnt" /proc/self/mountinfo; then die "it is still mounted"; fi
+kill -CONT "$watchdog" "$front_end" "$core"
+until_true 10 no_own_processes || die "left: $(own_processes)"
 allowed_words='neither its front end nor its core|another tangelo-watchdog serves it'
 stop_server

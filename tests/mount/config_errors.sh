@@ -10,6 +10,8 @@ touch "$work/foreign/file" "$work/a-file"
 printf 'listen = "127.0.0.1:0"\n[[volume]]\nnam = "x"\n' > "$work/unknown-key.toml"
 printf 'listen = \n' > "$work/syntax.toml"
 
+printf 'commit_interval_ms = 0\n' > "$work/interval.toml"
+
 volume_key() { # FILE LINE: a configuration whose volume has this line, its fifth
   printf 'listen = "127.0.0.1:0"\n[[volume]]\nname = "x"\npath = "/x"\n%s\n' "$2" > "$work/$1.toml"
 }
@@ -51,7 +53,14 @@ expect 2 'No such file.*'              "$tangelo" mount "$address:/$volume" "$wo
 expect 2 'not a directory'             "$tangelo" mount "$address:/$volume" "$work/a-file"
 expect 2 '/: not a mount point'        "$tangelo" mount "$address:/$volume" /
 expect 2 "option 'bogus=1' is unknown" "$tangelo" mount -o ro,bogus=1 "$address:/$volume" "$mnt"
+expect 2 'known are .*allow_other'     "$tangelo" mount -o bogus=1 "$address:/$volume" "$mnt"
+expect 2 'SOURCE is empty'             "$tangelo" mount "" "$mnt"
 expect 5 'no volume'                   "$tangelo" mount "$address:/nosuchvolume" "$mnt"
+expect 1 'only 64 files may be open .* needs 128' \
+  prlimit --nofile=64:64 "$tangelo" mount "$address:/$volume" "$mnt"
+mkdir -p "$TANGELO_STATE_DIR/client-ids" "$work/piped"
+mkfifo "$TANGELO_STATE_DIR/client-ids/$(systemd-escape --path "$work/piped")"
+expect 1 'client-ids/.*not a regular file' "$tangelo" mount "$address:/$volume" "$work/piped"
 expect 1 '/run: belongs to user 0' \
   env TANGELO_RUN_DIR=/run setpriv --reuid 65534 --clear-groups \
   "$tangelo" mount "$address:/$volume" /tmp
@@ -78,7 +87,34 @@ expect 0 'SERVING'                     "$tangelo" status "$work/in use"
 exec 7< "$work/in use"
 expect 1 'busy'                        "$tangelo" umount "$work/in use"
 exec 7<&-
-expect 0 'unmounted'                   "$tangelo" umount "$work/in use"
+ln -s "in use" "$work/link"
+ln -s "$work/link" "$work/link of a link"
+expect 0 'SERVING'                     "$tangelo" status "$work/link of a link"
+expect 0 'SERVING'                     "$tangelo" status "$work/link/"
+expect 0 'in use unmounted'            "$tangelo" umount "$work/link"
+expect 5 'no Tangelo mount'            "$tangelo" status "$work/link"
+
+# -- whoever starts it
+expect 0 'mounted on' \
+  prlimit --nofile=64: "$tangelo" mount "$address:/$volume" "$mnt"
+expect 0 'SERVING'                     "$tangelo" status "$mnt"
+expect 1 'standard output'             bash -c '"$@" > /dev/full' full "$tangelo" status "$mnt"
+expect 0 'unmounted'                   "$tangelo" umount "$mnt"
+closed=(bash -c '"$@" <&- >&- 2>&- && echo done' closed)
+expect 0 'done'                        "${closed[@]}" "$tangelo" mount "$address:/$volume" "$mnt"
+expect 0 'SERVING'                     "$tangelo" status "$mnt"
+expect 0 'done'                        "${closed[@]}" "$tangelo" umount "$mnt"
+expect 0 'done' \
+  "${closed[@]}" "$build/cli/mount.tangelo" "$address:/$volume" "$mnt"
+expect 0 'unmounted'                   "$tangelo" umount "$mnt"
+
+# -- a name that no file could have
+long=$work/$(printf '\u044f%.0s' {1..100})
+mkdir "$long"
+expect 0 'mounted on'                  "$tangelo" mount "$address:/$volume" "$long"
+expect 0 'SERVING'                     "$tangelo" status "$long"
+expect 0 'SERVING'                     "$tangelo" status "$(ls "$TANGELO_RUN_DIR/mounts")"
+expect 0 'unmounted'                   "$tangelo" umount "$long"
 
 # -- tangelo-watchdog, tangelo-fs, tangelo-core by hand
 expect 2 'source is missing'           "$build/watchdog/tangelo-watchdog"
@@ -114,6 +150,9 @@ expect 2 'tangelo mount'               "$build/fs/tangelo-fs"
 
 # -- tangelo-server
 expect 2 'unknown-key.toml:3:1: .*nam' "$server" run --config "$work/unknown-key.toml"
+expect 2 'empty: not a regular file'    "$server" run --config "$work/empty"
+expect 2 'empty: not a regular file'    "${watchdog[@]}" "$work/empty"
+expect 2 'interval.toml:1:22: .*from 1 to 1000' "$server" run --config "$work/interval.toml"
 expect 2 'squash.toml:5:10: .*"root"'   "$server" run --config "$work/squash.toml"
 expect 2 'anon.toml:5:12: .*numeric id' "$server" run --config "$work/anon.toml"
 expect 2 'allow.toml:5:25: .*127.0.0.1/8' "$server" run --config "$work/allow.toml"
@@ -152,10 +191,18 @@ expect 2 "secret_file .*No such file"  "${run[@]}" --volume "x=$work/empty" \
 expect 3 'no such directory'           "${run[@]}" --volume "x=$work/nowhere"
 expect 3 'not a Tangelo volume'        "${run[@]}" --volume "x=$work/foreign"
 expect 3 'not empty'                   "$server" init "$work/foreign"
+chmod 755 "$work"
+install -d -o 65534 "$work/of-nobody"
+nobody=(setpriv --reuid 65534 --clear-groups)
+"${nobody[@]}" "$server" init "$work/of-nobody/volume" --name x > /dev/null || die "init"
+expect 1 'below 1024 is not permitted' \
+  "${nobody[@]}" "$server" run --run-dir "$work/of-nobody/run" --volume "x=$work/of-nobody/volume" \
+  --listen 127.0.0.1:80
 expect 3 'held|another server'         "${run[@]}" --volume "x=$volume_dir"
 expect 2 'bogus'                       "$server" run --bogus
 
 # Some of these mistakes are said in the log as well, as they should be.
-allowed_words='option .bogus|not a directory|not a mount point|volume|source|No such file|--bogus'
+allowed_words='only 64 files|not a regular file|SOURCE'
+allowed_words+='|option .bogus|not a directory|not a mount point|volume|source|No such file|--bogus'
 stop_server
 [ "$wrong" = 0 ] || die "$wrong messages or exit codes are wrong"

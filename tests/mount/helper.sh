@@ -3,7 +3,7 @@
 # one does): options of fstab, remount, other namespaces, exit codes of mount(8).
 . "$(dirname "$0")/lib.sh"
 
-allowed_words="mount option .colour=red. is unknown"
+allowed_words="mount option .colour=red. is unknown|another tangelo-watchdog serves it"
 helper=$build/cli/mount.tangelo
 mounted() { findmnt -nro FSTYPE "$mnt" | grep -qx fuse.tangelo; }
 refused() { # CODE PATTERN ARGUMENTS...
@@ -17,6 +17,7 @@ refused() { # CODE PATTERN ARGUMENTS...
 
 start_server
 source=$address:/$volume
+mounts_before=$(grep -c . /proc/self/mountinfo)
 mkdir -p "$mnt"
 
 step "mounts"
@@ -36,6 +37,10 @@ echo kept > "$mnt/file"
 touch "$mnt/file" || die "not written to what is rw"
 findmnt -nro OPTIONS "$mnt" | grep -q noexec || die "$(findmnt "$mnt")"
 "$tangelo" set "$mnt" | grep -q 77 || die "$("$tangelo" set "$mnt")"
+"$tangelo" mount -o remount,ro "$source" "$mnt" | grep -qx "$mnt: remounted" || die "remount"
+! touch "$mnt/file" 2> /dev/null || die "written to what tangelo mount has made ro"
+"$tangelo" mount -o remount,rw "$source" "$mnt" > /dev/null || die "tangelo mount -o remount,rw"
+touch "$mnt/file" || die "not written to what is rw again"
 refused 1 'direct_io.*cannot be changed' "$source" "$mnt" -o remount,direct_io
 [ "$(cat "$mnt/file")" = kept ] || die "the file"
 umount "$mnt" || die "umount"
@@ -46,6 +51,18 @@ refused 1 'SOURCE and DIR' "$source"
 refused 1 'unknown' "$source" "$mnt" -o colour=red
 refused 32 'no volume' "$address:/nosuchvolume" "$mnt"
 refused 32 'ns/mnt' "$source" "$mnt" -N 999999999
+
+step "two at once: one mounts, and the other sees that"
+for i in 1 2 3; do
+  both=()
+  for one in 1 2; do
+    timeout 60 "$tangelo" mount "$source" "$mnt" > "$work/said-$one" 2>&1 &
+    both+=($!)
+  done
+  for pid in "${both[@]}"; do wait "$pid" || die "$(cat "$work"/said-*)"; done
+  [ "$(grep -c . /proc/self/mountinfo)" = "$((mounts_before + 1))" ] || die "not one mount"
+  "$tangelo" umount "$mnt" > /dev/null || die "umount"
+done
 
 step "another namespace"
 unshare --mount --propagation private sleep 1000 &

@@ -3,6 +3,7 @@
 # killed as root's may, nobody else gets in, and every command works on what is one's own.
 . "$(dirname "$0")/lib.sh"
 need jq setpriv unshare tar git dd fusermount3
+need_python
 
 # Refused mounts say so in a log, and so does who loses a mount that is in use.
 allowed_words='ERROR (/|fusermount3|mount options|secret_file)'
@@ -121,7 +122,13 @@ for command in status ops set abort upgrade umount "watchdog --adopt"; do
   refused 'needs root' as news "$tangelo" $command "$mnt"
 done
 refused 'needs root' as_games umount "$work/root"
-refused 'mounts of others' as news "$tangelo" status
+for command in status top ops; do says '^no mounts of yours' as news "$tangelo" $command; done
+says 'no mounts of yours' as news "$tangelo" metrics
+refused "sudo tangelo umount $mnt" as news "$tangelo" umount "$mnt"
+chown games: "$work/root/games"
+refused 'already, by root' as_games mount "$source" "$work/root"
+! grep -q 'umount' "$work/out" || die "a user is told to end root's mount: $(cat "$work/out")"
+refused "in another FUSE mount, on $mnt" as_games mount "$source" "$mnt/games"
 refused 'sudo -u' "$tangelo" watchdog --adopt "$mnt"
 
 step "two users work while everything of theirs is killed"
@@ -193,6 +200,80 @@ is_mounted || die "it was unmounted while it was used"
 says unmounted as_games umount -l "$mnt"
 ! is_mounted || die "it is still there"
 kill -9 "$(cat "$work/games/pid")"
+until_true 30 nothing_left || die "left: $(left)"
+
+step "root believes no watchdog of a user that it is unmounted"
+cat > "$work/liar.py" << 'END'
+import os, socket, struct, sys
+os.setgroups([])
+os.setresgid(*[int(sys.argv[2])] * 3)
+os.setresuid(*[int(sys.argv[1])] * 3)
+os.chdir(sys.argv[3])
+os.unlink("control.sock")
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind("control.sock")
+listener.listen()
+print("ready", flush=True)
+while True:
+    peer, _ = listener.accept()
+    peer.recv(100)
+    peer.send(struct.pack("<Ii504s", 3, 0, b""))
+END
+for way in "" -l -f; do
+  as_games mount "$source" "$mnt" > /dev/null
+  until_true 20 is_serving || die "it does not serve"
+  kill -9 "$pid_watchdog"
+  rm -f "$work/lying"
+  "$python" "$work/liar.py" "$(id -u games)" "$(id -g games)" "$runtime"/tangelo/mounts/* \
+    > "$work/lying" &
+  liar=$!
+  until_true 10 test -s "$work/lying" || die "no liar"
+  # shellcheck disable=SC2086  # perhaps no word
+  TANGELO_RUN_DIR=$runtime/tangelo says 'says that it is unmounted, and it is not' \
+    "$tangelo" umount $way "$mnt"
+  ! is_mounted || die "umount $way: it is still there"
+  ! grep -q 'answered changes' "$work/out" || die "root is told numbers: $(cat "$work/out")"
+  kill "$liar"
+  until_true 30 nothing_left || die "left: $(left)"
+  rm -rf "$runtime"/tangelo/mounts/*
+done
+
+step "a name does not write to root's terminal"
+odd=$work/games/$'x\n\e[2Jforged  SERVING'
+mkdir "$odd"
+chown games "$odd"
+as_games mount "$source" "$odd" > "$work/out"
+! grep -q $'\e' "$work/out" || die "mount writes escapes"
+for command in status top ops abort "umount -f"; do
+  # shellcheck disable=SC2086  # two words
+  TANGELO_RUN_DIR=$runtime/tangelo "$tangelo" $command "$odd" > "$work/out" 2>&1 ||
+    die "$command: $(cat -v "$work/out")"
+  ! grep -qE $'\e|^forged' "$work/out" || die "$command writes escapes: $(cat -v "$work/out")"
+done
+until_true 30 nothing_left || die "left: $(left)"
+
+step "many that stand still are waited for at the same time"
+for i in 1 2 3 4; do
+  mkdir "$work/games/still-$i"
+  chown games "$work/games/still-$i"
+  as_games mount "$source" "$work/games/still-$i" > /dev/null
+done
+still=$(left)
+# shellcheck disable=SC2086  # many words
+kill -STOP $still
+for command in status metrics; do
+  begin=$(milliseconds)
+  TANGELO_RUN_DIR=$runtime/tangelo "$tangelo" $command > "$work/out" 2>&1 || true
+  took=$(($(milliseconds) - begin))
+  [ "$(grep -c "$work/games/still-[1-4].*UNSUPERVISED" "$work/out")" -ge 4 ] ||
+    die "$(cat "$work/out")"
+  [ $took -lt $((2000 + (scale < 100 ? 1000 : 0))) ] || die "$command took $took ms"
+done
+for i in 1 2 3 4; do
+  as_games umount -f "$work/games/still-$i" > /dev/null 2>&1 || die "umount -f"
+done
+# shellcheck disable=SC2086  # many words
+kill -CONT $still
 until_true 30 nothing_left || die "left: $(left)"
 
 for how in served unserved; do

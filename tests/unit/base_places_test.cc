@@ -31,6 +31,25 @@ TEST(MountName, IsEmptyForWhatIsNoAbsolutePath) {
   for (const char* path : {"", "mnt", "./mnt", "/mnt/../etc"}) EXPECT_EQ(mount_name_of(path), "");
 }
 
+// The file of a name has to have room for it, and its own endings.
+TEST(MountName, OfALongPathIsCutAndTellsPathsApart) {
+  const std::string long_path = "/" + std::string(199, 'x');
+  EXPECT_EQ(mount_name_of(long_path + "x"), long_path.substr(1) + "x");
+  std::string cyrillic = "/mnt";
+  for (int i = 0; i < 100; ++i) cyrillic += "/\xd1\x8f";
+  for (const std::string& path : {long_path + "xx", cyrillic}) {
+    const std::string name = mount_name_of(path);
+    EXPECT_GT(name.size(), 200u);
+    EXPECT_LT(name.size(), 210u);
+    EXPECT_NE(name, mount_name_of(path + "y"));
+    EXPECT_EQ(name, mount_name_of(path + "//"));
+    EXPECT_EQ(mount_point_of(name), "");
+  }
+  // No half of an escape, and the same for ever.
+  EXPECT_EQ(mount_name_of("/" + std::string(188, 'x') + "-" + std::string(20, 'y')),
+            std::string(188, 'x') + "_83353a9def883d43");
+}
+
 TEST(MountName, LeadsBackToThePath) {
   for (const char* path : {"/", "/mnt", "/a b/c-d/.e", "/\xc3\xa4/x"})
     EXPECT_EQ(mount_point_of(mount_name_of(path)), path);
@@ -52,6 +71,14 @@ constexpr const char* table_text =
     "garbage\n"
     "44 22 0:41 / /mnt/x rw - tmpfs tmpfs rw\n"
     "45 22 0:42 / /cut rw - \n";
+
+TEST(MountTable, KnowsWhichMountAPathIsIn) {
+  const auto table = parse_mount_table(table_text);
+  EXPECT_EQ(mount_around(table, "/mnt/a b/c/d")->mount_point, "/mnt/a b");
+  EXPECT_EQ(mount_around(table, "/mnt/x")->type, "tmpfs");
+  EXPECT_EQ(mount_around(table, "/mnt/xy")->mount_point, "/");
+  EXPECT_EQ(mount_around({}, "/mnt"), nullptr);
+}
 
 TEST(MountTable, IsReadWithItsEscapesAndOptionalFields) {
   const auto table = parse_mount_table(table_text);

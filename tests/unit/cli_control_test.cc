@@ -32,7 +32,7 @@ class Control : public testing::Test {
       ::mkdir(dir.c_str(), 0755);
   }
   ~Control() override {
-    for (const char* file : {"/control.sock", "/fs.sock"})
+    for (const char* file : {"/control.sock", "/fs.sock", "/core.sock"})
       ::unlink((mount_run_dir(run_root_, "m") + file).c_str());
     ::rmdir(mount_run_dir(run_root_, "m").c_str());
     ::rmdir((run_root_ + "/mounts").c_str());
@@ -136,7 +136,21 @@ TEST_F(Control, WithNobodyThereItSaysWhatToDo) {
   ASSERT_FALSE(reply);
   EXPECT_EQ(reply.error().code, exit_code::unreachable);
   EXPECT_NE(reply.error().text.find("no watchdog answers"), std::string::npos);
-  EXPECT_NE(reply.error().hint.find("tangelo watchdog --adopt"), std::string::npos);
+  EXPECT_NE(reply.error().hint.find("tangelo umount -f /m"), std::string::npos);
+  EXPECT_EQ(reply.error().hint.find("--adopt"), std::string::npos);
+}
+
+TEST_F(Control, WithSomebodyWhoCouldHandTheMountOverItSaysThat) {
+  const unique_fd core = listen_at("/core.sock");
+  const outcome<control_reply> reply = ask_either(run_root_, mount_, control_verb::arenas, wait_ms);
+  ASSERT_FALSE(reply);
+  EXPECT_NE(reply.error().hint.find("tangelo watchdog --adopt /m"), std::string::npos);
+}
+
+TEST(Printable, HasNoControlCharacters) {
+  EXPECT_EQ(printable("a\x1b[2Jb\nc\x7f"), "a?[2Jb?c?");
+  EXPECT_EQ(printable("\xc2\x9b\x31m"), "??1m");
+  EXPECT_EQ(printable("\xd1\x8f \xc3\xa4 \xc2\xa0"), "\xd1\x8f \xc3\xa4 \xc2\xa0");
 }
 
 TEST_F(Control, AnAnswerOfAnotherVersionIsRefused) {

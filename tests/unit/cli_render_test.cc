@@ -88,6 +88,14 @@ TEST(Status, OfAUsersMountSaysWhatThatMeans) {
   EXPECT_NE(status_json({m}).find("\"unprivileged\":true,\"user\":1000"), std::string::npos);
 }
 
+TEST(Status, OfAMountWhoseNameHoldsEscapesIsOneLineWithoutThem) {
+  mount_view m = serving_mount();
+  m.mount.mount_point = "/m\n\x1b[2J";
+  m.mount.source = "h:/v\nforged";
+  EXPECT_EQ(status_text({m}).find("/m??[2J  h:/v?forged  SERVING\n"), 0u);
+  EXPECT_EQ(ops_text({{m.mount, {}}, {m.mount, {}}}).find("/m??[2J:\n"), 0u);
+}
+
 TEST(Status, OfAnUnsupervisedMountShowsWhatIsKnown) {
   mount_view m = serving_mount();
   m.supervised = false;
