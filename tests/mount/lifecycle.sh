@@ -125,4 +125,17 @@ kill -STOP "${pids[2]}"
 timeout 20 "$tangelo" umount -f "$mnt" > /dev/null || die "umount -f"
 exec 7<&-
 all_gone "${pids[@]}"
+
+# No front end can be started where no process can be watched.
+inject=(strace -f -qq -o /dev/null -e trace=pidfd_open -e "inject=pidfd_open:error=EMFILE")
+if "${inject[@]}" true 2> /dev/null; then
+  stage="a mount that no front end comes to serve is not left"
+  allowed_words+='|front_end cannot be started|before it was ready'
+  "${inject[@]}" "$tangelo" mount "$address:/$volume" "$mnt" > "$work/out" 2>&1 && die "mounted"
+  grep -q 'tangelo-fs cannot be started' "$work/out" || { cat "$work/out"; die "why"; }
+  if grep -qF " $mnt " /proc/self/mountinfo; then die "a dead mount is left"; fi
+  until_true 5 no_own_processes || die "left: $(own_processes)"
+else
+  say "not looked at: a front end that cannot be started (no strace)"
+fi
 stop_server
