@@ -169,16 +169,22 @@ std::string end_of(pid_t pid) {
 
 using wait_for_lock = std::function<int(int)>;
 
-// The child opens the file and waits for its lock.
+// The child opens the file and waits for its lock; a signal before that is kept for it.
 pid_t start_waiter(const wait_for_lock& wait) {
+  struct sigaction action {};
+  action.sa_handler = no_action;
+  ::sigaction(SIGUSR1, &action, nullptr);
+  sigset_t kept, before;
+  sigemptyset(&kept);
+  sigaddset(&kept, SIGUSR1);
+  ::sigprocmask(SIG_BLOCK, &kept, &before);
   const pid_t pid = ::fork();
   if (pid == 0) {
-    struct sigaction action {};
-    action.sa_handler = no_action;
-    ::sigaction(SIGUSR1, &action, nullptr);
     const int fd = ::open("f", O_RDWR);
+    ::sigprocmask(SIG_UNBLOCK, &kept, nullptr);
     ::_exit(wait(fd) == 0 ? 0 : errno);
   }
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
   return pid;
 }
 
