@@ -203,11 +203,12 @@ outcome<std::vector<named_fabric>> fabrics_for(loop& l, const std::string& word)
 }
 
 outcome<std::uint64_t> payload_size(const std::string& word) {
-  constexpr std::uint64_t size_max = std::uint64_t{1} << 30;
+  // A server ends a connection that does not become a client's within ten seconds.
+  constexpr std::uint64_t size_max = std::uint64_t{64} << 20;
   if (word.empty()) return std::uint64_t{0};
   const std::optional<std::uint64_t> given = parse_size(word);
   if (given && *given <= size_max) return *given;
-  return failure{problem{exit_code::usage, "--size " + word + ": no size up to 1G",
+  return failure{problem{exit_code::usage, "--size " + word + ": no size up to 64M",
                          "for example 64K, 10M"}};
 }
 

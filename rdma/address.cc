@@ -34,6 +34,7 @@ std::vector<socket_address> look_up(const host_port& name, int flags) {
   if (::getaddrinfo(host, name.port.c_str(), &hints, &found) != 0) return {};
   std::vector<socket_address> out;
   for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
+    if (a->ai_addrlen > sizeof(sockaddr_storage)) continue;
     out.emplace_back();
     std::memcpy(&out.back().storage, a->ai_addr, a->ai_addrlen);
     out.back().size = a->ai_addrlen;

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "base/open_files.h"
 #include "base/notify.h"
 #include "server/volume_owner.h"
 
@@ -24,14 +24,6 @@ constexpr unsigned loop_entry_count = 1024;
 constexpr std::size_t pool_thread_count = 2;
 constexpr std::uint64_t verbs_again_ns = ns_per_s;
 constexpr std::uint64_t stop_time_max_ns = 10 * ns_per_s;
-
-// Object files and sockets; best effort.
-void raise_open_files() {
-  rlimit r{};
-  if (::getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= r.rlim_max) return;
-  r.rlim_cur = r.rlim_max;
-  if (::setrlimit(RLIMIT_NOFILE, &r) != 0) log_notice("open files: limit stays low");
-}
 
 export_options options_of(const server_times& t) {
   export_options o;
@@ -120,7 +112,7 @@ outcome<bool> server::start() {
   if (!config_.user.empty())
     if (const outcome<void> changed = become_user(config_.user); !changed)
       return failure{changed.error()};
-  raise_open_files();
+  (void)raise_open_files();  // object files and sockets; best effort
   outcome<std::unique_ptr<loop>> made = loop::make(loop_entry_count);
   if (!made) return failure{made.error()};
   loop_ = std::move(*made);

@@ -225,7 +225,10 @@ error_code volume::do_readdir(operation& o, transaction& t) {
   error_code blocked = error_code::ok;
   const auto visit = [&](std::string_view key, std::string_view value) {
     const std::optional<cookie_record> found = unpacked<cookie_record>(value);
-    if (!found) return true;
+    if (!found) {
+      blocked = error_code::io;  // a name is not to be missing without a word
+      return false;
+    }
     directory_entry x;
     x.cookie = number_at(key, 8);
     x.inode = found->inode;

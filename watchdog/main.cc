@@ -74,7 +74,7 @@ int say(const problem& p) noexcept {
 }
 
 outcome<mount_parts> prepare(watchdog_settings& settings, const clock& time) {
-  if (outcome<void> enough = raise_open_files(); !enough) return failure{enough.error()};
+  if (outcome<void> enough = need_open_files(); !enough) return failure{enough.error()};
   if (settings.resume) return resume_mount(settings, time);
   if (settings.adopt) return adopt_mount(settings, time, {});
   return make_or_adopt_mount(settings, time, take_stored_fds());

@@ -19,6 +19,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "base/open_files.h"
 #include "watchdog/proc_view.h"
 
 extern char** environ;
@@ -219,15 +220,11 @@ run_as unprivileged_user() {
   return {true, 65534, 65534};
 }
 
-outcome<void> raise_open_files() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0)
-    return failure{problem{exit_code::failed, std::strerror(errno), {}}};
-  const rlimit all{limit.rlim_max, limit.rlim_max};
-  if (limit.rlim_cur < all.rlim_cur && ::setrlimit(RLIMIT_NOFILE, &all) == 0) limit = all;
-  if (limit.rlim_cur >= open_files_min) return {};
+outcome<void> need_open_files() {
+  const rlim_t have = raise_open_files();
+  if (have >= open_files_min) return {};
   return failure{problem{exit_code::failed,
-                         "only " + std::to_string(limit.rlim_cur) +
+                         "only " + std::to_string(have) +
                              " files may be open at a time here, and a mount needs " +
                              std::to_string(open_files_min),
                          "raise the hard limit (ulimit -Hn, LimitNOFILE= of a service)"}};

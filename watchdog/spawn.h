@@ -77,7 +77,7 @@ inline constexpr int oom_score_core = -500;
 
 // As many open files as we may have, for ourselves and all children; a failure when those are too
 // few for a mount.
-outcome<void> raise_open_files();
+outcome<void> need_open_files();
 // What we ask of the system for ourselves and all children, best effort; refusals are logged once.
 void raise_limits() noexcept;
 // Keeps our memory where it is once touched: a page that had to be read back through our own mount

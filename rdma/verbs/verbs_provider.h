@@ -1,9 +1,10 @@
 // verbs_provider: the fabric over RDMA devices: librdmacm for connections, libibverbs for the rest,
 // all of it non-blocking on one loop.
 //
-// Addresses as of tcp_provider; the same port number is another port here (of RDMA_PS_TCP). Loop
-// thread only. Connections that have not flushed when the provider ends are ended then; the loop
-// must not turn between the end of the provider and its own.
+// Addresses name the port of TCP; ours is the one behind it. Without RDMA in the kernel it listens
+// and connects to nothing, until there is. Loop thread only. Connections that have not flushed when
+// the provider ends are ended then; the loop must not turn between the end of the provider and its
+// own.
 #pragma once
 
 #include <map>

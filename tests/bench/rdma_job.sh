@@ -5,7 +5,7 @@
 . /guest_job_lib.sh
 . /rdma_job_lib.sh
 netdev=d0
-size=256  # MiB moved by each measurement
+size=64  # MiB moved by each measurement: as many as `tangelo ping` moves
 
 busy() { awk '$1 == "cpu" { print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
 data() { # $1 what, $2 per second, $3 ticks before, $4 MiB

@@ -215,6 +215,25 @@ TEST_F(Names, ListingGoesOnWhereItWasWhileTheDirectoryChanges) {
   EXPECT_EQ(next->name, "c");
 }
 
+TEST_F(Names, ANameThatCannotBeReadIsNotLeftOutWithoutAWord) {
+  const std::uint64_t d = mkdir(root_inode, "d");
+  create(d, "a"), create(d, "b");
+  std::string key;
+  EXPECT_EQ(kv_.scan(column::cookies, key_of(d), key_of(d + 1), read_mode::blocking,
+                     [&key](std::string_view k, std::string_view) {
+                       key = k;
+                       return false;
+                     }),
+            kv_status::found);
+  kv_batch b;
+  b.put(column::cookies, key, "damage");
+  EXPECT_EQ(kv_.write(b), error_code::ok);
+  for (const std::uint8_t plus : {std::uint8_t{0}, std::uint8_t{1}}) {
+    const read_call all{{}, d, 0, 2, 4096, plus};
+    EXPECT_EQ(call(opcode::readdir, all, {}, 4096)->status, error_code::io);
+  }
+}
+
 TEST_F(Names, ColdReadsAreWarmedAndTheCallRunAgain) {
   const std::uint64_t a = mkdir(root_inode, "a"), b = mkdir(a, "b");
   kv_.set_cold(true);
