@@ -12,7 +12,7 @@ source_of_tests=$(dirname "$(readlink -f "$0")")/../system
 go_inside "$@"
 . "$source_of_tests/guest_lib.sh"
 . "$source_of_tests/rdma_lib.sh"
-perftest=(ib_write_bw ib_read_bw ib_send_lat)
+perftest=(ib_write_bw ib_read_bw)
 need "${perftest[@]}"
 
 begin_rdma_guest "$source_dir/tests/bench/rdma_job.sh"
