@@ -64,6 +64,9 @@ constexpr std::string_view name_of(column c) noexcept {
   return {};
 }
 
+// Whether ranges of its keys are removed as ranges, so that reading has to look for those.
+constexpr bool loses_ranges(column c) noexcept { return c == column::protection; }
+
 // Changes that become visible and durable together.
 class kv_batch {
  public:
@@ -80,7 +83,7 @@ class kv_batch {
   void remove(column where, std::string key) {
     changes_.push_back({where, true, std::move(key), {}, {}});
   }
-  // All keys from `from` to before `until`.
+  // All keys from `from` to before `until`, of a column that loses_ranges().
   void remove_range(column where, std::string from, std::string until) {
     changes_.push_back({where, true, std::move(from), {}, std::move(until)});
   }

@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/check.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "server/wal_files.h"
@@ -177,11 +178,19 @@ class rocks_kv final : public kv_store {
   kv_status scan(column where, std::string_view from, std::string_view until, read_mode mode,
                  const visitor& visit) override {
     rocksdb::ReadOptions options = options_of(mode);
+    options.ignore_range_deletions = true;  // rocks_kv.h
     const rocksdb::Slice bound = slice(until);
     if (!until.empty()) options.iterate_upper_bound = &bound;
     const std::unique_ptr<rocksdb::Iterator> i(db_->NewIterator(options, at(where)));
-    for (i->Seek(slice(from)); i->Valid(); i->Next())
+    std::string value;
+    for (i->Seek(slice(from)); i->Valid(); i->Next()) {
+      if (loses_ranges(where)) {
+        const kv_status s = get(where, view(i->key()), value, mode);
+        if (s == kv_status::absent) continue;
+        if (s != kv_status::found) return s;
+      }
       if (!visit(view(i->key()), view(i->value()))) return kv_status::found;
+    }
     return status_of(i->status());
   }
 
@@ -190,6 +199,7 @@ class rocks_kv final : public kv_store {
     rocksdb::Status s = batch.PutLogData(flushed_mark(flushed_));
     if (!s.ok()) return error_of(s);
     for (const kv_batch::change& c : changes.changes()) {
+      CHECK(c.until.empty() || loses_ranges(c.where));
       if (!c.until.empty())
         s = batch.DeleteRange(at(c.where), slice(c.key), slice(c.until));
       else

@@ -11,6 +11,11 @@
 // all, nor of the log. RocksDB syncs the log up to there before such a table counts, so that no
 // column runs ahead of another. Opening the store makes tables of the whole log, in which there is
 // nothing that did not get there by sync().
+//
+// RocksDB before 8.3.3 loses an iterator's error (a block that is damaged, or for a cached read not
+// in the cache) where one table file follows another, if the iterator looks for removed ranges: it
+// ends there, or goes on behind the file, and says OK. So no scan has it look for them; in a column
+// that has any, each key found is asked for by itself.
 #pragma once
 
 #include <memory>
