@@ -89,6 +89,7 @@ void loop::deliver() noexcept {
   for (;;) {
     const unsigned count = io_uring_peek_batch_cqe(&ring_, batch, 64);
     if (count == 0) return;
+    if (busy_poll_ns_ != 0) awake_until_ns_ = now_ns() + busy_poll_ns_;
     for (unsigned i = 0; i < count; ++i) {
       auto* c = static_cast<completion*>(io_uring_cqe_get_data(batch[i]));
       const int res = batch[i]->res;
@@ -99,11 +100,21 @@ void loop::deliver() noexcept {
   }
 }
 
+// Whether it is too early to sleep: there was an event a moment ago.
+bool loop::is_awake(std::uint64_t now) noexcept {
+  if (busy_poll_ns_ == 0) return false;
+  bool found = false;
+  for (std::size_t i = 0; i < busy_sources_.size(); ++i) found |= busy_sources_[i]->look();
+  if (found) awake_until_ns_ = now + busy_poll_ns_;
+  return now < awake_until_ns_;
+}
+
 void loop::run_once() {
   const bool busy = before_sleep_ != nullptr && before_sleep_();
   const std::uint64_t now = now_ns();
+  const bool awake = is_awake(now);
   const std::uint64_t due = timers_.next_deadline_ns();
-  if (busy || due <= now) {
+  if (busy || awake || due <= now) {
     (void)io_uring_submit_and_get_events(&ring_);
   } else {
     __kernel_timespec wait{};

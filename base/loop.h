@@ -7,6 +7,9 @@
 //
 // A turn: submit what was prepared and wait -> deliver completions -> run due timers. Completions
 // record and prepare; the next turn submits everything they prepared with one system call.
+//
+// A loop that busy polls does not sleep for a while after each event: what comes next finds it
+// awake, and costs a processor meanwhile.
 #pragma once
 
 #include <liburing.h>
@@ -43,6 +46,14 @@ class member_completion final : public completion {
   Owner& owner_;
 };
 
+// A source of events that the kernel tells of only when it is asked to: a loop that busy polls
+// looks by itself.
+class busy_source {
+ public:
+  virtual ~busy_source() = default;
+  virtual bool look() noexcept = 0;  // true: there was an event
+};
+
 class loop final : public scheduler {
  public:
   static outcome<std::unique_ptr<loop>> make(unsigned entry_count);
@@ -67,6 +78,12 @@ class loop final : public scheduler {
   void run();
   void stop() noexcept { stopped_ = true; }
 
+  // For so long after an event the loop does not sleep; 0, as at first: it sleeps at once.
+  void set_busy_poll(std::uint64_t ns) noexcept { busy_poll_ns_ = ns; }
+  std::uint64_t busy_poll_ns() const noexcept { return busy_poll_ns_; }
+  void attach(busy_source& s) { busy_sources_.push_back(&s); }
+  void detach(busy_source& s) { std::erase(busy_sources_, &s); }
+
   // Called at the end of each turn, before sleeping; true means "there is more to do, don't sleep".
   void set_before_sleep(std::function<bool()> f) { before_sleep_ = std::move(f); }
 
@@ -75,6 +92,7 @@ class loop final : public scheduler {
   void arm_wake() noexcept;
   void on_wake(int res, std::uint32_t flags) noexcept;
   void deliver() noexcept;
+  bool is_awake(std::uint64_t now) noexcept;
   void run_posted();
 
   io_uring ring_{};
@@ -83,6 +101,10 @@ class loop final : public scheduler {
   timer_queue timers_;
   std::function<bool()> before_sleep_;
   bool stopped_ = false;
+
+  std::uint64_t busy_poll_ns_ = 0;
+  std::uint64_t awake_until_ns_ = 0;
+  std::vector<busy_source*> busy_sources_;
 
   unique_fd wake_;
   std::uint64_t wake_value_ = 0;

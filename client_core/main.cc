@@ -17,6 +17,7 @@ struct core_words {
   tangelo::core_fds fds;
   std::string source;
   tangelo::fabric_choice fabric = tangelo::fabric_choice::automatic;
+  std::uint32_t busy_poll_us = 0;
   bool self_test = false;
 };
 
@@ -36,6 +37,8 @@ core_words parse(int argc, char** argv) {
     if (name == "--source"sv) words.source = value;
     if (name == "--fabric"sv)
       words.fabric = tangelo::fabric_named(value).value_or(tangelo::fabric_choice::automatic);
+    if (name == "--busy-poll-us"sv)
+      std::from_chars(value.data(), value.data() + value.size(), words.busy_poll_us);
   }
   return words;
 }
@@ -67,7 +70,8 @@ int main(int argc, char** argv) {
   std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGINT, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
-  auto process = tangelo::core_process::make(words.fds, words.source, words.fabric);
+  auto process = tangelo::core_process::make(words.fds, words.source, words.fabric,
+                                             words.busy_poll_us * tangelo::ns_per_us);
   if (!process) return fail(process.error());
   return (*process)->run();
 }

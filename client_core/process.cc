@@ -70,7 +70,8 @@ outcome<void> core_process::self_test(int arena_fd) {
 
 outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
                                                           const std::string& source,
-                                                          fabric_choice choice) {
+                                                          fabric_choice choice,
+                                                          std::uint64_t busy_poll_ns) {
   unique_fd device(fds.device);
   unique_fd keeper(fds.keeper);
   unique_fd fuse(fds.fuse);
@@ -80,6 +81,7 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   if (!shared_secret) return failure{shared_secret.error()};
   outcome<std::unique_ptr<loop>> l = loop::make(512);
   if (!l) return failure{l.error()};
+  (*l)->set_busy_poll(busy_poll_ns);
   outcome<std::unique_ptr<provider>> fabric = make_fabric(**l, choice);
   if (!fabric) return failure{fabric.error()};
   outcome<attachment> a = attach(fds.device);

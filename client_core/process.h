@@ -34,7 +34,8 @@ class core_process final : control_events {
  public:
   // Attaches; takes over the descriptors.
   static outcome<std::unique_ptr<core_process>> make(const core_fds& fds, const std::string& source,
-                                                     fabric_choice fabric);
+                                                     fabric_choice fabric,
+                                                     std::uint64_t busy_poll_ns);
   int run();
   // Would this program be able to work on the arena? Nothing of it is touched.
   static outcome<void> self_test(int arena_fd);

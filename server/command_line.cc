@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
+#include <optional>
 #include <vector>
 
 #include "protocol/volume_name.h"
@@ -20,6 +21,7 @@ struct raw_command {
   bool repair = false, protect = false, json = false;
   bool standby = false, check = false;
   server_times times;
+  std::optional<std::uint32_t> busy_poll_us;
   bool verbose = false;
   bool audit = false, no_reply_records = false, no_flush = false;
   std::uint64_t slow_us = 0;
@@ -59,6 +61,7 @@ outcome<server_command> run_command(const raw_command& raw) {
       return failure{usage(fmt::format("--fabric {}: write auto, verbs or tcp", raw.fabric))};
     c.config.fabric = *fabric;
   }
+  if (raw.busy_poll_us) c.config.busy_poll_us = *raw.busy_poll_us;
   if (!raw.secret_file.empty()) c.config.secret_file = raw.secret_file;
   if (!raw.metrics.empty()) {
     c.config.metrics = raw.metrics;
@@ -96,6 +99,8 @@ void add_run(CLI::App& run, raw_command& raw, bool for_tests) {
   run.add_option("--volume", raw.volumes, "NAME=DIR, may be repeated");
   run.add_option("--listen", raw.listen, "ADDRESS:PORT (127.0.0.1:7471; port 0: any free one)");
   run.add_option("--fabric", raw.fabric, "auto, verbs or tcp");
+  run.add_option("--busy-poll-us", raw.busy_poll_us, "0; so long after an event it does not sleep")
+      ->check(CLI::Range(0U, busy_poll_us_max));
   run.add_option("--secret-file", raw.secret_file, "clients must know what is in it, too");
   run.add_option("--metrics", raw.metrics, "127.0.0.1:9472: tells metrics to who asks there");
   run.add_option("--run-dir", raw.run_dir, "server.json and control.sock go there");

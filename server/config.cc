@@ -67,13 +67,13 @@ const time_key* time_key_of(std::string_view name) {
   return nullptr;
 }
 
-outcome<std::uint32_t> time_in(const std::string& path, const toml::node& value,
-                               const time_key& key) {
+outcome<std::uint32_t> number_in(const std::string& path, const toml::node& value,
+                                 std::string_view key, std::uint32_t min, std::uint32_t max) {
   const auto n = value.value_exact<std::int64_t>();
-  if (n && *n >= 1 && *n <= key.max) return static_cast<std::uint32_t>(*n);
+  if (n && *n >= min && *n <= max) return static_cast<std::uint32_t>(*n);
   return failure{mistake(path, value.source(),
-                         fmt::format("{} must be a whole number from 1 to {}", key.name, key.max),
-                         fmt::format("write a number without quotes, or leave {} out", key.name))};
+                         fmt::format("{} must be a whole number from {} to {}", key, min, max),
+                         fmt::format("write a number without quotes, or leave {} out", key))};
 }
 
 outcome<bool> id_in(const std::string& path, const toml::node& value, std::string_view key,
@@ -215,9 +215,13 @@ outcome<server_config> read_server_config(const std::string& path) {
       if (!on) return failure{on.error()};
       c.standby = *on;
     } else if (const time_key* time = time_key_of(key.str()); time != nullptr) {
-      const outcome<std::uint32_t> n = time_in(path, value, *time);
+      const outcome<std::uint32_t> n = number_in(path, value, time->name, 1, time->max);
       if (!n) return failure{n.error()};
       c.times.*(time->to) = *n;
+    } else if (key.str() == "busy_poll_us") {
+      const outcome<std::uint32_t> n = number_in(path, value, key.str(), 0, busy_poll_us_max);
+      if (!n) return failure{n.error()};
+      c.busy_poll_us = *n;
     } else if (const toml::array* volumes = value.as_array();
                key.str() == "volume" && volumes != nullptr) {
       for (const toml::node& node : *volumes) {
@@ -227,8 +231,8 @@ outcome<server_config> read_server_config(const std::string& path) {
       }
     } else {
       return failure{mistake(path, key.source(), fmt::format("unknown key \"{}\"", key.str()),
-                             "known are: listen, fabric, secret_file, metrics, standby, "
-                             "lease_seconds, evict_seconds, window_soft_seconds, "
+                             "known are: listen, fabric, busy_poll_us, secret_file, metrics, "
+                             "standby, lease_seconds, evict_seconds, window_soft_seconds, "
                              "window_hard_seconds, commit_interval_ms, [[volume]]")};
     }
   }

@@ -2,6 +2,7 @@
 //
 //   listen = "127.0.0.1:7471"
 //   fabric = "auto"               # or "verbs", "tcp": what it listens with
+//   busy_poll_us = 0              # for so long after an event it does not sleep
 //   secret_file = "/etc/tangelo/secret"   # clients must know it, too
 //   metrics = "127.0.0.1:9472"    # for Prometheus; of this machine only
 //   standby = true                # waits for each volume until nobody else holds it
@@ -55,6 +56,7 @@ struct server_config {
   std::string name = "default";
   std::string listen = "127.0.0.1:7471";
   fabric_choice fabric = fabric_choice::automatic;
+  std::uint32_t busy_poll_us = 0;
   std::vector<volume_config> volumes;
   std::string secret_file;  // empty: whoever reaches us is let in, so loopback only
   std::string metrics;      // ADDRESS:PORT of this machine; empty: nobody is told
@@ -70,6 +72,8 @@ struct server_config {
   bool flush = true;
   std::uint64_t slow_us = 0;
 };
+
+inline constexpr std::uint32_t busy_poll_us_max = 10'000;
 
 outcome<server_config> read_server_config(const std::string& path);
 // With the defaults filled in: 30 s; 5, 1.5 and 4 leases; 50 ms.

@@ -116,6 +116,7 @@ outcome<bool> server::start() {
   outcome<std::unique_ptr<loop>> made = loop::make(loop_entry_count);
   if (!made) return failure{made.error()};
   loop_ = std::move(*made);
+  loop_->set_busy_poll(config_.busy_poll_us * ns_per_us);
   pool_ = std::make_unique<thread_workers>(*loop_, "store", pool_thread_count);
   export_options options = options_of(times_of(config_));
   if (!config_.secret_file.empty()) {

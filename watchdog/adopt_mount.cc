@@ -131,7 +131,7 @@ outcome<mount_parts> put_together(watchdog_settings& s, const clock& time, run_d
     outcome<std::string> before = directory.read_mount_file();
     if (before) s.options.words = options_in(*before);
     if (const outcome<mount_options> options = parse_mount_options(s.options.words))
-      s.options.secret_file = options->secret_file;
+      s.options.core = options->core;
   }
   if (!control) {
     outcome<unique_fd> made = directory.listen_at("control.sock");

@@ -90,7 +90,7 @@ outcome<mount_parts> make_mount(const watchdog_settings& s, const clock& time) {
   if (!front_end) return failure{front_end.error()};
   outcome<program> core = find_installed("tangelo-core", "client_core");
   if (!core) return failure{core.error()};
-  outcome<unique_fd> secret_file = take_secret(s.options.secret_file);
+  outcome<unique_fd> secret_file = take_secret(s.options.core.secret_file);
   if (!secret_file) return failure{secret_file.error()};
   // One that is mounted will not end by itself; one that is not may be about to.
   outcome<run_dir> directory =

@@ -3,7 +3,10 @@
 #include <sys/mount.h>
 
 #include <array>
+#include <charconv>
 #include <cstdint>
+#include <optional>
+#include <utility>
 
 
 namespace tangelo {
@@ -48,9 +51,36 @@ constexpr std::array<option_row, 29> option_rows{{
     {"intr", 0, 0},
 }};
 
-constexpr std::string_view fabric_key = "fabric=";
-bool is_fabric(std::string_view value) {  // the core knows them: rdma/fabric.h
-  return value == "auto" || value == "verbs" || value == "tcp";
+constexpr std::uint32_t busy_poll_us_max = 10'000;
+
+failure<problem> bad_option(const std::string& word, const char* why, std::string hint) {
+  return failure{problem{exit_code::usage, "mount option '" + word + "'" + why, std::move(hint)}};
+}
+
+// Takes an option that is the core's.
+std::optional<outcome<void>> parse_core_word(const std::string& word, core_options& core) {
+  const std::size_t equals = word.find('=');
+  if (equals == word.npos) return std::nullopt;
+  const std::string_view key = std::string_view(word).substr(0, equals);
+  const std::string_view value = std::string_view(word).substr(equals + 1);
+  if (key == "fabric") {
+    if (value != "auto" && value != "verbs" && value != "tcp")
+      return bad_option(word, "", "write fabric=auto, fabric=verbs or fabric=tcp");
+    core.fabric = value;
+  } else if (key == "busy_poll") {
+    const char* end = value.data() + value.size();
+    const auto [at, error] = std::from_chars(value.data(), end, core.busy_poll_us);
+    if (error != std::errc{} || at != end || core.busy_poll_us > busy_poll_us_max)
+      return bad_option(word, ": not a number of microseconds (at most 10000)",
+                        "write busy_poll=50, for example");
+  } else if (key == "secret_file") {
+    core.secret_file = value;
+    if (!value.starts_with('/'))
+      return bad_option(word, ": not a full path", "write secret_file=/PATH");
+  } else {
+    return std::nullopt;
+  }
+  return outcome<void>{};
 }
 
 bool belongs_to_mount8(std::string_view word) {
@@ -79,21 +109,12 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
     if (word.empty()) continue;
     options.words.push_back(word);
     if (belongs_to_mount8(word)) continue;
-    if (word.starts_with(fabric_key)) {
-      if (!is_fabric(word.substr(fabric_key.size())))
-        return failure{problem{exit_code::usage, "mount option '" + word + "'",
-                               "write fabric=auto, fabric=verbs or fabric=tcp"}};
-      continue;
-    }
     if (word == "lock" || word == "nolock") {
       options.locks = word == "lock";
       continue;
     }
-    if (word.starts_with("secret_file=")) {
-      options.secret_file = word.substr(word.find('=') + 1);
-      if (!options.secret_file.starts_with('/'))
-        return failure{problem{exit_code::usage, "mount option '" + word + "': not a full path",
-                               "write secret_file=/PATH"}};
+    if (std::optional<outcome<void>> taken = parse_core_word(word, options.core)) {
+      if (!*taken) return failure{taken->error()};
       continue;
     }
     if (std::optional<outcome<void>> taken = parse_policy_word(word, change)) {
@@ -109,7 +130,7 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
       return failure{problem{exit_code::usage, "mount option '" + word + "' is unknown",
                              "known are ro, suid, dev, noexec, noatime, sync, lock and their "
                              "opposites, allow_other, ac=, direct_io, writeback_cache, "
-                             "protection=, commit=, secret_file=, fabric=, log=, "
+                             "protection=, commit=, secret_file=, fabric=, busy_poll=, log=, "
                              "reconnect_delay=, fast_io_fail_tmo=, dev_loss_tmo="}};
     options.flags = (options.flags & ~row->clear) | row->set;
     if (word == "allow_other") options.allow_other = true;
@@ -124,12 +145,6 @@ outcome<mount_options> parse_mount_options(const std::vector<std::string>& words
   if (outcome<void> sound = check_cache_policy(options.caching); !sound)
     return failure{sound.error()};
   return options;
-}
-
-std::string fabric_in(const std::vector<std::string>& words) {
-  for (auto word = words.rbegin(); word != words.rend(); ++word)
-    if (word->starts_with(fabric_key)) return word->substr(fabric_key.size());
-  return "auto";
 }
 
 }  // namespace tangelo

@@ -132,7 +132,7 @@ void watchdog::expect_ready() noexcept {
 // Opened anew for each core, so that a new secret needs no new mount; a core that was started with
 // the last one is better than none.
 unique_fd watchdog::secret_for_core() noexcept {
-  const std::string& path = settings_.options.secret_file;
+  const std::string& path = settings_.options.core.secret_file;
   if (path.empty()) return {};
   if (outcome<unique_fd> file = open_secret(path)) {
     parts_.secret = *std::move(file);
@@ -148,9 +148,10 @@ result<child_process, int> watchdog::start_core() noexcept {
   if (!link_.idle()) return failure{EAGAIN};  // the front end has not been told of the last one
   socket_pair pair = make_socket_pair();
   if (!pair.first) return failure{errno};
+  const core_options& told = settings_.options.core;
   program_call call{parts_.core_program,
-                    {"--device-fd", "3", "--source", settings_.source, "--fabric",
-                     fabric_in(settings_.options.words)},
+                    {"--device-fd", "3", "--source", settings_.source, "--fabric", told.fabric,
+                     "--busy-poll-us", std::to_string(told.busy_poll_us)},
                     {pair.second.get()},
                     core_user_,
                     oom_score_core};
@@ -171,7 +172,7 @@ result<child_process, int> watchdog::start_core() noexcept {
     call.arguments.insert(call.arguments.end(),
                           {"--secret-fd", std::to_string(first_child_fd + call.fds.size())});
     call.fds.push_back(secret_file.get());
-  } else if (!settings_.options.secret_file.empty()) {
+  } else if (!told.secret_file.empty()) {
     return failure{EACCES};
   }
   result<child_process, int> child = spawn(call);

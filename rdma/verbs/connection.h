@@ -156,7 +156,8 @@ class verbs_connection final : public std::enable_shared_from_this<verbs_connect
 
   // receive.cc
   void on_completions() noexcept override;
-  void poll() noexcept;
+  bool take_completions() noexcept override;
+  void poll() noexcept { (void)take_completions(); }
   int take_from(ibv_cq* queue) noexcept;
   bool awaits_sends() const noexcept;
   void arm_sends() noexcept;

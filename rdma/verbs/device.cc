@@ -88,10 +88,12 @@ bool verbs_device::set_up(rdma_event_channel* events, rdma_cm_id* over) {
       std::make_unique<poller>(loop_, completions_->fd, [this] { take_completions(); });
   trouble_poller_ =
       std::make_unique<poller>(loop_, context_->async_fd, [this] { take_troubles(); });
+  loop_.attach(*this);
   return true;
 }
 
 verbs_device::~verbs_device() {
+  loop_.detach(*this);
   CHECK(users_.empty());
   for (auto& [begin, r] : regions_)
     if (r.registered != nullptr) deregister(r.registered);
@@ -152,6 +154,13 @@ void verbs_device::deregister(ibv_mr* one) noexcept {
 }
 
 void verbs_device::detach(queue_listener& user) { std::erase(users_, &user); }
+
+bool verbs_device::look() noexcept {
+  bool found = false;
+  for (std::size_t i = 0; i < users_.size(); ++i)  // an event may end one
+    found |= users_[i]->take_completions();
+  return found;
+}
 
 void verbs_device::take_completions() noexcept {
   ibv_cq* queue = nullptr;

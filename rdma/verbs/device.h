@@ -48,6 +48,8 @@ class queue_listener {
  public:
   virtual ~queue_listener() = default;
   virtual void on_completions() noexcept = 0;
+  // Takes completions that nobody has told of; true: there were some.
+  virtual bool take_completions() noexcept = 0;
   // The queue pair, its port or its device failed.
   virtual void on_trouble(down_reason reason) noexcept = 0;
 };
@@ -59,7 +61,7 @@ struct verbs_counts {
   std::uint64_t open = 0;         // registrations that exist now
 };
 
-class verbs_device final : public cm_listener {
+class verbs_device final : public cm_listener, private busy_source {
  public:
   static std::unique_ptr<verbs_device> open(loop& l, rdma_event_channel* events, rdma_cm_id* over,
                                             verbs_counts& counts);
@@ -100,6 +102,7 @@ class verbs_device final : public cm_listener {
 
   verbs_device(loop& l, verbs_counts& counts, ibv_context* context);
   bool set_up(rdma_event_channel* events, rdma_cm_id* over);
+  bool look() noexcept override;
   void take_completions() noexcept;
   void take_troubles() noexcept;
   void tell_all(down_reason reason) noexcept;

@@ -50,8 +50,9 @@ void verbs_connection::wait_for_sends() noexcept {
   later(&verbs_connection::poll);
 }
 
-void verbs_connection::poll() noexcept {
-  for (int taken = 0; sends_ != nullptr;) {
+bool verbs_connection::take_completions() noexcept {
+  int taken = 0;
+  while (sends_ != nullptr) {
     const int n = take_from(sends_) + take_from(receives_);
     taken += n;
     if (n == 0) break;
@@ -63,6 +64,7 @@ void verbs_connection::poll() noexcept {
   pump();
   post_credits();
   say_sendable();
+  return taken != 0;
 }
 
 int verbs_connection::take_from(ibv_cq* queue) noexcept {

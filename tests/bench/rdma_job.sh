@@ -1,14 +1,18 @@
 #!/bin/busybox sh
 # rdma_job.sh: the first process of the guest of rdma.sh: measures, and says each result in a line
 # "data: KIND ROUND WHAT/HOW VALUE CPU": bytes per second, and ticks of the guest's processors for a
-# MiB.
+# MiB; of `op` it is operations per second, and ticks for a thousand of them.
 . /guest_job_lib.sh
 . /rdma_job_lib.sh
 netdev=d0
 size=64  # MiB moved by each measurement: as many as `tangelo ping` moves
+ops=2000
+thousands=2
+busy_poll=50  # microseconds
 
 busy() { awk '$1 == "cpu" { print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
-data() { # $1 what, $2 per second, $3 ticks before, $4 MiB
+seconds() { cut -d' ' -f1 /proc/uptime; }
+data() { # $1 what, $2 per second, $3 ticks before, $4 MiB, or thousands of operations
   echo "data: $kind $round $1 $2 $(awk "BEGIN { print ($(busy) - $3) / $4 }")"
 }
 
@@ -24,6 +28,32 @@ perftest() { # $1 program, $2 what
   within 30 run_client "$1" -R -F -s 1048576 -n $size || die "$1: $(cat /tmp/serving)"
   data "$2/perftest" "$got" "$before" $size
   wait $!
+}
+# One after the other: a Send each way and the transfers of rping; 4 KiB of a file that the server
+# has in memory.
+run_rping() { # with a server that may not be ready
+  before=$(busy)
+  began=$(seconds)
+  timeout 60 rping -c -a $address -C $ops -S 64 > /dev/null 2>&1
+}
+rping_ops() {
+  rping -s -a $address -C $ops > /dev/null 2>&1 &
+  within 30 run_rping || die "rping"
+  data "op/rping" "$(awk "BEGIN { print $ops / ($(seconds) - $began) }")" "$before" \
+    $thousands
+  wait $!
+}
+file_ops() { # over the fabric $1, $2: microseconds of busy polling
+  local before rate
+  tangelo mount -o fabric=$1,busy_poll=$2,direct_io,secret_file=/tmp/secret \
+    $address:7471:/home /mnt || die "no mount"
+  dd if=/dev/zero of=/mnt/f bs=1M count=4 2> /dev/null
+  before=$(busy)
+  rate=$(fio --name=f --filename=/mnt/f --size=4m --bs=4k --rw=randread --ioengine=psync \
+    --direct=1 --number_ios=$ops --loops=1000 --output-format=terse | awk -F';' '{ print $8 }')
+  data "op/file-$1$([ $2 = 0 ] || echo -busy)" "$rate" "$before" $thousands
+  rm -f /mnt/f
+  timeout 20 tangelo umount /mnt || die "no unmount"
 }
 number() { sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
 ping() { # over the fabric $1
@@ -66,6 +96,17 @@ for kind in $kinds; do
       ping $fabric
       file $fabric
     done
+    rping_ops
+    for fabric in verbs tcp; do file_ops $fabric 0; done
+  done
+  end_server
+  rm /tmp/server.log
+  serve --busy-poll-us $busy_poll
+  server_has_verbs
+  round=0
+  while [ $round -lt "$rounds" ]; do
+    round=$((round + 1))
+    for fabric in verbs tcp; do file_ops $fabric $busy_poll; done
   done
   end_server
   remove_device

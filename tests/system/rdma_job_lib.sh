@@ -68,9 +68,9 @@ went_well() { # $1, and how long it took for those who waited
 
 # ---- a server and a mount -----------------------------------------------------------------------
 
-serve() {
+serve() { # with options $@
   tangelo-server run --volume home=/srv/home --listen $address:7471 --secret-file /tmp/secret \
-    >> /tmp/server.log 2>&1 &
+    "$@" >> /tmp/server.log 2>&1 &
   server=$!
 }
 begin_server() {

@@ -55,6 +55,47 @@ TEST(Loop, PostedCallsRunOnALaterTurnAndThoseTheyPostOnTheOneAfter) {
   EXPECT_EQ(turns_seen, 2);
 }
 
+class counting_source final : public busy_source {
+ public:
+  bool look() noexcept override { return ++looks == event_at; }
+  int looks = 0;
+  int event_at = 0;
+};
+
+TEST(Loop, BusyPollingLooksAgainAfterAnEventAndSleepsLater) {
+  const auto l = make_loop();
+  if (l == nullptr) GTEST_SKIP() << "no io_uring here";
+  counting_source source;
+  l->attach(source);
+  l->set_busy_poll(3600 * ns_per_s);
+  l->post_from_thread([] {});
+  for (int i = 0; i < 1000; ++i) l->run_once();  // a turn that sleeps would not end
+  EXPECT_EQ(source.looks, 1000);
+
+  // What the source finds keeps the loop awake, too; afterwards a turn takes until the timer.
+  l->set_busy_poll(1);
+  l->run_once();
+  source.event_at = source.looks + 1;
+  l->run_once();
+  bool fired = false;
+  (void)l->call_after(50 * ns_per_ms, [&fired] { fired = true; });
+  source.looks = 0;
+  while (!fired) l->run_once();
+  EXPECT_LE(source.looks, 10);
+  l->detach(source);
+}
+
+TEST(Loop, WithoutBusyPollingNobodyLooks) {
+  const auto l = make_loop();
+  if (l == nullptr) GTEST_SKIP() << "no io_uring here";
+  counting_source source;
+  l->attach(source);
+  l->post_from_thread([] {});
+  l->run_once();
+  EXPECT_EQ(source.looks, 0);
+  l->detach(source);
+}
+
 TEST(Loop, EveryCallPostedFromThreadsRunsOnceOnTheLoopThread) {
   const auto l = make_loop();
   if (l == nullptr) GTEST_SKIP() << "no io_uring here";

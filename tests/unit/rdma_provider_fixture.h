@@ -96,7 +96,7 @@ class recorder final : public endpoint_events {
   int flushes = 0;
 };
 
-enum class fabric_kind { loop_fabric, tcp_fabric, verbs_fabric };
+enum class fabric_kind { loop_fabric, tcp_fabric, tcp_busy, verbs_fabric, verbs_busy };
 
 // The address of an RDMA device of this machine, "10.9.0.1"; empty: there is none to test with.
 inline std::string verbs_address() {
@@ -115,7 +115,9 @@ class Provider : public testing::TestWithParam<fabric_kind> {
       auto made = loop::make(64);
       ASSERT_TRUE(made.has_value());
       loop_ = std::move(*made);
-      if (GetParam() == fabric_kind::tcp_fabric) {
+      if (GetParam() == fabric_kind::tcp_busy || GetParam() == fabric_kind::verbs_busy)
+        loop_->set_busy_poll(ns_per_ms);
+      if (GetParam() == fabric_kind::tcp_fabric || GetParam() == fabric_kind::tcp_busy) {
         wire_ = std::make_unique<tcp_provider>(*loop_);
         where_ = "127.0.0.1:0";
       } else {

@@ -313,13 +313,16 @@ TEST_P(Provider, EndpointDestroyedEarlyIsSilent) {
 
 INSTANTIATE_TEST_SUITE_P(Fabrics, Provider,
                          testing::Values(fabric_kind::loop_fabric, fabric_kind::tcp_fabric,
-                                         fabric_kind::verbs_fabric),
+                                         fabric_kind::tcp_busy, fabric_kind::verbs_fabric,
+                                         fabric_kind::verbs_busy),
                          [](const testing::TestParamInfo<fabric_kind>& p) {
                            switch (p.param) {
                              using enum fabric_kind;
                              case loop_fabric: return "Loop";
                              case tcp_fabric: return "Tcp";
+                             case tcp_busy: return "TcpBusyPolling";
                              case verbs_fabric: return "Verbs";
+                             case verbs_busy: return "VerbsBusyPolling";
                            }
                            return "";
                          });

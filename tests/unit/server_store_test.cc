@@ -382,6 +382,9 @@ TEST(Config, SaysWhereItIsWrong) {
   wrong("standby = 1\n", "standby must be true or false");
   wrong("lease_seconds = \"30\"\n", ":1:17: lease_seconds must be a whole number");
   wrong("commit_interval_ms = 0\n", "commit_interval_ms must be a whole number from 1");
+  wrong("busy_poll_us = 10001\n", "busy_poll_us must be a whole number from 0 to 10000");
+  EXPECT_EQ(good->busy_poll_us, 0u);
+  EXPECT_EQ(read("busy_poll_us = 50\n")->busy_poll_us, 50u);
   server_config c = *good;
   EXPECT_EQ(times_of(c), (server_times{30, 150, 45, 120, 50}));
   c.times.lease_seconds = 2;

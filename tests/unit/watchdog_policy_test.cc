@@ -259,6 +259,24 @@ TEST(MountOptions, RefuseWordsThatNobodyKnows) {
   EXPECT_NE(options.error().text.find("bogus=1"), std::string::npos);
 }
 
+TEST(MountOptions, TellWhatTheCoreIsStartedWith) {
+  const core_options none = parse_mount_options({})->core;
+  EXPECT_EQ(none.fabric, "auto");
+  EXPECT_EQ(none.busy_poll_us, 0u);
+  const core_options all =
+      parse_mount_options({"fabric=verbs", "busy_poll=50", "secret_file=/s", "fabric=tcp"})->core;
+  EXPECT_EQ(all.fabric, "tcp");
+  EXPECT_EQ(all.busy_poll_us, 50u);
+  EXPECT_EQ(all.secret_file, "/s");
+  for (const char* bad : {"fabric=ib", "fabric=", "busy_poll=", "busy_poll=1us", "busy_poll=10001",
+                          "busy_poll=-1", "secret_file=s"}) {
+    const auto options = parse_mount_options({bad});
+    ASSERT_FALSE(options) << bad;
+    EXPECT_NE(options.error().text.find(bad), std::string::npos) << options.error().text;
+    EXPECT_FALSE(options.error().hint.empty());
+  }
+}
+
 TEST(Settings, NeedASourceAndADirectoryThatIsThere) {
   int ready_fd = -1;
   EXPECT_FALSE(parse_settings({}, ready_fd));
