@@ -16,16 +16,23 @@ kill_each() {
   serve
   went_well "kill -9 of the server"
 }
-reconnect() { # often; registrations are counted
+is_up_again() { [ "$(ups)" -gt "$1" ]; }
+reconnect() { # often; registrations are counted, and the work goes on every now and then
   n=0
-  before=$(ups)
   while [ $n -lt "$reconnects" ]; do
     n=$((n + 1))
+    before=$(ups)
     kill -9 "$server"
     serve
-    goes_on "reconnect $n"
+    within 60 is_up_again "$before" || die "reconnect $n: no connection"
+    [ $((n % 20)) != 0 ] || goes_on "reconnect $n"
   done
-  say "$kind, connected $(($(ups) - before)) times: $(grep -h 'verbs: up with' $logs | tail -1)"
+  goes_on "the last reconnect"
+  last=$(grep -h 'verbs: up with' $logs | tail -1)
+  say "$kind, $n reconnects of $(ups) connections: $last"
+  # Besides the regions, each of which stays, there are those of this connection and the one before.
+  left=$(($(echo "$last" | sed 's/.*registered \([0-9]*\) regions.* open \([0-9]*\).*/\2 - \1/')))
+  [ "$left" -le 3 ] || die "$left registrations are left"
 }
 
 say "kernel $(uname -r)"
