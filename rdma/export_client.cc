@@ -136,7 +136,7 @@ void export_core::check_leaving(const client_ref& c) {
 }
 
 void export_core::forgotten(const client_ref& c, error_code status) {
-  served_volume& v = *c->volume;
+  export_volume& v = *c->volume;
   if (status != error_code::ok)
     log_error("volume {}: a client could not be forgotten: {}", v.name, name_of_error(status));
   if (c->written_off) {

@@ -191,7 +191,7 @@ void export_core::connect_afresh(peer_link& link, const client_ref& c) {
 }
 
 void export_core::connect_known(peer_link& link, const client_ref& c, const connect_body& body) {
-  const served_volume& v = *link.volume;
+  const export_volume& v = *link.volume;
   switch (c->where) {
     using enum client_phase;
     case recorded:
@@ -216,7 +216,7 @@ void export_core::connect_known(peer_link& link, const client_ref& c, const conn
 }
 
 void export_core::connect_unknown(peer_link& link, const connect_body& body) {
-  served_volume& v = *link.volume;
+  export_volume& v = *link.volume;
   if (body.last_boot_generation != 0 && body.held != 0)
     return say_evicted(link, 0, "this server knows nothing of the client");
   if (v.window_open)

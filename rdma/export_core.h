@@ -34,7 +34,7 @@ namespace tangelo {
 class export_core;
 class peer_link;
 class call_job;
-struct served_volume;
+struct export_volume;
 
 // What a session slot remembers (recovery.md §7.5).
 struct slot_memory {
@@ -59,7 +59,7 @@ struct export_client {
   // Does its record say that a recovery window waits for it?
   enum class mark : std::uint8_t { no, asked, yes };
   client_key key;
-  served_volume* volume = nullptr;
+  export_volume* volume = nullptr;
   client_phase where = client_phase::recorded;
   mark awaited = mark::no;
   bool replay_done = false;
@@ -89,7 +89,7 @@ struct export_client {
 };
 using client_ref = std::shared_ptr<export_client>;
 
-struct served_volume {
+struct export_volume {
   std::string name;
   id128 target_id{};
   service* fs = nullptr;  // null: a standby
@@ -173,7 +173,7 @@ class peer_link final : public channel_events {
  public:
   channel wire;
   stage where = stage::hello;
-  served_volume* volume = nullptr;
+  export_volume* volume = nullptr;
   mac256 proof_wanted{};  // of AUTH
   client_ref client;
   std::uint64_t epoch = 0;
@@ -236,9 +236,9 @@ class export_core final : public export_host {
   void schedule_trim();
 
   // export_volume.cc
-  served_volume* volume_named(std::string_view name) const;
-  client_ref loaded_client(served_volume& v, client_record& r);
-  void advise(served_volume& v);
+  export_volume* volume_named(std::string_view name) const;
+  client_ref loaded_client(export_volume& v, client_record& r);
+  void advise(export_volume& v);
   export_status status_of(const export_client& c) const;
 
   // export_connect.cc
@@ -262,12 +262,12 @@ class export_core final : public export_host {
   void take_goodbye(peer_link& link, const message_view& message);
 
   // export_window.cc
-  void open_window(served_volume& v);
-  void window_expired(served_volume& v);
-  void check_window(served_volume& v);
-  void end_window(served_volume& v);
+  void open_window(export_volume& v);
+  void window_expired(export_volume& v);
+  void check_window(export_volume& v);
+  void end_window(export_volume& v);
   void take_replay_done(peer_link& link);
-  std::uint64_t window_left_ms(const served_volume& v) const;
+  std::uint64_t window_left_ms(const export_volume& v) const;
 
   // export_client.cc
   void heard(peer_link& link) noexcept;
@@ -322,9 +322,9 @@ class export_core final : public export_host {
   std::uint32_t estimate_ms(const call_job& job) const;
 
   // export_locks.cc
-  void lock_news(served_volume& v, const client_key& key);
+  void lock_news(export_volume& v, const client_key& key);
   void send_callbacks(export_client& c);
-  void repeat_callbacks(served_volume& v);
+  void repeat_callbacks(export_volume& v);
   void take_callback_ack(peer_link& link, const message_view& message);
 
   // export_ping.cc
@@ -338,11 +338,11 @@ class export_core final : public export_host {
   void look_at_deadlines();
   bool deadline_near(const call_job& job) const;
   void send_early_reply(call_job& job);
-  void send_notes(served_volume& v);
+  void send_notes(export_volume& v);
 
   export_options options_;
   scheduler& time_;
-  std::vector<std::unique_ptr<served_volume>> volumes_;
+  std::vector<std::unique_ptr<export_volume>> volumes_;
   std::vector<std::unique_ptr<peer_link>> links_;
   std::vector<std::unique_ptr<call_job>> jobs_;
   std::vector<call_job*> free_jobs_;

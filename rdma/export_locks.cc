@@ -8,7 +8,7 @@
 
 namespace tangelo {
 
-void export_core::lock_news(served_volume& v, const client_key& key) {
+void export_core::lock_news(export_volume& v, const client_key& key) {
   const auto c = std::find_if(v.clients.begin(), v.clients.end(),
                               [&key](const client_ref& x) { return x->key == key; });
   if (c != v.clients.end()) send_callbacks(**c);
@@ -27,7 +27,7 @@ void export_core::send_callbacks(export_client& c) {
   if (!notices.empty()) repeat_callbacks(*c.volume);
 }
 
-void export_core::repeat_callbacks(served_volume& v) {
+void export_core::repeat_callbacks(export_volume& v) {
   if (v.callback_timer != 0 || stopping_) return;
   v.callback_timer = time_.call_after(callback_ns, [this, &v] {
     v.callback_timer = 0;

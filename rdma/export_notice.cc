@@ -62,7 +62,7 @@ void export_core::send_early_reply(call_job& job) {
 
 // To those whose changes were told before they were durable, and who have heard nothing since; each
 // at most every 20 ms.
-void export_core::send_notes(served_volume& v) {
+void export_core::send_notes(export_volume& v) {
   const std::uint64_t now = time_.now_ns();
   const std::uint64_t committed = v.fs->last_committed();
   bool later = false;

@@ -48,7 +48,7 @@ void export_core::next_replay(const client_ref& c) {
 
 void export_core::judge_replay(call_job& job) {
   const client_ref c = job.owner;
-  const served_volume& v = *c->volume;
+  const export_volume& v = *c->volume;
   if (c->where == client_phase::leaving) return release(job);
   const std::uint64_t through = executed_through(*c);
   if (job.previous > std::max(through, c->judged_transno))

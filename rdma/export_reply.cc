@@ -60,7 +60,7 @@ void export_core::record(call_job& job, const call_result& r) {
 }
 
 std::uint32_t export_core::estimate_ms(const call_job& job) const {
-  const served_volume& v = *job.owner->volume;
+  const export_volume& v = *job.owner->volume;
   return (is_mutation(job.op) ? v.changes : v.reads).estimate_ms(time_.now_ns());
 }
 

@@ -17,7 +17,7 @@ std::string hex_of(const id128& id) {
   return out;
 }
 
-served_volume* export_core::volume_named(std::string_view name) const {
+export_volume* export_core::volume_named(std::string_view name) const {
   const auto v = std::find_if(volumes_.begin(), volumes_.end(),
                               [name](const auto& x) { return x->name == name; });
   return v == volumes_.end() ? nullptr : v->get();
@@ -25,7 +25,7 @@ served_volume* export_core::volume_named(std::string_view name) const {
 
 void export_core::add_standby(std::string volume, const id128& target_id) {
   CHECK(volume_named(volume) == nullptr);
-  auto v = std::make_unique<served_volume>();
+  auto v = std::make_unique<export_volume>();
   v->name = std::move(volume);
   v->target_id = target_id;
   log_notice("volume {}: standby", v->name);
@@ -33,10 +33,10 @@ void export_core::add_standby(std::string volume, const id128& target_id) {
 }
 
 void export_core::add_volume(std::string volume, service& s) {
-  served_volume* v = volume_named(volume);
+  export_volume* v = volume_named(volume);
   const bool was_standby = v != nullptr;
   if (!was_standby) {
-    volumes_.push_back(std::make_unique<served_volume>());
+    volumes_.push_back(std::make_unique<export_volume>());
     v = volumes_.back().get();
     v->name = std::move(volume);
     v->target_id = s.target_id();
@@ -60,7 +60,7 @@ void export_core::add_volume(std::string volume, service& s) {
   if (was_standby) advise(*v);
 }
 
-client_ref export_core::loaded_client(served_volume& v, client_record& r) {
+client_ref export_core::loaded_client(export_volume& v, client_record& r) {
   auto c = std::make_shared<export_client>();
   c->key = r.key;
   c->volume = &v;
@@ -88,7 +88,7 @@ client_ref export_core::loaded_client(served_volume& v, client_record& r) {
 }
 
 // A standby has taken over: whoever waits for that connects at once, on the same connection.
-void export_core::advise(served_volume& v) {
+void export_core::advise(export_volume& v) {
   advice_body body;
   body.boot_generation = v.fs->boot_generation();
   std::array<std::byte, 32> bytes;
@@ -139,7 +139,7 @@ outcome<client_key> export_core::evict(std::string_view volume, std::string_view
     return failure{problem{exit_code::failed, std::string(volume) + ": " + text,
                            "`tangelo server list` shows the clients"}};
   };
-  const served_volume* v = volume_named(volume);
+  const export_volume* v = volume_named(volume);
   if (v == nullptr) return refuse("no such volume here");
   const auto it = std::find_if(v->clients.begin(), v->clients.end(), [who](const client_ref& c) {
     return hex_of(c->key.client_id) == who ||

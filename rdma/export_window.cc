@@ -15,7 +15,7 @@ bool is_awaited(const export_client& c) {
 }
 }  // namespace
 
-void export_core::open_window(served_volume& v) {
+void export_core::open_window(export_volume& v) {
   v.window_open = true;
   v.window_soft_ns = time_.now_ns() + options_.window_soft_ms * ns_per_ms;
   v.window_hard_ns = time_.now_ns() + options_.window_hard_ms * ns_per_ms;
@@ -23,14 +23,14 @@ void export_core::open_window(served_volume& v) {
   v.window_timer = time_.call_at(v.window_soft_ns, [this, &v] { window_expired(v); });
 }
 
-std::uint64_t export_core::window_left_ms(const served_volume& v) const {
+std::uint64_t export_core::window_left_ms(const export_volume& v) const {
   const std::uint64_t now = time_.now_ns();
   if (!v.window_open || v.window_soft_ns <= now) return 0;
   return (v.window_soft_ns - now) / ns_per_ms;
 }
 
 // Who replays or claims still may go on, from look to look, until the hard limit.
-void export_core::window_expired(served_volume& v) {
+void export_core::window_expired(export_volume& v) {
   v.window_timer = 0;
   if (!v.window_open) return;
   const std::uint64_t now = time_.now_ns();
@@ -53,7 +53,7 @@ void export_core::window_expired(served_volume& v) {
   v.window_timer = time_.call_at(v.window_soft_ns, [this, &v] { window_expired(v); });
 }
 
-void export_core::check_window(served_volume& v) {
+void export_core::check_window(export_volume& v) {
   if (!v.window_open) return;
   // Who leaves holds it open until that is durable.
   const bool waiting = std::any_of(v.clients.begin(), v.clients.end(), [](const client_ref& c) {
@@ -62,7 +62,7 @@ void export_core::check_window(served_volume& v) {
   if (!waiting) end_window(v);
 }
 
-void export_core::end_window(served_volume& v) {
+void export_core::end_window(export_volume& v) {
   v.window_open = false;
   time_.cancel(std::exchange(v.window_timer, 0));
   log_notice("volume {}: recovery window closed", v.name);

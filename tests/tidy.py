@@ -179,6 +179,20 @@ def check_todo(path, _lines, _code):
             yield number, "TODO only with the number of an issue: TODO(#12)"
 
 
+def types_of(lines):
+    """What is defined here for the whole program: with two of one name the linker takes either."""
+    anonymous = False
+    for number, line in enumerate(lines, 1):
+        if line.startswith("namespace {"):
+            anonymous = True
+        elif line == "}  // namespace":
+            anonymous = False
+        found = re.match(r"(?:class|struct|union|enum class|enum) (?:alignas\([^)]*\) )?"
+                         r"(\w+)(?!\w|::)[^;]*\{", line)
+        if found and not anonymous:
+            yield number, found.group(1)
+
+
 CHECKS = [check_includes, check_one_place, check_shared_ptr, check_sizes, check_header, check_todo]
 
 
@@ -194,6 +208,7 @@ def files_of(root):
 def main():
     root = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "..")
     found = count = 0
+    types = {}
     for path in files_of(root):
         with open(os.path.join(root, path), encoding="utf-8", errors="replace") as f:
             lines = f.read().splitlines()
@@ -205,6 +220,11 @@ def main():
             for number, text in check(path, lines, code):
                 print(f"{path}:{number}: {text}")
                 found += 1
+        if product(path) and path.endswith((".cc", ".h")):
+            for number, name in types_of(code):
+                if types.setdefault(name, path) != path:
+                    print(f"{path}:{number}: {name} is a type of {types[name]}, too")
+                    found += 1
     print(f"tidy: {count} files, {found} findings")
     return 1 if found else 0
 
