@@ -191,12 +191,12 @@ error_code answer_builder::fill(const op_cell& op, const downcall_cell& downcall
       return error_code::ok;
     }
     case opcode::get_lock: return fill_lock(body);
+    case opcode::unlink:
     case opcode::rmdir:
     case opcode::rename: {
       facts.inode = removed_inode(body);
       return error_code::ok;
     }
-    case opcode::unlink:
     case opcode::release:
     case opcode::fsync:
     case opcode::set_lock:

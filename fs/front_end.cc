@@ -272,7 +272,7 @@ void front_end::finish_abandoned(std::uint32_t index, const downcall_cell& d) no
   const answer_facts facts = build_answer(index, d);
   const op_cell& op = ops_.cell(index);
   note_result(op, facts);
-  if (op.op == opcode::rmdir || op.op == opcode::rename) forget_directory(facts.inode);
+  if (may_keep_removed(op.op)) forget_removed(facts.inode);
   if (opens_handle(op.op) && facts.status == error_code::ok) {
     const std::uint64_t file = op.op == opcode::open ? op.inode : facts.inode;
     std::byte body[op_body_size_max];
@@ -316,6 +316,7 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
         handles_.close(op.handle);
       }
       return;
+    case opcode::unlink:
     case opcode::rmdir:
     case opcode::rename: note_removed(op, facts); return;
     case opcode::release:
@@ -337,7 +338,6 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
     case opcode::symlink:
     case opcode::mknod:
     case opcode::mkdir:
-    case opcode::unlink:
     case opcode::link:
     case opcode::read:
     case opcode::fsync:

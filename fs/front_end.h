@@ -43,7 +43,7 @@
 #include "fs/op_table.h"
 #include "fs/open_retries.h"
 #include "fs/path_state.h"
-#include "fs/removed_directories.h"
+#include "fs/removed_inodes.h"
 #include "fs/replay_log.h"
 #include "fs/request.h"
 #include "fs/slot_pool.h"
@@ -218,7 +218,7 @@ class front_end {
   void note_removed(const op_cell& op, const answer_facts& facts) noexcept;
   void take_over_removed() noexcept;
   void forget_unknown() noexcept;
-  void forget_directory(std::uint64_t inode) noexcept;
+  void forget_removed(std::uint64_t inode) noexcept;
   void take_forget(const fuse_in_header& header, std::size_t size) noexcept;
 
   // upcalls
@@ -250,7 +250,7 @@ class front_end {
   replay_log log_;
   barriers barriers_;
   handle_table handles_;
-  removed_directories removed_;
+  removed_inodes removed_;
   open_retries open_retries_;
   losses losses_;
   stale_caches stale_;

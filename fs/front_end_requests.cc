@@ -132,7 +132,7 @@ void front_end::take_request(std::size_t size) noexcept {
       break;
     case request_kind::removing:
       if (removed_.has_room())
-        if (const auto handle = handles_.open(0, removed_directories::handle_flags))
+        if (const auto handle = handles_.open(0, removed_inodes::handle_flags))
           set_new_handle(draft.cell, *handle);
       queue_op(draft);
       break;

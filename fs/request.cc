@@ -25,10 +25,10 @@ request_kind decode_name(decoding& d, opcode op) noexcept {
   return as_op(d, op, body);
 }
 
-request_kind decode_rmdir(decoding& d) noexcept {
+request_kind decode_removal(decoding& d, opcode op) noexcept {
   const remove_call body{d.who, d.header.nodeid, d.in.name(), 0};
   if (too_long(body.name)) return refuse(d.draft, error_code::name_too_long);
-  return as_op(d, opcode::rmdir, body, request_kind::removing);
+  return as_op(d, op, body, request_kind::removing);
 }
 
 request_kind decode_getattr(decoding& d) noexcept {
@@ -263,8 +263,8 @@ request_kind decode_creation(decoding& d) noexcept {
 request_kind decode_names(decoding& d) noexcept {
   switch (d.header.opcode) {
     case FUSE_LOOKUP: return decode_name(d, opcode::lookup);
-    case FUSE_UNLINK: return decode_name(d, opcode::unlink);
-    case FUSE_RMDIR: return decode_rmdir(d);
+    case FUSE_UNLINK: return decode_removal(d, opcode::unlink);
+    case FUSE_RMDIR: return decode_removal(d, opcode::rmdir);
     case FUSE_RENAME: return decode_rename(d, d.in.take<fuse_rename_in>().newdir, 0);
     case FUSE_RENAME2: {
       const auto in = d.in.take<fuse_rename2_in>();

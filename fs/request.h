@@ -29,7 +29,7 @@ enum class request_kind : std::uint8_t {
   flush,           // an unlock of all that the closing process has; answered here if it has none
   lock,            // an op, and may need a lock record before it is queued
   opening,         // an op, and needs a new handle before it is queued (open, create)
-  removing,        // an op, and may have a new handle (removed_directories.h)
+  removing,        // an op, and may have a new handle (removed_inodes.h)
 };
 
 // The op record of a request, not yet in the arena.

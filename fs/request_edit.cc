@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/check.h"
+#include "fs/removed_inodes.h"
 #include "fs/request.h"
 #include "protocol/data_ops.h"
 #include "protocol/open_flags.h"
@@ -58,8 +59,8 @@ void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept {
     edit_make_call(cell, [handle](make_call& c) { c.handle = handle; });
     return;
   }
-  if (cell.op == opcode::rmdir) return edit_handle<remove_call>(cell, handle);
   if (cell.op == opcode::rename) return edit_handle<replace_call>(cell, handle);
+  if (may_keep_removed(cell.op)) return edit_handle<remove_call>(cell, handle);
   edit_handle<open_call>(cell, handle);
 }
 

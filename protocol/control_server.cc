@@ -27,7 +27,7 @@ bool is_ours(int socket) noexcept {
 control_answer answer_of(int errno_value, std::string_view text) noexcept {
   control_answer answer;
   answer.errno_value = errno_value;
-  std::memcpy(answer.text.data(), text.data(), std::min(text.size(), answer.text.size() - 1));
+  (void)text.copy(answer.text.data(), answer.text.size() - 1);
   return answer;
 }
 

@@ -87,8 +87,9 @@ struct copy_answer {
   }
 };
 
-// The bodies of rmdir, and of a rename that may replace a directory: those of ops.h, and a handle
-// of the client's, under which the directory is kept until it is released; 0: it is not.
+// The bodies of unlink, rmdir, and a rename that may replace something: those of ops.h, and a
+// handle of the client's, under which a directory, FIFO, socket or device that has lost its last
+// name is kept until it is released; 0: it is not. (Files have handles of those who opened them.)
 struct remove_call {
   credential who;
   std::uint64_t parent = 0;

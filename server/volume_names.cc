@@ -134,8 +134,8 @@ error_code volume::do_unlink(operation& o, transaction& t) {
   return drop_link(o, t, found->inode, wants_directory, c->handle);
 }
 
-// One name of the inode is gone (of a directory: the name, and it is kept under `handle`, if there
-// is one).
+// One name of the inode is gone (of a directory: the name). Without the last one, what can be in
+// use without a handle is kept under `handle`, if there is one.
 error_code volume::drop_link(operation& o, transaction& t, std::uint64_t number, bool directory,
                              std::uint64_t handle) {
   const op_result<inode_record*> r = t.inode(number);
@@ -148,7 +148,8 @@ error_code volume::drop_link(operation& o, transaction& t, std::uint64_t number,
     --(*r)->link_count;
   if ((*r)->link_count > 0) return error_code::ok;
   t.touch(number, aspect::life);
-  const bool is_kept = directory && handle != 0 && (o.replay || known_.contains(o.client));
+  const bool needs_handle = !S_ISREG((*r)->mode) && !S_ISLNK((*r)->mode);
+  const bool is_kept = needs_handle && handle != 0 && (o.replay || known_.contains(o.client));
   if (is_kept) put_answer(o, removed_answer{number});
   const bool lingers = may_linger(number, **r, o.client);
   if (opens_.count(number) == 0 && recovered_ && !is_kept && !lingers)

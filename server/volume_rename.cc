@@ -137,7 +137,10 @@ error_code volume::do_rename(operation& o, transaction& t) {
     const error_code e = moved(o, t, from->inode, c->parent, c->new_parent);
     if (e != error_code::ok) return e;
     t.remove_entry(c->parent, c->name, from->cookie);
-    t.put_entry(c->new_parent, c->new_name, from->inode, from->type, to ? to->cookie : 0);
+    // The name that is there before and after keeps its place, and a new one in the same directory
+    // takes that of the old: who renames all he reads comes to an end.
+    const std::uint64_t place = to ? to->cookie : c->parent == c->new_parent ? from->cookie : 0;
+    t.put_entry(c->new_parent, c->new_name, from->inode, from->type, place);
   }
   stamp(o, **dir);
   stamp(o, **new_dir);

@@ -109,7 +109,8 @@ void positions() {
 
 // Who is there all the time is listed exactly once.
 void changes_meanwhile() {
-  for (const char* what : {"unlink", "create", "rename", "unlink read ones", "rename read ones"}) {
+  for (const char* what : {"unlink", "create", "rename", "unlink read ones", "rename read ones",
+                           "rename all", "rename all twice"}) {
     const context c(what);
     const std::string how = what;
     make_many("d");
@@ -132,7 +133,14 @@ void changes_meanwhile() {
       if (how == "unlink read ones") (void)::unlink(("d/" + name).c_str());
       if (how == "rename read ones" && name[0] == 'e')
         (void)::rename(("d/" + name).c_str(), ("d/read-" + name).c_str());
+      if (how == "rename all")
+        (void)::rename(("d/" + name).c_str(), ("d/x" + name.substr(name.size() / 2)).c_str());
+      if (how == "rename all twice") {
+        (void)::rename(("d/" + name).c_str(), "d/other");
+        (void)::rename("d/other", ("d/" + name).c_str());
+      }
     }
+    if (how != "create") NUM(round > 3 * many);
     ::closedir(dir);
     long missing = 0, doubled = 0;
     for (int i = 0; i < many; ++i) {

@@ -1,6 +1,7 @@
 // open, creat, O_TMPFILE, openat2; descriptors and what they allow.
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -204,6 +205,35 @@ void text_is_busy() {
 
 std::string fd_path(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 
+// The kernel opens them by itself, and what has no name is still there.
+void unlinked_specials() {
+  const std::vector<std::pair<const char*, mode_t>> kinds{
+      {"fifo", S_IFIFO}, {"device", S_IFCHR}, {"socket", S_IFSOCK}};
+  for (const auto& [kind, type] : kinds) {
+    const context c(kind);
+    OK(::mknod("node", type | 0600, makedev(1, 3)));
+    const int path = ::open("node", O_PATH);
+    FD(::open("node", O_RDWR | O_NONBLOCK));
+    const int fd = ::open("node", O_RDWR | O_NONBLOCK);
+    make_file("file");
+    OK(type == S_IFIFO ? ::rename("file", "node") : ::unlink("node"));
+    note("fstat", fstat_of(path));
+    OK(::chmod(fd_path(path).c_str(), 0640));
+    OK(::fchownat(path, "", 1, 2, AT_EMPTY_PATH));
+    note("fstat", fstat_of(path));
+    if (fd >= 0) {
+      OK(::fchmod(fd, 0604));
+      OK(::futimens(fd, nullptr));
+      NUM(::write(fd, "abc", 3));
+      note("fstat", fstat_of(fd));
+      ::close(fd);
+    }
+    FD(::open(fd_path(path).c_str(), O_RDWR | O_NONBLOCK));
+    ::close(path);
+    empty_here();
+  }
+}
+
 void unnamed_files() {
   make_dir("d");
   const int fd = ::open("d", O_TMPFILE | O_RDWR, 0640);
@@ -286,6 +316,7 @@ case_list cases_of_open() {
           {"descriptors", what_descriptors_allow},
           {"text_busy", text_is_busy},
           {"tmpfile", unnamed_files},
+          {"unlinked_specials", unlinked_specials},
           {"positions", positions_and_duplicates}};
 }
 

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/crc32c.h"
-#include "fs/removed_directories.h"
+#include "fs/removed_inodes.h"
 #include "protocol/records.h"
 
 namespace tangelo::sim {
@@ -76,7 +76,7 @@ void app::forget(const std::string& name) {
     control_word word;
     handle_cell cell;
     if (copy_record(slot, word, cell) && word.state != 0 &&
-        cell.open_flags == removed_directories::handle_flags)
+        cell.open_flags == removed_inodes::handle_flags)
       forget(cell.inode);
   }
 }

@@ -169,9 +169,9 @@ class Removed : public FrontEndSpace {
  protected:
   std::uint64_t handle_of(const fuse_request& r, std::uint64_t removed) {
     const std::uint32_t i = offered(r);
-    const bool is_rmdir = core->op(i).op == opcode::rmdir;
+    const bool renames = core->op(i).op == opcode::rename;
     const std::uint64_t handle =
-        is_rmdir ? core->body<remove_call>(i).handle : core->body<replace_call>(i).handle;
+        renames ? core->body<replace_call>(i).handle : core->body<remove_call>(i).handle;
     if (removed != 0)
       core->answer(i, kept_answer{{removed}, 1});
     else
@@ -216,6 +216,17 @@ TEST_F(Removed, SoIsOneThatARenameReplaced) {
   ASSERT_NE(h, 0u);
   in.flags = 2;
   EXPECT_EQ(handle_of(rename(), 0), 0u) << "an exchange removes nothing";
+  forget(300);
+  expect_release(300, h);
+}
+
+TEST_F(Removed, SoIsAFifoButNoFile) {
+  const std::uint64_t h = handle_of(fuse_request::named(FUSE_UNLINK, 1, next(), "fifo"), 300);
+  ASSERT_NE(h, 0u);
+  EXPECT_EQ(handle_of(fuse_request::named(FUSE_UNLINK, 1, next(), "file"), 0), h + 1)
+      << "offered, and taken back";
+  forget(301);
+  EXPECT_FALSE(core->take_kernel_op().has_value());
   forget(300);
   expect_release(300, h);
 }

@@ -72,7 +72,7 @@ TEST(Request, NamesGoUpWithTheirParentAndClaimThemselvesIfTheyChange) {
               {FUSE_RMDIR, opcode::rmdir, 1}};
   for (const auto& row : rows) {
     const decoded d = decode_it(fuse_request::named(row.kernel, node, unique, "file"));
-    EXPECT_EQ(d.kind, row.op == opcode::rmdir ? request_kind::removing : request_kind::op);
+    EXPECT_EQ(d.kind, row.op == opcode::lookup ? request_kind::op : request_kind::removing);
     EXPECT_EQ(d.cell().op, row.op);
     const op_cell& c = d.cell();
     const auto body = decode<name_call>({c.body, c.body_size});

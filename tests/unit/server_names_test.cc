@@ -27,6 +27,23 @@ class Names : public volume_fixture {
   }
 };
 
+// generic/736: a directory is read while all that is read in it gets another name.
+TEST_F(Names, ARenamedEntryKeepsItsPlaceInItsDirectory) {
+  const std::uint64_t d = mkdir(root_inode, "d");
+  for (const char* name : {"a", "b", "c"}) create(d, name);
+  create(root_inode, "new");
+  const auto rename = [&](std::uint64_t from, std::string_view name, std::string_view to) {
+    EXPECT_EQ(call(opcode::rename, rename_call{{}, from, d, 0, name, to})->status,
+              error_code::ok);
+  };
+  rename(d, "a", "z");
+  EXPECT_EQ(list(d, 4096, false), (std::vector<std::string>{".", "..", "z", "b", "c"}));
+  rename(root_inode, "new", "b");
+  EXPECT_EQ(list(d, 4096, false), (std::vector<std::string>{".", "..", "z", "b", "c"}));
+  rename(d, "c", "z");
+  EXPECT_EQ(list(d, 4096, false), (std::vector<std::string>{".", "..", "z", "b"}));
+}
+
 TEST_F(Names, AreFoundAfterMakingAndNotBefore) {
   EXPECT_EQ(lookup(root_inode, "a")->status, error_code::no_entry);
   const std::uint64_t d = mkdir(root_inode, "a");

@@ -55,6 +55,33 @@ TEST_F(RemovedVolume, ARenameThatReplacesADirectoryKeepsItToo) {
   EXPECT_EQ(find(root_inode, "g"), f);
 }
 
+TEST_F(RemovedVolume, SoIsWhatTheKernelOpensByItself) {
+  const auto make = [&](std::string_view name, std::uint32_t mode) {
+    EXPECT_EQ(call(opcode::mknod, made(root_inode, name, mode))->status, error_code::ok);
+    return find(root_inode, name);
+  };
+  const auto unlink = [&](std::string_view name, std::uint64_t handle) {
+    return call(opcode::unlink, remove_call{{}, root_inode, name, handle});
+  };
+  std::uint64_t handle = 77;
+  for (const std::uint32_t type : {S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK}) {
+    const std::uint64_t node = make("node", type | 0600);
+    EXPECT_EQ(removed_inode(unlink("node", ++handle)->answer), node);
+    EXPECT_EQ(stat(node).link_count, 0u);
+    release(node, handle);
+    EXPECT_EQ(status_of(node), error_code::stale);
+  }
+  const std::uint64_t fifo = make("fifo", S_IFIFO | 0600);
+  create(root_inode, "f");
+  const replace_call over{{{}, root_inode, root_inode, 0, "f", "fifo"}, ++handle};
+  EXPECT_EQ(removed_inode(call(opcode::rename, over)->answer), fifo);
+  release(fifo, handle);
+  EXPECT_EQ(removed_inode(unlink("fifo", ++handle)->answer), 0u) << "a file has its own handles";
+  EXPECT_EQ(call(opcode::link, link_call{{}, make("a", S_IFIFO | 0600), root_inode, "b"})->status,
+            error_code::ok);
+  EXPECT_EQ(removed_inode(unlink("a", ++handle)->answer), 0u) << "it has another name";
+}
+
 TEST_F(RemovedVolume, ItLivesThroughARestartWhenItsHandleIsClaimed) {
   std::optional<error_code> awaited;
   volume_->set_awaited(alice_, true, [&awaited](error_code e) { awaited = e; });

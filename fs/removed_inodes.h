@@ -1,10 +1,11 @@
-// removed_directories: directories that were removed through this mount and that the kernel still
-// knows: somebody may stand in one or have it open. The server keeps each under a handle, until the
-// kernel forgets it; what is asked of it meanwhile has an answer.
+// removed_inodes: directories, FIFOs, sockets and devices that were removed through this mount and
+// that the kernel still knows: somebody may stand in one, or has it open, of which the kernel tells
+// us nothing. The server keeps each under a handle, until the kernel forgets it; what is asked of
+// it meanwhile has an answer.
 //
 // The truth is in the handle table; this finds a handle by its inode. Front end's loop thread only;
-// allocates nothing after construction. A directory that has no place here gets no handle: then it
-// is gone at once, and its users see ESTALE.
+// allocates nothing after construction. What has no place here gets no handle: then it is gone at
+// once, and its users see ESTALE.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +13,22 @@
 #include <utility>
 #include <vector>
 
+#include "protocol/wire.h"
+
 namespace tangelo {
 
-class removed_directories {
+// What may leave an inode here.
+constexpr bool may_keep_removed(opcode op) noexcept {
+  return op == opcode::unlink || op == opcode::rmdir || op == opcode::rename;
+}
+
+class removed_inodes {
  public:
   static constexpr std::size_t count_max = 1024;
   // The open flags of their handles.
   static constexpr std::uint32_t handle_flags = 0xd0000000;
 
-  removed_directories() { all_.reserve(count_max); }
+  removed_inodes() { all_.reserve(count_max); }
   bool has_room() const noexcept { return all_.size() < count_max; }
   bool empty() const noexcept { return all_.empty(); }
   // A copy; for the start of a front end.
