@@ -29,9 +29,11 @@ bool lock_table::conflicts(const held_lock& h, const client_key& client, const l
 
 const lock_table::held_lock* lock_table::in_the_way(const file_locks& f, const client_key& client,
                                                     const lock_what& what) {
+  const held_lock* first = nullptr;
   for (const held_lock& h : f.held)
-    if (conflicts(h, client, what)) return &h;
-  return nullptr;
+    if (conflicts(h, client, what) && (first == nullptr || h.what.start < first->what.start))
+      first = &h;
+  return first;
 }
 
 bool lock_table::is_full(const client_key& client) const {

@@ -47,6 +47,8 @@ void look_from_outside() {
       note_who_blocks("getlk", fd, F_GETLK, F_WRLCK, at, 1);
       note_who_blocks("ofd getlk", fd, F_OFD_GETLK, F_RDLCK, at, 1);
     }
+    note_who_blocks("getlk anywhere", fd, F_GETLK, F_WRLCK, 0, 0);
+    note_who_blocks("getlk behind", fd, F_GETLK, F_WRLCK, 12, 0);
     ::close(fd);
   });
 }

@@ -81,6 +81,16 @@ TEST_F(Locks, GetlkNamesThePidOfTheSameClientOnly) {
   EXPECT_EQ(table.test(bob, posix(6, R, 0, 100))->pid, 0u);
 }
 
+TEST_F(Locks, GetlkNamesTheFirstOfThoseInTheWay) {
+  EXPECT_EQ(set(alice, posix(5, R, 30, 49)), ok);
+  EXPECT_EQ(set(alice, posix(5, W, 25, 29)), ok);
+  EXPECT_EQ(set(bob, posix(7, R, 60, 69)), ok);
+  EXPECT_EQ(table.test(alice, posix(6, W, 0, 100))->start, 25u);
+  EXPECT_EQ(table.test(alice, posix(6, W, 28, 100))->start, 25u);
+  EXPECT_EQ(table.test(alice, posix(6, W, 30, 100))->start, 30u);
+  EXPECT_EQ(table.test(alice, posix(6, R, 0, 100))->start, 25u) << "readers are not in the way";
+}
+
 TEST_F(Locks, WaitsAreServedInTheOrderOfTheirArrival) {
   EXPECT_EQ(set(alice, posix(1, W, 0, 9)), ok);
   EXPECT_EQ(wait(bob, posix(1, W, 0, 9), 21), queued);
