@@ -248,7 +248,10 @@ app_op unlink(std::string at, std::string name) {
           [at, name](app& a, std::uint64_t u) {
             return fuse_request::named(FUSE_UNLINK, a.node(at), u, name);
           },
-          nullptr};
+          [name](app& a, const fake_kernel::answer&) {
+            a.forget(name);  // who has it open is another matter
+            return std::string("ok");
+          }};
 }
 app_op rmdir(std::string at, std::string name) {
   return {"rmdir " + at + " " + name,

@@ -53,7 +53,7 @@ class app {
     const auto it = nodes.find(name);
     return it == nodes.end() ? 0 : it->second;
   }
-  // The kernel forgets a directory that was removed.
+  // The kernel forgets what was removed.
   void forget(const std::string& name);
   void forget(std::uint64_t node);
   std::map<std::string, std::uint64_t> nodes{{"/", 1}};
