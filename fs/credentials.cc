@@ -2,6 +2,7 @@
 
 #include <linux/capability.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -60,6 +61,11 @@ std::uint8_t powers_of(std::uint64_t capabilities) noexcept {
   return powers;
 }
 
+bool are_same(const credential& a, const credential& b) noexcept {
+  return a.powers == b.powers && std::equal(a.groups.begin(), a.groups.begin() + a.group_count,
+                                            b.groups.begin(), b.groups.begin() + b.group_count);
+}
+
 }  // namespace
 
 bool wants_groups(std::uint32_t kernel_opcode) noexcept {
@@ -79,6 +85,7 @@ bool wants_groups(std::uint32_t kernel_opcode) noexcept {
     case FUSE_WRITE:  // these three may take setgid away
     case FUSE_FALLOCATE:
     case FUSE_COPY_FILE_RANGE:
+    case fuse_opcode_copy_range_64:
     case FUSE_TMPFILE:
     case FUSE_SETXATTR:
     case FUSE_GETXATTR:
@@ -107,13 +114,12 @@ bool add_groups(std::string_view status, credential& who) noexcept {
 
 credentials::credentials(caller_inspector& callers) : callers_(callers), entries_(entry_count) {}
 
-credential credentials::of(std::uint32_t tid, std::uint32_t uid, std::uint32_t gid,
-                           std::uint64_t now_ns) noexcept {
+credential credentials::read_since(std::uint64_t since_ns, std::uint32_t tid, std::uint32_t uid,
+                                   std::uint32_t gid, std::uint64_t now_ns) noexcept {
   credential who{uid, gid, 0, 0, {}};
   if (uid == 0) return who;
   entry& e = place_of(tid);
-  if (tid != 0 && e.tid == tid && e.who.uid == uid && e.who.gid == gid &&
-      now_ns < e.read_ns + age_max_ns)
+  if (tid != 0 && e.tid == tid && e.who.uid == uid && e.who.gid == gid && e.read_ns >= since_ns)
     return e.who;
   if (tid == 0 || !callers_.look_up(tid, who)) {
     who.powers = power::unknown_groups;
@@ -121,6 +127,26 @@ credential credentials::of(std::uint32_t tid, std::uint32_t uid, std::uint32_t g
   }
   e = {tid, now_ns, who};
   return who;
+}
+
+credential credentials::of(std::uint32_t tid, std::uint32_t uid, std::uint32_t gid,
+                           std::uint64_t now_ns) noexcept {
+  const std::uint64_t since_ns = now_ns < age_max_ns ? 0 : now_ns - age_max_ns + 1;
+  return read_since(since_ns, tid, uid, gid, now_ns);
+}
+
+credential credentials::of_now(std::uint32_t tid, std::uint32_t uid, std::uint32_t gid,
+                               std::uint64_t now_ns) noexcept {
+  return read_since(now_ns, tid, uid, gid, now_ns);
+}
+
+bool credentials::renew(std::uint32_t tid, credential& who, std::uint64_t arrived_ns,
+                        std::uint64_t now_ns) noexcept {
+  if ((who.powers & power::unknown_groups) != 0) return false;
+  const credential now = read_since(arrived_ns, tid, who.uid, who.gid, now_ns);
+  if ((now.powers & power::unknown_groups) != 0 || are_same(now, who)) return false;
+  who = now;
+  return true;
 }
 
 bool credentials::is_administrator(std::uint32_t tid, std::uint32_t uid,

@@ -204,6 +204,7 @@ void front_end::take_downcall(ring_entry hint) noexcept {
   count(c.downcalls);
   notes_[index].offered = false;
   --offered_count_;
+  if (ask_again(index, d)) return;
   switch (ops_.apply(index, op_event::downcall, static_cast<std::uint32_t>(generation_))) {
     case op_action::reply: finish_serviced(index, d); return;
     case op_action::release: finish_abandoned(index, d); return;
@@ -295,8 +296,6 @@ void front_end::note_result(const op_cell& op, const answer_facts& facts) noexce
   const bool ok = facts.status == error_code::ok;
   if (facts.status == error_code::evicted || facts.status == error_code::not_reserved)
     numbers_.forget();
-  if (facts.status == error_code::access_denied || facts.status == error_code::not_permitted)
-    credentials_.forget(op.pid);
   switch (op.op) {
     case opcode::open:
       if (ok)

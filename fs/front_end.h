@@ -131,6 +131,7 @@ class front_end {
   struct op_notes {
     bool interrupted = false;  // a SIGKILL is not told: a signal came before, or it is direct I/O
     bool offered = false;      // counted in offered_count_
+    bool asked_again = false;  // its caller had changed: not another time
   };
 
   // taking over from a predecessor
@@ -228,6 +229,7 @@ class front_end {
   bool may_offer(std::uint32_t index) noexcept;
   bool prepare(std::uint32_t index) noexcept;
   void hand_over(std::uint32_t index) noexcept;
+  bool ask_again(std::uint32_t index, const downcall_cell& d) noexcept;
 
   // downcalls
   bool take_downcalls() noexcept;

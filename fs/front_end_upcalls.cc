@@ -95,4 +95,23 @@ void front_end::hand_over(std::uint32_t index) noexcept {
   }
 }
 
+// What is known of a caller may be a second old, and the kernel has let him pass by what he is now.
+// The server has refused, so nothing was done: it is asked once more, as by a new op.
+bool front_end::ask_again(std::uint32_t index, const downcall_cell& d) noexcept {
+  const op_cell& op = ops_.cell(index);
+  const error_code status = error_of_wire(d.status);
+  const bool is_refused =
+      status == error_code::access_denied || status == error_code::not_permitted;
+  if (!is_refused || notes_[index].asked_again || refuses_new()) return false;
+  if (ops_.state(index) != op_state::in_progress || !wants_groups(op.kernel_opcode)) return false;
+  std::optional<credential> who = decode<credential>({op.body, op.body_size});
+  if (!who || !credentials_.renew(op.pid, *who, op.arrived_ns, w_.time.now_ns())) return false;
+  op_cell cell;
+  std::memcpy(static_cast<void*>(&cell), &op, used_size(op));
+  if (!set_caller(cell, *who)) return false;
+  notes_[index].asked_again = true;
+  ops_.begin_again(index, cell);
+  return true;
+}
+
 }  // namespace tangelo

@@ -67,16 +67,19 @@ std::optional<std::uint32_t> op_table::take() noexcept {
   return index;
 }
 
+void op_table::number(op_cell& cell, std::uint32_t last_sequence) noexcept {
+  cell.slot_seq = last_sequence + 1;
+  if (cell.slot_seq == 0) cell.slot_seq = 1;
+  cell.xid = arena_.next_xid.load(std::memory_order_relaxed) + 1;
+  arena_.next_xid.store(cell.xid, std::memory_order_relaxed);
+}
+
 void op_table::begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id) noexcept {
   op_slot& s = arena_.ops[index];
   const control_word before = control_of(s);
   CHECK(before.state == static_cast<std::uint8_t>(op_state::unknown));
-  std::uint32_t sequence = before.sequence + 1;
-  if (sequence == 0) sequence = 1;
   cell.index = index;
-  cell.slot_seq = sequence;
-  cell.xid = arena_.next_xid.load(std::memory_order_relaxed) + 1;
-  arena_.next_xid.store(cell.xid, std::memory_order_relaxed);
+  number(cell, before.sequence);
   s.attempts.store(0, std::memory_order_relaxed);
   s.core_losses.store(0, std::memory_order_relaxed);
   s.offered_ns.store(0, std::memory_order_relaxed);
@@ -84,11 +87,27 @@ void op_table::begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id)
   s.resent.store(reply_id != cell.kernel_id ? 1 : 0, std::memory_order_relaxed);
   if (observe_op != nullptr) observe_op(op_state::unknown, op_event::queued, cell);
   const auto& row = op_transitions.at(op_state::unknown, op_event::queued);
-  publish(s, cell, static_cast<std::uint8_t>(row.to), 0, sequence);
+  publish(s, cell, static_cast<std::uint8_t>(row.to), 0, cell.slot_seq);
   TANGELO_PROBE(op_state, index, ordinal(cell.op), 0, ordinal(row.to));
   meter_begun(arena_, cell.op);
   if (cell.kernel_id != 0) hash(index, cell.kernel_id);
   arena_.pending_ops.store(static_cast<std::uint32_t>(live_count()), std::memory_order_relaxed);
+  append(index);
+}
+
+void op_table::begin_again(std::uint32_t index, op_cell& cell) noexcept {
+  op_slot& s = arena_.ops[index];
+  const op_state from = state(index);
+  if (observe_op != nullptr) observe_op(from, op_event::renewed, cell);
+  const auto& row = op_transitions.at(from, op_event::renewed);
+  CHECK(row.act == op_action::enqueue);
+  number(cell, sequence(index));
+  s.attempts.store(0, std::memory_order_relaxed);
+  s.offered_ns.store(0, std::memory_order_relaxed);
+  publish(s, cell, static_cast<std::uint8_t>(row.to), 0, cell.slot_seq);
+  TANGELO_PROBE(op_state, index, ordinal(cell.op), ordinal(from), ordinal(row.to));
+  log_debug("op {}.{}: {} --{}--> {}", index, cell.slot_seq, name_of(from),
+            name_of(op_event::renewed), name_of(row.to));
   append(index);
 }
 

@@ -36,6 +36,9 @@ class op_table {
   // Records the op of a taken slot (index, sequence, xid are filled in) and queues it.
   // `reply_id`: what the kernel wants to be answered under.
   void begin(std::uint32_t index, op_cell& cell, std::uint64_t reply_id) noexcept;
+  // Records another op in the slot of one that a core has answered, and queues it: its data slots,
+  // its barrier and its request are now this one's. In one step, so that there is always one op.
+  void begin_again(std::uint32_t index, op_cell& cell) noexcept;
   // Writes a changed cell of a waiting op (its inode number, its reply slot).
   void rewrite(std::uint32_t index, op_cell& cell) noexcept;
   // For an op whose record is intact and makes no sense: as if it were damaged.
@@ -78,6 +81,7 @@ class op_table {
     std::uint32_t hash_next = none;
     bool listed = false;
   };
+  void number(op_cell& cell, std::uint32_t last_sequence) noexcept;
   void hash(std::uint32_t index, std::uint64_t kernel_id) noexcept;
   void unhash(std::uint32_t index, std::uint64_t kernel_id) noexcept;
   void end(std::uint32_t index) noexcept;

@@ -13,6 +13,7 @@ consteval op_transition_table make_op_transitions() {
       {unknown,     queued,               waiting,     enqueue},
       {unknown,     offered,              unknown,     never},
       {unknown,     downcall,             unknown,     drop},  // late, after the op ended
+      {unknown,     renewed,              unknown,     never},
       {unknown,     core_lost,            unknown,     none},
       {unknown,     interrupted,          unknown,     none},
       {unknown,     caller_killed,        unknown,     none},
@@ -26,6 +27,7 @@ consteval op_transition_table make_op_transitions() {
       {waiting,     queued,               waiting,     never},
       {waiting,     offered,              in_progress, hand_over},
       {waiting,     downcall,             waiting,     drop},  // a mad core: it was not offered
+      {waiting,     renewed,              waiting,     never},
       {waiting,     core_lost,            waiting,     none},
       {waiting,     interrupted,          waiting,     none},
       {waiting,     caller_killed,        serviced,    reply_eintr},
@@ -39,6 +41,7 @@ consteval op_transition_table make_op_transitions() {
       {in_progress, queued,               in_progress, never},
       {in_progress, offered,              in_progress, never},
       {in_progress, downcall,             serviced,    reply},
+      {in_progress, renewed,              waiting,     enqueue},  // as a new op
       {in_progress, core_lost,            purged,      requeue},
       {in_progress, interrupted,          in_progress, none},
       {in_progress, caller_killed,        given_up,    abandon},
@@ -52,6 +55,7 @@ consteval op_transition_table make_op_transitions() {
       {serviced,    queued,               serviced,    never},
       {serviced,    offered,              serviced,    never},
       {serviced,    downcall,             serviced,    drop},  // a mad core: said it twice
+      {serviced,    renewed,              serviced,    never},
       {serviced,    core_lost,            serviced,    none},
       {serviced,    interrupted,          serviced,    none},
       {serviced,    caller_killed,        serviced,    none},
@@ -65,6 +69,7 @@ consteval op_transition_table make_op_transitions() {
       {purged,      queued,               purged,      never},
       {purged,      offered,              in_progress, hand_over},
       {purged,      downcall,             purged,      drop},
+      {purged,      renewed,              purged,      never},
       {purged,      core_lost,            purged,      none},
       {purged,      interrupted,          purged,      none},
       {purged,      caller_killed,        given_up,    abandon},
@@ -78,6 +83,7 @@ consteval op_transition_table make_op_transitions() {
       {given_up,    queued,               given_up,    never},
       {given_up,    offered,              given_up,    hand_over},
       {given_up,    downcall,             given_up,    release},
+      {given_up,    renewed,              given_up,    never},  // nobody asks
       {given_up,    core_lost,            given_up,    requeue},
       {given_up,    interrupted,          given_up,    none},
       {given_up,    caller_killed,        given_up,    none},

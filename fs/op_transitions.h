@@ -9,7 +9,9 @@
 //      state that never answers again. Only a new front end, to which the kernel has sent the
 //      request again, knows that the answer its predecessor was about to give was not given: then
 //      came_back_* leads out of serviced and given_up.
-//   2. EINTR is told only to callers that are being killed. An application that handles a signal
+//   2. An op that a core had is waiting again only as another op, with another tag: its caller has
+//      other groups or powers than those that the server has refused, and that had no effect.
+//   3. EINTR is told only to callers that are being killed. An application that handles a signal
 //      (a timer, a child's end, Ctrl-Z) sees nothing of it, as on a local disk.
 #pragma once
 
@@ -26,6 +28,7 @@ enum class op_event : std::uint8_t {
   queued,                // a request was taken from the kernel and recorded
   offered,               // about to be put on the up ring for the present core
   downcall,              // a valid downcall of the present core for this op
+  renewed,               // instead: it refuses who the caller was, who has changed meanwhile
   core_lost,             // the core ended or broke the protocol
   interrupted,           // a signal that the caller survives: as on a local disk, it waits on
   caller_killed,         // a signal that ends the caller is pending
@@ -61,6 +64,7 @@ constexpr std::string_view name_of(op_event e) noexcept {
     case queued: return "queued";
     case offered: return "offered";
     case downcall: return "downcall";
+    case renewed: return "renewed";
     case core_lost: return "core_lost";
     case interrupted: return "interrupted";
     case caller_killed: return "caller_killed";

@@ -68,10 +68,14 @@ std::uint32_t set_attr_bits(std::uint32_t valid) noexcept {
 request_kind decode_setattr(decoding& d) noexcept {
   const auto in = d.in.take<fuse_setattr_in>();
   setattr_call body;
-  body.who = d.who;
   body.inode = d.header.nodeid;
   body.handle = (in.valid & FATTR_FH) != 0 ? in.fh : 0;
   body.which = set_attr_bits(in.valid);
+  // Each takes setgid away from whoever may not set it.
+  const bool sets_setgid = (body.which & set_attr::mode) != 0 && (in.mode & S_ISGID) != 0;
+  constexpr std::uint32_t takes = set_attr::uid | set_attr::gid | set_attr::kill_setid;
+  if (sets_setgid || body.which == 0 || (body.which & takes) != 0) d.read_caller_anew();
+  body.who = d.who;
   body.mode = in.mode;
   body.uid = in.uid;
   body.gid = in.gid;
@@ -85,6 +89,7 @@ request_kind decode_setattr(decoding& d) noexcept {
 request_kind decode_make(decoding& d, opcode op, std::uint32_t mode, std::uint32_t umask,
                          std::uint32_t rdev, std::uint32_t open_flags) noexcept {
   make_call body;
+  if ((mode & S_ISGID) != 0) d.read_caller_anew();
   body.who = d.who;
   body.parent = d.header.nodeid;
   body.mode = mode;
@@ -187,10 +192,13 @@ request_kind decode_getxattr(decoding& d, opcode op) noexcept {
   const auto in = d.in.take<fuse_getxattr_in>();
   const std::uint32_t room = in.size < xattr_value_size_max ? in.size : xattr_value_size_max;
   d.draft.cell.room = in.size;
+  const std::string_view name = op == opcode::getxattr ? d.in.name() : std::string_view();
+  // To others these do not exist.
+  if (name.starts_with("trusted.") || name.starts_with("system.tangelo.")) d.read_caller_anew();
   if (room != 0) want_payload(d.draft, slot_class::read_small, room);
   if (op == opcode::listxattr)
     return as_op(d, op, inode_call{d.who, d.header.nodeid, 0, room});
-  const xattr_call body{d.who, d.header.nodeid, 0, room, d.in.name()};
+  const xattr_call body{d.who, d.header.nodeid, 0, room, name};
   if (too_long(body.name)) return refuse(d.draft, error_code::range);
   return as_op(d, op, body);
 }
@@ -206,7 +214,9 @@ request_kind decode_setxattr(decoding& d) noexcept {
     std::uint32_t size, flags;
   };
   const auto in = d.in.take<short_setxattr_in>();
-  const xattr_call body{d.who, d.header.nodeid, in.flags, in.size, d.in.name()};
+  const std::string_view name = d.in.name();
+  if (name == "system.posix_acl_access") d.read_caller_anew();  // may take setgid away
+  const xattr_call body{d.who, d.header.nodeid, in.flags, in.size, name};
   if (too_long(body.name)) return refuse(d.draft, error_code::range);
   if (!may_set(d, body.name)) return refuse(d.draft, error_code::not_permitted);
   if (in.size > xattr_value_size_max || d.in.rest().size() < in.size)

@@ -62,6 +62,8 @@ void set_new_inode(op_cell& cell, std::uint64_t inode) noexcept;
 bool is_editable(const op_cell& cell) noexcept;
 void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept;
 void set_open_again(op_cell& cell) noexcept;  // of an open
+// Makes it a call of `who`; false, and nothing is changed, when the body has no room for that.
+bool set_caller(op_cell& cell, const credential& who) noexcept;
 
 // Until it is answered its handle is nobody else's.
 inline bool has_new_handle(const op_cell& op) noexcept {

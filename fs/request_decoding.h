@@ -54,6 +54,12 @@ struct decoding {
   credential who;
   const cache_policy& policy;
   credentials* known;  // null: the request was taken before
+
+  // For what the server may do in another way instead of refusing it, by groups and powers.
+  void read_caller_anew() noexcept {
+    if (known != nullptr)
+      who = known->of_now(header.pid, header.uid, header.gid, draft.cell.arrived_ns);
+  }
 };
 
 inline request_kind refuse(op_draft& draft, error_code error) noexcept {

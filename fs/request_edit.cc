@@ -64,6 +64,21 @@ void set_new_handle(op_cell& cell, std::uint64_t handle) noexcept {
   edit_handle<open_call>(cell, handle);
 }
 
+// Every body begins with its caller.
+bool set_caller(op_cell& cell, const credential& who) noexcept {
+  const std::optional<credential> before = decode<credential>({cell.body, cell.body_size});
+  if (!before) return false;
+  std::byte body[op_body_size_max];
+  const std::size_t old_size = encode(*before, body).value_or(0);
+  const std::size_t new_size = encode(who, body).value_or(0);
+  const byte_span rest = byte_span(cell.body, cell.body_size).subspan(old_size);
+  if (new_size + rest.size() > sizeof body) return false;
+  copy_bytes(mutable_byte_span(body).subspan(new_size), rest);
+  cell.body_size = static_cast<std::uint16_t>(new_size + rest.size());
+  std::memcpy(cell.body, body, cell.body_size);
+  return true;
+}
+
 void set_open_again(op_cell& cell) noexcept {
   std::optional<open_call> body = decode<open_call>({cell.body, cell.body_size});
   CHECK(body.has_value());

@@ -1,4 +1,5 @@
 // Requests on the room and the bytes of files beyond reading and writing.
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/request_decoding.h"
@@ -13,6 +14,7 @@ constexpr std::uint64_t copy_size_max = 1u << 30;
 request_kind decode_fallocate(decoding& d) noexcept {
   const auto in = d.in.take<fuse_fallocate_in>();
   d.draft.cell.handle = in.fh;
+  d.read_caller_anew();  // it may take setgid away
   return as_op(d, opcode::fallocate,
                space_call{d.who, d.header.nodeid, in.fh, in.offset, in.length, in.mode});
 }
@@ -33,6 +35,7 @@ request_kind decode_copy(decoding& d) noexcept {
   d.draft.cell.handle = in.fh_out;
   d.draft.cell.inode = in.nodeid_out;
   copy_call body;
+  d.read_caller_anew();  // it may take setgid away
   body.who = d.who;
   body.inode = d.header.nodeid;
   body.handle = in.fh_in;
@@ -50,6 +53,7 @@ request_kind decode_tmpfile(decoding& d) noexcept {
   const auto in = d.in.take<fuse_create_in>();
   d.draft.cell.kernel_flags = in.flags;
   make_call body;
+  if ((in.mode & S_ISGID) != 0) d.read_caller_anew();
   body.who = d.who;
   body.parent = d.header.nodeid;
   body.mode = in.mode;

@@ -4,6 +4,7 @@ differ. Root only: each call is made by a child that becomes the user.
 
 Usage: identity.py DIRECTORY
 """
+import ctypes
 import errno
 import itertools
 import os
@@ -414,6 +415,101 @@ def stamps():
         remove(name)
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SYS_ADMIN, CAP_SETFCAP = (1 << n for n in
+                                                                       (0, 1, 3, 21, 31))
+
+
+def has_changed_groups(run, before, after):
+    """What `run` says to a process whose requests were made with other groups just before."""
+    def become(groups):
+        os.setresuid(-1, 0, -1)
+        os.setgroups(groups)
+        os.setresuid(-1, OWNER[0], -1)
+
+    os.setresgid(-1, OWNER[1], -1)
+    become(before)
+    os.utime("seen")
+    os.chmod("seen", 0o644)
+    become(after)
+    return run()
+
+
+def changed_groups():
+    member, none = [OWNER[1], 2009], [OWNER[1]]
+    calls = {
+        "chmod": lambda: os.chmod("f", 0o2755),
+        "chgrp": lambda: os.chown("f", -1, 2009),
+        "acl": lambda: os.setxattr("f", ACCESS, acl(7, 5, 4)),
+        "cut": lambda: os.truncate("f", 1),
+        "create": lambda: opened("d/n", os.O_CREAT, 0o2775),
+        "mkdir": lambda: os.mkdir("d/n", 0o2775),
+        "mkfifo": lambda: os.mkfifo("d/n", 0o2775),
+        "read": lambda: opened("g", os.O_RDONLY),
+        "link": lambda: os.link("f", "e/n"),
+        "unlink": lambda: os.unlink("e/there"),
+    }
+    for (name, run), (before, after) in itertools.product(
+            calls.items(), ((none, member), (member, none))):
+        make("seen", 0o644)
+        make("f", 0o2644, (OWNER[0], 2009))
+        make("g", 0o060, (0, 2009))
+        make("d", 0o2777, (0, 2009), "dir")
+        make("e", 0o070, (0, 2009), "dir")
+        make("e/there", 0o666)
+        done = as_user(ROOT, lambda: has_changed_groups(run, before, after), 0)
+        say("changed groups", name, before, after, done,
+            *(look(path) for path in ("f", "d/n") if os.path.lexists(path)),
+            sorted(os.listdir("e")))
+        for path in ("seen", "f", "g", "d", "e"):
+            remove(path)
+
+
+def has_changed_powers(run, powers, before, after):
+    """What `run` says to an ordinary user whose capabilities were others just before."""
+    def become(effective):
+        header = struct.pack("Ii", 0x20080522, 0)
+        if LIBC.capset(header, struct.pack("6I", effective, powers, 0, 0, 0, 0)) != 0:
+            raise OSError(ctypes.get_errno(), "capset")
+
+    LIBC.prctl(8, 1, 0, 0, 0)  # they stay
+    os.setgroups([])
+    os.setresgid(1003, 1003, 1003)
+    os.setresuid(1003, 1003, 1003)
+    become(before)
+    opened("seen", os.O_RDONLY)
+    os.utime("seen")
+    become(after)
+    return run()
+
+
+def changed_powers():
+    calls = {
+        "read": (CAP_DAC_OVERRIDE, lambda: opened("f", os.O_RDONLY)),
+        "cut": (CAP_DAC_OVERRIDE, lambda: os.truncate("f", 1)),
+        "create": (CAP_DAC_OVERRIDE, lambda: opened("d/n", os.O_CREAT)),
+        "unlink": (CAP_DAC_OVERRIDE, lambda: os.unlink("d/there")),
+        "stat": (CAP_DAC_OVERRIDE, lambda: os.stat("d/there").st_size),
+        "chown": (CAP_CHOWN, lambda: os.chown("f", 5, 5)),
+        "chmod": (CAP_FOWNER, lambda: os.chmod("f", 0o604)),
+        "utime": (CAP_FOWNER, lambda: os.utime("f", (5, 6))),
+        "trusted": (CAP_SYS_ADMIN, lambda: os.getxattr("f", "trusted.a")),
+        "set trusted": (CAP_SYS_ADMIN, lambda: os.setxattr("f", "trusted.a", b"2")),
+        "capability": (CAP_SETFCAP, lambda: os.setxattr("f", "security.capability", CAPABILITY)),
+    }
+    for (name, (power, run)), rises in itertools.product(calls.items(), (True, False)):
+        make("seen", 0o666)
+        make("f", 0o600)
+        os.setxattr("f", "trusted.a", b"1")
+        make("d", 0o700, kind="dir")
+        make("d/there", 0o666)
+        before, after = (0, power) if rises else (power, 0)
+        done = as_user(ROOT, lambda: has_changed_powers(run, power, before, after))
+        say("changed powers", name, rises, done, look("f"), sorted(os.listdir("d")))
+        for path in ("seen", "f", "d"):
+            remove(path)
+
+
 def main():
     os.chdir(sys.argv[1])
     os.umask(0)
@@ -425,6 +521,8 @@ def main():
     inheritance()
     acls_and_modes()
     attributes()
+    changed_groups()
+    changed_powers()
     stamps()
 
 

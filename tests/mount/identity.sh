@@ -35,6 +35,26 @@ if unshare --user --map-root-user true 2> /dev/null; then
     die "a user namespace"
 fi
 
+step "a program with capabilities has them from its first call on"
+reader=$work/cat
+cp "$(command -v cat)" "$reader"
+reads() { # DIRECTORY: as a user who has been there, by a program that may read everything
+  # shellcheck disable=SC2016
+  as 1001 sh -c 'read -r x < "$1/pub"; exec "$2" "$1/sec"' sh "$1" "$reader" 2>&1
+}
+for dir in "$work/plain" "$mnt/there"; do
+  echo public > "$dir/pub"
+  echo secret > "$dir/sec"
+  chmod 600 "$dir/sec"
+done
+{ reads "$mnt/there" || true; } | grep -q 'Permission denied' || die "without the capability"
+if setcap cap_dac_override+ep "$reader" 2> /dev/null &&
+  [ "$(reads "$work/plain")" = secret ]; then
+  for i in 1 2 3; do
+    [ "$(reads "$mnt/there")" = secret ] || die "with the capability, time $i"
+  done
+fi
+
 step "tools"
 if command -v setfacl > /dev/null; then
   mkdir "$mnt/acl"

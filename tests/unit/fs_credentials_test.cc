@@ -69,7 +69,7 @@ class one_caller final : public caller_inspector {
   bool known = true;
 };
 
-TEST(Credentials, AreReadOnceASecondAndAgainAfterARefusal) {
+TEST(Credentials, AreReadOnceASecond) {
   one_caller callers;
   credentials all(callers);
   EXPECT_EQ(all.of(7, 0, 0, 0).powers, 0);
@@ -84,9 +84,100 @@ TEST(Credentials, AreReadOnceASecondAndAgainAfterARefusal) {
   (void)all.of(7 + 1024, 1, 3, 2 * ns_per_s);
   (void)all.of(7, 1, 3, 2 * ns_per_s);
   EXPECT_EQ(callers.looks, 5);
-  all.forget(7);
-  (void)all.of(7, 1, 3, 2 * ns_per_s);
-  EXPECT_EQ(callers.looks, 6);
+}
+
+TEST(Credentials, AreReadForARequestThatWantsThemAsTheyAre) {
+  one_caller callers;
+  credentials all(callers);
+  EXPECT_EQ(all.of(7, 1, 2, 100).groups[0], 5u);
+  callers.group = 6;
+  EXPECT_EQ(all.of_now(7, 1, 2, 100).groups[0], 5u) << "they were read for it";
+  EXPECT_EQ(all.of_now(7, 1, 2, 101).groups[0], 6u);
+  EXPECT_EQ(all.of(7, 1, 2, 102).groups[0], 6u);
+  EXPECT_EQ(callers.looks, 2);
+  EXPECT_EQ(all.of_now(7, 0, 0, 103).powers, 0);
+  EXPECT_EQ(callers.looks, 2) << "of root nothing has to be known";
+  callers.known = false;
+  EXPECT_EQ(all.of_now(7, 1, 2, 104).powers, power::unknown_groups);
+}
+
+TEST(Credentials, AreRenewedWhenTheirCallerHasChangedSinceTheyWereRead) {
+  one_caller callers;
+  credentials all(callers);
+  const credential before = all.of(7, 1, 2, 100);
+  credential who = before;
+  EXPECT_FALSE(all.renew(7, who, 100, 150)) << "they were read for this request";
+  EXPECT_EQ(callers.looks, 1);
+  EXPECT_FALSE(all.renew(7, who, 101, 150)) << "it has not changed";
+  EXPECT_EQ(callers.looks, 2);
+  callers.group = 6;
+  EXPECT_TRUE(all.renew(7, who, 200, 250));
+  EXPECT_EQ(who.groups[0], 6u);
+  who = before;
+  EXPECT_TRUE(all.renew(7, who, 220, 260)) << "read meanwhile for another request";
+  EXPECT_EQ(callers.looks, 3);
+  callers.powers = power::dac_override;
+  EXPECT_TRUE(all.renew(7, who, 300, 350));
+  EXPECT_EQ(who.powers, power::dac_override);
+  callers.known = false;
+  EXPECT_FALSE(all.renew(7, who, 400, 450)) << "it is gone";
+  EXPECT_EQ(who.powers, power::dac_override);
+  callers.known = true;
+  credential unknown{1, 2, 0, power::unknown_groups, {}};
+  credential root{};
+  EXPECT_FALSE(all.renew(7, unknown, 500, 550));
+  EXPECT_FALSE(all.renew(7, root, 500, 550));
+  EXPECT_FALSE(all.renew(0, who, 500, 550));
+}
+
+// What the server does in another way by its caller's groups and powers, and does not refuse.
+TEST(Credentials, AreReadAnewForWhatMayTakeSetgidAwayOrIsHidden) {
+  one_caller callers;
+  const auto is_read_for = [&callers](const fuse_request& r) {
+    credentials all(callers);
+    (void)all.of_now(4321, 1000, 1001, 1);
+    const int before = callers.looks;
+    const auto draft = std::make_unique<op_draft>();
+    draft->cell.arrived_ns = 2;
+    ++callers.group;
+    EXPECT_NE(decode_request(r.bytes(), *draft, &all), request_kind::answer);
+    const auto who = decode<credential>({draft->cell.body, draft->cell.body_size}).value();
+    EXPECT_EQ(who.groups[0] == callers.group, callers.looks != before);
+    return callers.looks != before;
+  };
+  const auto setattr = [](std::uint32_t valid, std::uint32_t mode) {
+    fuse_setattr_in in{};
+    in.valid = valid;
+    in.mode = mode;
+    return fuse_request(FUSE_SETATTR, 5, 2).add(in);
+  };
+  EXPECT_TRUE(is_read_for(setattr(FATTR_MODE, 0102755)));
+  EXPECT_FALSE(is_read_for(setattr(FATTR_MODE, 0104755)));
+  EXPECT_TRUE(is_read_for(setattr(FATTR_UID, 0)));
+  EXPECT_TRUE(is_read_for(setattr(FATTR_GID, 0)));
+  EXPECT_TRUE(is_read_for(setattr(0, 0)));
+  EXPECT_TRUE(is_read_for(setattr(FATTR_SIZE | FATTR_KILL_SUIDGID, 0)));
+  EXPECT_FALSE(is_read_for(setattr(FATTR_ATIME | FATTR_MTIME, 0)));
+  EXPECT_TRUE(is_read_for(fuse_request::mkdir(5, 2, "name", 02775)));
+  EXPECT_FALSE(is_read_for(fuse_request::mkdir(5, 2, "name", 0775)));
+  for (const std::uint32_t op : {std::uint32_t{FUSE_CREATE}, fuse_opcode_tmpfile})
+    for (const std::uint32_t mode : {0100775u, 0102775u}) {
+      fuse_create_in in{};
+      in.mode = mode;
+      EXPECT_EQ(is_read_for(fuse_request(op, 5, 2).add(in).name("name")), mode == 0102775u);
+    }
+  EXPECT_TRUE(is_read_for(fuse_request(FUSE_FALLOCATE, 5, 2).add(fuse_fallocate_in{})));
+  EXPECT_TRUE(is_read_for(fuse_request(FUSE_COPY_FILE_RANGE, 5, 2).add(fuse_copy_file_range_in{})));
+  for (const std::string_view name : {"system.posix_acl_access", "user.a"}) {
+    const std::uint32_t in[2] = {1, 0};
+    fuse_request r(FUSE_SETXATTR, 5, 2);
+    EXPECT_EQ(is_read_for(r.add(in).name(name).raw(bytes_of("x"))), name != "user.a");
+  }
+  for (const std::string_view name : {"trusted.a", "system.tangelo.quota", "user.a"}) {
+    fuse_request r(FUSE_GETXATTR, 5, 2);
+    EXPECT_EQ(is_read_for(r.add(fuse_getxattr_in{}).name(name)), name != "user.a") << name;
+  }
+  EXPECT_FALSE(is_read_for(fuse_request::open(5, 2, 0)));
 }
 
 TEST(Credentials, ThatCannotBeReadAreMarked) {

@@ -100,7 +100,17 @@ TEST(OpTransitions, HandOverAnOpExactlyWhenItIsOfferedAndRequeueItExactlyWhenIts
 TEST(OpTransitions, NeverForgetWhetherAnOpMayHaveBeenExecuted) {
   for (const auto& r : op_transitions.rows())
     if (r.from != op_state::unknown && r.from != op_state::waiting) {
-      EXPECT_NE(r.to, op_state::waiting) << name_of(r.from) << " on " << name_of(r.on);
+      // Of what was refused nothing was executed: a new op takes its place.
+      const bool is_new = r.on == op_event::renewed && r.from == op_state::in_progress;
+      EXPECT_EQ(r.to == op_state::waiting, is_new) << name_of(r.from) << " on " << name_of(r.on);
+    }
+}
+
+TEST(OpTransitions, PutANewOpInThePlaceOnlyOfOneThatACoreAnswersToACallerWhoWaits) {
+  for (const auto& r : op_transitions.rows())
+    if (r.on == op_event::renewed) {
+      const bool is_answered = r.from == op_state::in_progress;
+      EXPECT_EQ(r.act, is_answered ? op_action::enqueue : op_action::never) << name_of(r.from);
     }
 }
 
