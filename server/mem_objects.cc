@@ -148,6 +148,18 @@ void mem_objects::blocks_outside(std::uint64_t inode, std::uint64_t offset, std:
   });
 }
 
+void mem_objects::writable_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                                  count_done f) {
+  std::uint64_t bytes = 0;
+  if (const auto at = now_.find(inode); at != now_.end())
+    for (const std::uint64_t p : at->second.pages) {
+      const std::uint64_t from = std::max(offset, p * page_size);
+      const std::uint64_t end = std::min(offset + size, (p + 1) * page_size);
+      if (from < end) bytes += end - from;
+    }
+  later([bytes, f = std::move(f)] { f(bytes); });
+}
+
 void mem_objects::seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) {
   op_result<std::uint64_t> found = failure{error_code::no_device_address};
   const auto at = now_.find(inode);

@@ -33,6 +33,8 @@ class mem_objects final : public object_store {
                      count_done f) override;
   void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
                       count_done f) override;
+  void writable_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                       count_done f) override;
   void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override;
   void copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
             std::uint64_t to_offset, std::uint64_t size, count_done f) override;

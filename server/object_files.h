@@ -30,6 +30,8 @@ class object_files {
                                          std::uint64_t size) const;
   op_result<std::uint64_t> blocks_outside(std::uint64_t inode, std::uint64_t offset,
                                           std::uint64_t size) const;
+  op_result<std::uint64_t> writable_inside(std::uint64_t inode, std::uint64_t offset,
+                                           std::uint64_t size) const;
   op_result<std::uint64_t> seek(std::uint64_t inode, std::uint64_t offset, bool hole) const;
   op_result<std::uint64_t> copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
                                 std::uint64_t to_offset, std::uint64_t size) const;

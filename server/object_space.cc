@@ -2,8 +2,10 @@
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -87,8 +89,15 @@ error_code trim(int fd, std::uint64_t size) {
   return error_code::ok;
 }
 
+// Which extents of a file's map count: with all of these flags and with none of those.
+struct extent_flags {
+  std::uint32_t with = 0;
+  std::uint32_t without = 0;
+};
+
 // Allocated bytes in a range, by the filesystem's map of the file.
-op_result<std::uint64_t> mapped_bytes(int fd, std::uint64_t offset, std::uint64_t end) {
+op_result<std::uint64_t> mapped_bytes(int fd, std::uint64_t offset, std::uint64_t end,
+                                      extent_flags counted) {
   constexpr unsigned extent_count = 64;
   std::vector<std::uint64_t> room((sizeof(fiemap) + extent_count * sizeof(fiemap_extent)) / 8 + 1);
   std::uint64_t bytes = 0;
@@ -104,7 +113,9 @@ op_result<std::uint64_t> mapped_bytes(int fd, std::uint64_t offset, std::uint64_
       const fiemap_extent& e = map->fm_extents[i];
       const std::uint64_t from = std::max<std::uint64_t>(e.fe_logical, offset);
       const std::uint64_t to = std::min<std::uint64_t>(e.fe_logical + e.fe_length, end);
-      if (from < to) bytes += to - from;
+      const bool counts = (e.fe_flags & counted.with) == counted.with &&
+                          (e.fe_flags & counted.without) == 0;
+      if (from < to && counts) bytes += to - from;
       offset = std::max<std::uint64_t>(offset, e.fe_logical + e.fe_length);
       last = (e.fe_flags & FIEMAP_EXTENT_LAST) != 0;
     }
@@ -126,13 +137,23 @@ std::uint64_t data_bytes(int fd, std::uint64_t offset, std::uint64_t end) {
   return bytes;
 }
 
+// Does a change of bytes go to another place of the disk?
+bool moves_changes(int fd) {
+  constexpr std::uint32_t f2fs = 0xf2f52010, zfs = 0x2fc12fc1, bcachefs = 0xca451a4e;
+  struct statfs st{};
+  if (::fstatfs(fd, &st) != 0) return true;
+  const auto type = static_cast<std::uint32_t>(st.f_type);
+  return type == BTRFS_SUPER_MAGIC || type == NILFS_SUPER_MAGIC || type == f2fs || type == zfs ||
+         type == bcachefs;
+}
+
 // In whole units.
 std::uint64_t blocks_in(int fd, std::uint64_t offset, std::uint64_t size) {
   const std::uint64_t from = (offset + unit_size - 1) / unit_size * unit_size;
   const std::uint64_t to =
       size > size_max - offset ? size_max : (offset + size) / unit_size * unit_size;
   if (from >= to) return 0;
-  const op_result<std::uint64_t> mapped = mapped_bytes(fd, from, to);
+  const op_result<std::uint64_t> mapped = mapped_bytes(fd, from, to, {});
   return (mapped ? *mapped : data_bytes(fd, from, to)) / block_size;
 }
 
@@ -175,6 +196,23 @@ op_result<std::uint64_t> object_files::blocks_outside(std::uint64_t inode, std::
   if (!blocks) return blocks;
   const std::uint64_t inside = blocks_in(fd.get(), offset, size);
   return *blocks > inside ? *blocks - inside : 0;
+}
+
+// Where changes move only what was allocated and never written stays in its place.
+op_result<std::uint64_t> object_files::writable_inside(std::uint64_t inode, std::uint64_t offset,
+                                                       std::uint64_t size) const {
+  const op_result<int> opened = open(inode, false);
+  if (!opened && opened.error() == error_code::no_entry) return std::uint64_t{0};
+  if (!opened) return failure{opened.error()};
+  const unique_fd fd(*opened);
+  const std::uint64_t end = size > size_max - offset ? size_max : offset + size;
+  extent_flags counted{0, FIEMAP_EXTENT_SHARED | FIEMAP_EXTENT_ENCODED | FIEMAP_EXTENT_DATA_INLINE |
+                              FIEMAP_EXTENT_DATA_TAIL};
+  const bool moves = moves_changes(fd.get());
+  if (moves) counted.with = FIEMAP_EXTENT_UNWRITTEN;
+  const op_result<std::uint64_t> mapped = mapped_bytes(fd.get(), offset, end, counted);
+  if (mapped || moves) return mapped ? *mapped : 0;
+  return data_bytes(fd.get(), offset, end);
 }
 
 op_result<std::uint64_t> object_files::seek(std::uint64_t inode, std::uint64_t offset,

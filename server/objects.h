@@ -64,6 +64,10 @@ class object_store {
   // All others that it has.
   virtual void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
                               count_done f) = 0;
+  // The bytes of this range that can be written without a new block of the disk: in no hole, not
+  // shared with another file, on no filesystem that writes changes to another place.
+  virtual void writable_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                               count_done f) = 0;
   // The next data, or hole, at or behind `offset`; no_device_address when there is none: behind an
   // object's end is a hole. Data may be named where a hole is, never a hole where data is.
   virtual void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) = 0;

@@ -74,6 +74,11 @@ struct operation {
   std::array<quota_key, 3> room_of{};
   std::optional<std::uint64_t> blocks_inside;  // of its range, that the object has already
 
+  // The same of the disk (need_space).
+  bool has_space = false;
+  std::uint64_t space_taken = 0;
+  std::optional<std::uint64_t> writable_inside;  // of its range, without a new block
+
   // Protection (guarded_file.h).
   std::optional<protection_trailer> protection;  // of the payload that it answers
   std::optional<protection_fault> fault;         // why it is answered `integrity`

@@ -34,9 +34,13 @@ constexpr std::size_t block_cache_size = 32 << 20;
 constexpr std::size_t write_buffer_size = std::size_t{32} << 30;
 constexpr std::uint64_t log_size_max = UINT64_MAX;
 // Of all columns' changes that are in no table; of a small disk less: tables must find room when it
-// is full (volume::space_left).
+// is full (disk_space.h), and so must the log until then. So on any disk that is nearly full, less.
 constexpr std::uint64_t memory_size_min = 1 << 20;
+constexpr std::uint64_t memory_size_low = 2 << 20;
 constexpr std::uint64_t memory_size_max = 24 << 20;
+constexpr std::uint64_t low_space = 128 << 20;
+// Each table that comes or goes adds to it; when it is as long it is begun anew.
+constexpr std::uint64_t manifest_size_max = 1 << 20;
 
 // Says in the server's log what RocksDB says only in its own: that a part of the write-ahead log
 // was left out. After a power failure it is what nobody was told to be durable.
@@ -78,6 +82,11 @@ std::uint64_t disk_size_of(const std::string& directory) {
   return ::statvfs(directory.c_str(), &st) == 0 ? st.f_blocks * st.f_frsize : UINT64_MAX;
 }
 
+bool is_nearly_full(const std::string& directory) {
+  struct statvfs st{};
+  return ::statvfs(directory.c_str(), &st) == 0 && st.f_bavail * st.f_frsize < low_space;
+}
+
 rocksdb::DBOptions database_options(bool create, rocksdb::Env& env) {
   rocksdb::DBOptions o;
   o.env = &env;
@@ -92,6 +101,7 @@ rocksdb::DBOptions database_options(bool create, rocksdb::Env& env) {
   o.max_file_opening_threads = 1;
   o.db_write_buffer_size = 0;
   o.max_total_wal_size = log_size_max;
+  o.max_manifest_file_size = manifest_size_max;
   o.max_bgerror_resume_count = 0;  // resuming by itself would write tables
   o.stats_dump_period_sec = 0;
   o.stats_persist_period_sec = 0;
@@ -149,9 +159,11 @@ rocksdb::ReadOptions options_of(read_mode mode) {
 class rocks_kv final : public kv_store {
  public:
   // `disk_size`: of the filesystem that the store is on.
-  rocks_kv(std::uint64_t disk_size, std::unique_ptr<rocksdb::Env> env, rocksdb::DB* db,
+  rocks_kv(const std::string& directory, std::uint64_t disk_size,
+           std::unique_ptr<rocksdb::Env> env, rocksdb::DB* db,
            const std::vector<rocksdb::ColumnFamilyHandle*>& handles)
-      : memory_size_max_(std::clamp(disk_size / 64, memory_size_min, memory_size_max)),
+      : directory_(directory),
+        memory_size_max_(std::clamp(disk_size / 64, memory_size_min, memory_size_max)),
         env_(std::move(env)),
         db_(db),
         default_(handles[0]) {
@@ -227,7 +239,8 @@ class rocks_kv final : public kv_store {
       if (db_->GetIntProperty(c, rocksdb::DB::Properties::kCurSizeActiveMemTable, &of_column))
         size += of_column;
     }
-    if (size < memory_size_max_) return {};
+    if (size < std::min(memory_size_low, memory_size_max_)) return {};
+    if (size < memory_size_max_ && !is_nearly_full(directory_)) return {};
     rocksdb::FlushOptions o;
     o.wait = false;
     o.allow_write_stall = true;
@@ -248,6 +261,7 @@ class rocks_kv final : public kv_store {
     return columns_[static_cast<std::size_t>(c)];
   }
 
+  const std::string directory_;
   const std::uint64_t memory_size_max_;
   std::unique_ptr<rocksdb::Env> env_;  // outlives db_
   std::unique_ptr<rocksdb::DB> db_;
@@ -313,7 +327,7 @@ outcome<std::unique_ptr<kv_store>> open_rocks_kv(const std::string& directory, b
   } catch (const std::exception& e) {
     return failure{problem{exit_code::store, directory + ": " + e.what(), {}}};
   }
-  return std::unique_ptr<kv_store>(new rocks_kv(disk_size, std::move(env), db, handles));
+  return std::unique_ptr<kv_store>(new rocks_kv(directory, disk_size, std::move(env), db, handles));
 }
 
 }  // namespace tangelo

@@ -49,6 +49,8 @@ class uring_objects final : public object_store {
                      count_done f) override;
   void blocks_outside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
                       count_done f) override;
+  void writable_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                       count_done f) override;
   void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override;
   void copy(std::uint64_t from, std::uint64_t from_offset, std::uint64_t to,
             std::uint64_t to_offset, std::uint64_t size, count_done f) override;
@@ -304,6 +306,13 @@ void uring_objects::blocks_outside(std::uint64_t inode, std::uint64_t offset, st
                                    count_done f) {
   count_on_pool([this, inode, offset, size] { return files_.blocks_outside(inode, offset, size); },
                 std::move(f));
+}
+
+void uring_objects::writable_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                                    count_done f) {
+  count_on_pool(
+      [this, inode, offset, size] { return files_.writable_inside(inode, offset, size); },
+      std::move(f));
 }
 
 void uring_objects::seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) {

@@ -14,7 +14,10 @@ constexpr std::size_t warm_entry_count_max = 4096;
 }  // namespace
 
 volume::volume(volume_options options, volume_parts parts)
-    : options_(std::move(options)), parts_(parts), marks_(parts.objects, parts.time) {}
+    : options_(std::move(options)),
+      parts_(parts),
+      marks_(parts.objects, parts.time),
+      disk_(parts.objects, parts.time) {}
 
 volume::~volume() {
   parts_.time.cancel(checkpoint_timer_);

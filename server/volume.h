@@ -56,6 +56,7 @@
 #include "rdma/service.h"
 #include "server/access_times.h"
 #include "server/dirty_regions.h"
+#include "server/disk_space.h"
 #include "server/inode_ranges.h"
 #include "server/export_rules.h"
 #include "server/guarded_file.h"
@@ -79,8 +80,7 @@ namespace tangelo {
 class volume final : public service {
  public:
   // Writes an empty filesystem into an empty store, durably.
-  static error_code format(kv_store& kv, std::uint32_t uid, std::uint32_t gid,
-                           std::int64_t now_ns);
+  static error_code format(kv_store& kv, std::uint32_t uid, std::uint32_t gid, std::int64_t now_ns);
   // Blocks: raises the boot generation durably and does again what redo records say.
   static outcome<std::unique_ptr<volume>> open(volume_options options, volume_parts parts);
   ~volume() override;
@@ -146,8 +146,11 @@ class volume final : public service {
   void proceed(operation& o);
   void give_answer(operation& o);
   void end(operation& o);
-  std::uint64_t space_left();
   bool has_space(const operation& o);
+  error_code need_space(operation& o, std::uint64_t inode, std::uint64_t offset,
+                        std::uint64_t size);
+  void needs_no_block(operation& o);
+  void release_room(operation& o);
   // gates
   error_code need_gate(operation& o, std::uint64_t inode);
   void enter_gate(operation& o);
@@ -169,8 +172,7 @@ class volume final : public service {
   void start_checkpoint();
   void checkpoint_next();
   void checkpoint_inode(std::uint64_t inode);
-  void checkpoint_flushed(std::uint64_t inode, const std::vector<std::string>& keys,
-                          error_code e);
+  void checkpoint_flushed(std::uint64_t inode, const std::vector<std::string>& keys, error_code e);
   void stop_step();
   // volume_names.cc, volume_make.cc
   error_code do_lookup(operation& o, transaction& t);
@@ -252,8 +254,7 @@ class volume final : public service {
                           const inode_record& r);
   void make_object(operation& o, std::uint64_t inode, std::uint64_t size, bool cuts,
                    std::function<void(error_code)> then);
-  void add_made_redo(operation& o, transaction& t, std::uint64_t inode, inode_record& r,
-                     bool cuts);
+  void add_made_redo(operation& o, transaction& t, std::uint64_t inode, inode_record& r, bool cuts);
   error_code begin_object_write(operation& o, transaction& t, const write_call& c,
                                 inode_record& r);
   void object_write_bytes(operation& o, std::uint64_t inode, std::uint64_t size_before);
@@ -279,8 +280,7 @@ class volume final : public service {
   error_code measure_rest(operation& o, std::uint64_t inode, std::uint64_t offset,
                           std::uint64_t size);
   error_code do_fallocate(operation& o, transaction& t);
-  error_code begin_punch(operation& o, transaction& t, const space_call& c,
-                         const inode_record& r);
+  error_code begin_punch(operation& o, transaction& t, const space_call& c, const inode_record& r);
   error_code zero_inline(operation& o, transaction& t, const space_call& c,
                          const inode_record& r);
   error_code begin_allocate(operation& o, transaction& t, const space_call& c,
@@ -316,7 +316,7 @@ class volume final : public service {
   error_code check_quotas(const operation& o, const std::vector<quota_change>& changes) const;
   error_code need_room(operation& o, std::uint64_t inode, const inode_record& r,
                        std::uint64_t offset, std::uint64_t size);
-  void release_room(operation& o);
+  void release_quotas(operation& o);
   error_code set_quota(operation& o, transaction& t, const xattr_call& c, bool removes);
   op_result<std::string> quota_text(const xattr_call& c, const inode_record& r) const;
   error_code add_tree_room(transaction& t, std::uint64_t inode, statfs_answer& a);
@@ -384,8 +384,7 @@ class volume final : public service {
   std::vector<std::uint64_t> checkpoint_left_;
   std::size_t checkpoint_running_ = 0;
   std::function<void()> stopped_;
-  store_space space_;  // as it was when asked for; since then taken
-  std::uint64_t space_until_ns_ = 0, space_taken_ = 0;
+  disk_space disk_;
   volume_status counts_;
   // A callback that does nothing when this volume is gone.
   template <class F>

@@ -213,7 +213,7 @@ error_code volume::do_readlink(operation& o, transaction& t) {
 error_code volume::do_statfs(operation& o, transaction& t) {
   const std::optional<inode_call> c = decode<inode_call>(o.call->body);
   if (!c) return error_code::invalid;
-  const op_result<store_space> s = parts_.objects.space();
+  const op_result<store_space> s = disk_.shown(redo_.size());
   if (!s) return s.error();
   statfs_answer a;
   a.block_size = s->block_size;

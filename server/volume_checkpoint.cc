@@ -9,10 +9,11 @@ constexpr std::size_t checkpoint_parallel_max = 16;
 constexpr std::uint64_t redo_size_min = 1 << 20;  // of a small disk, whose log must be small, too
 }
 
-// Then a checkpoint begins, and until it is done small writes are flushed as large ones are.
+// Then a checkpoint begins, and until it is done small writes are flushed as large ones are. On a
+// full disk redo records would stand in the way of what overwrites (disk_space.h).
 bool volume::has_much_redo() const {
-  const std::uint64_t total = space_.blocks * space_.block_size;
-  const std::uint64_t of_disk = std::max(redo_size_min, total / 64);
+  if (disk_.was_full(redo_.size())) return redo_.size() > redo_size_min;
+  const std::uint64_t of_disk = std::max(redo_size_min, disk_.total() / 64);
   return redo_.size() > std::min<std::uint64_t>(options_.redo_size_max, of_disk);
 }
 

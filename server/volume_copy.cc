@@ -88,13 +88,13 @@ error_code volume::begin_copy(operation& o, transaction& t, const copy_call& c,
   const bool overlaps = c.inode == c.to_inode && c.offset < c.to_offset + size &&
                         c.to_offset < c.offset + size;
   if (overlaps) return error_code::invalid;
-  if (space_left() <= size) return error_code::no_space;
+  const error_code space = need_space(o, c.to_inode, c.to_offset, size);
+  if (space != error_code::ok) return space;
   const error_code room = need_room(o, c.to_inode, to, c.to_offset, size);
   if (room != error_code::ok) return room;
   guarded_file file(*this, o, t, c.to_inode, to);
   if (const error_code e = file.prepare_overwrite(c.to_offset, size); e != error_code::ok) return e;
   if (const error_code e = stage_inline(o, t, c.to_inode, to); e != error_code::ok) return e;
-  space_taken_ += size;
   const bool is_inline = (to.flags & inode_flag::object) == 0;
   const std::uint64_t size_before = is_inline ? 0 : to.size;
   o.working = true;

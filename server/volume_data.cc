@@ -108,6 +108,7 @@ error_code volume::do_write(operation& o, transaction& t) {
   o.offset = (c->flags & write_flag::append) != 0 ? r.size : c->offset;
   if (o.offset > size_max || c->size > size_max - o.offset) return error_code::file_too_big;
   if (c->size == 0) {
+    needs_no_block(o);
     written(o, t, *c, r);
     return error_code::ok;
   }
@@ -144,7 +145,10 @@ error_code volume::write_inline(operation& o, transaction& t, const write_call& 
     if (!old && old.error() != error_code::no_data) return old.error();
     if (old) data = before = std::move(*old);
   }
-  if (data.size() < o.offset + c.size) data.resize(o.offset + c.size, '\0');
+  if (data.size() >= o.offset + c.size)
+    needs_no_block(o);
+  else
+    data.resize(o.offset + c.size, '\0');
   data.replace(o.offset, c.size, text_of(o.call->payload_in));
   guarded_file file(*this, o, t, c.inode, r);
   if (const error_code e = file.changed_inline(before, data); e != error_code::ok) return e;
@@ -156,12 +160,12 @@ error_code volume::write_inline(operation& o, transaction& t, const write_call& 
 
 error_code volume::begin_object_write(operation& o, transaction& t, const write_call& c,
                                       inode_record& r) {
-  if (!has_space(o)) return error_code::no_space;
+  const error_code space = need_space(o, c.inode, o.offset, c.size);
+  if (space != error_code::ok) return space;
   const error_code room = need_room(o, c.inode, r, o.offset, c.size);
   if (room != error_code::ok) return room;
   guarded_file file(*this, o, t, c.inode, r);
   if (const error_code e = file.prepare_overwrite(o.offset, c.size); e != error_code::ok) return e;
-  space_taken_ += c.size;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
   o.working = true;

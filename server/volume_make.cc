@@ -165,6 +165,7 @@ error_code volume::create_existing(operation& o, transaction& t, const make_call
     kill_capability(t, found.inode, **r);
     stamp_ctime(o, **r);
   }
+  needs_no_block(o);
   open_created(o, c, found.inode);
   o.form = answer_form::entry;
   o.subject = found.inode;

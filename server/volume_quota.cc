@@ -146,7 +146,7 @@ error_code volume::check_quotas(const operation& o,
 // Before object I/O that gives a file room: whether its owner, its group and its tree may have it.
 error_code volume::need_room(operation& o, std::uint64_t inode, const inode_record& r,
                              std::uint64_t offset, std::uint64_t size) {
-  release_room(o);
+  release_quotas(o);
   if (o.replay) return error_code::ok;
   const bool is_inline = (r.flags & inode_flag::object) == 0;
   const std::uint64_t from = offset / page_size * page_size;
@@ -180,7 +180,7 @@ error_code volume::need_room(operation& o, std::uint64_t inode, const inode_reco
   return error_code::again_later;
 }
 
-void volume::release_room(operation& o) {
+void volume::release_quotas(operation& o) {
   if (o.room_blocks != 0)
     for (const quota_key& key : o.room_of) quotas_.release(key, o.room_blocks);
   o.room_blocks = 0;

@@ -11,10 +11,6 @@ namespace tangelo {
 
 namespace {
 constexpr std::uint64_t size_max = INT64_MAX;
-constexpr std::uint64_t block_size = 512;
-constexpr std::uint64_t space_age_ns = 20 * ns_per_ms;
-constexpr std::uint64_t space_reserve_min = 16 << 20;  // more than a start needs (rocks_kv.cc)
-constexpr std::uint64_t space_reserve_max = 32 << 20;
 
 // What lies behind the file's end stays allocated, as on ext4.
 std::uint64_t punched_size(const space_call& c, const inode_record& r) {
@@ -22,33 +18,50 @@ std::uint64_t punched_size(const space_call& c, const inode_record& r) {
 }
 }  // namespace
 
-// Bytes, without what the store itself needs to go on: its log and its tables must never meet a
-// full disk. What is in redo records will be in both; what was written since the disk was asked is
-// taken.
-std::uint64_t volume::space_left() {
-  const std::uint64_t t = parts_.time.now_ns();
-  if (t >= space_until_ns_) {
-    const op_result<store_space> s = parts_.objects.space();
-    if (!s) return UINT64_MAX;  // the write itself will tell
-    space_ = *s;
-    space_taken_ = 0;
-    space_until_ns_ = t + space_age_ns;
-  }
-  const std::uint64_t total = space_.blocks * space_.block_size;
-  const std::uint64_t reserve =
-      std::min(std::clamp(total / 16, space_reserve_min, space_reserve_max), total / 4);
-  const std::uint64_t available = space_.blocks_available * space_.block_size;
-  const std::uint64_t spoken_for = reserve + 2 * redo_.size() + space_taken_;
-  return available < spoken_for ? 0 : available - spoken_for + 1;
-}
-
+// Of a change that has not been asked for by its range: whether it may take a little.
 bool volume::has_space(const operation& o) {
-  if (o.own || o.replay || o.op == opcode::unlink || o.op == opcode::rmdir ||
+  if (o.own || o.replay || o.has_space || o.op == opcode::unlink || o.op == opcode::rmdir ||
       o.op == opcode::setattr || o.op == opcode::rename || o.op == opcode::inode_range ||
       o.op == opcode::removexattr ||
-      o.op == opcode::fallocate)  // which looks for itself, or gives room back
+      o.op == opcode::fallocate)  // which gives room back, if it has not asked
     return true;
-  return space_left() != 0;
+  return disk_.left(redo_.size()) != 0;
+}
+
+// Before object I/O that gives a file room: whether the disk has what the range does not have yet.
+// It is not refused any more then. A write may end a little behind what is left: it is taken whole.
+error_code volume::need_space(operation& o, std::uint64_t inode, std::uint64_t offset,
+                              std::uint64_t size) {
+  if (o.has_space) return error_code::ok;
+  const std::uint64_t inside = o.writable_inside.value_or(0);
+  const std::uint64_t taken = inside >= size ? 0 : size - inside;
+  const std::uint64_t wanted = o.op == opcode::write ? std::min<std::uint64_t>(taken, 1) : taken;
+  const bool may_stay = o.op == opcode::fallocate || disk_.has_store_room(redo_.size());
+  const bool fits = wanted != 0 ? wanted <= disk_.left(redo_.size()) : may_stay;
+  if (fits || o.replay) {
+    o.has_space = true;
+    o.space_taken = taken;
+    disk_.begin(taken);
+    return error_code::ok;
+  }
+  if (o.writable_inside || !may_stay) return error_code::no_space;
+  o.working = true;
+  parts_.objects.writable_inside(inode, offset, size,
+                                 guarded([this, &o](op_result<std::uint64_t> n) {
+                                   o.writable_inside = n ? *n : 0;
+                                   run(o);
+                                 }));
+  return error_code::again_later;
+}
+
+// It changes what is in the store, and makes it no longer.
+void volume::needs_no_block(operation& o) {
+  o.has_space = o.has_space || disk_.has_store_room(redo_.size());
+}
+
+void volume::release_room(operation& o) {
+  disk_.end(std::exchange(o.space_taken, 0));
+  release_quotas(o);
 }
 
 std::optional<space_change> space_change_of(redo_kind kind) {
@@ -197,10 +210,9 @@ error_code volume::zero_inline(operation& o, transaction& t, const space_call& c
   return error_code::ok;
 }
 
-// A disk that is filled to the end by this would leave nothing for the log: what is missing must be
-// there before. What the range has already is not missing.
 error_code volume::begin_allocate(operation& o, transaction& t, const space_call& c,
                                   const inode_record& r) {
+  if (const error_code e = need_space(o, c.inode, c.offset, c.size); e != error_code::ok) return e;
   const error_code room = need_room(o, c.inode, r, c.offset, c.size);
   if (room != error_code::ok) return room;
   if (const error_code e = stage_inline(o, t, c.inode, r); e != error_code::ok) return e;
@@ -215,26 +227,14 @@ error_code volume::begin_allocate(operation& o, transaction& t, const space_call
   }
   const bool cuts = is_inline || c.offset + c.size > r.size;
   const std::uint64_t size_before = is_inline ? 0 : r.size;
-  const std::uint64_t left = o.replay ? UINT64_MAX : space_left();
   o.working = true;
-  if (c.size < left) {
-    allocate(o, c, size_before, cuts);
-    return error_code::again_later;
-  }
-  parts_.objects.blocks_inside(
-      c.inode, c.offset, c.size,
-      guarded([this, &o, c, size_before, cuts, left](op_result<std::uint64_t> inside) {
-        if (!inside) return resume(o, inside.error());
-        if (c.size / block_size > *inside && c.size - *inside * block_size >= left)
-          return resume(o, error_code::no_space);
-        allocate(o, c, size_before, cuts);
-      }));
+  allocate(o, c, size_before, cuts);
   return error_code::again_later;
 }
 
 void volume::allocate(operation& o, const space_call& c, std::uint64_t size_before, bool cuts) {
   const auto done = guarded([this, &o](op_result<std::uint64_t> blocks) {
-    space_until_ns_ = 0;
+    disk_.ask_again();
     o.io_count = blocks ? *blocks : 0;
     resume(o, blocks ? error_code::ok : blocks.error());
   });

@@ -1,9 +1,12 @@
 #!/bin/bash
 # full: a volume on a small disk of its own, filled by writers that overwrite each other's files:
-# they get ENOSPC and nothing else, files can be removed then, the server starts again on it, and
-# what it has given back can be written. Its guards fit all the while.
+# they get ENOSPC and nothing else. What has its room is written all the same, again and again:
+# old data, also through a mapping, and what was allocated (full.py). Then the server starts again
+# on it, files can be removed, and what they give back can be written. Guards fit all the while.
 . "$(dirname "$0")/lib.sh"
 need jq mkfs.ext4
+need_python
+here=$(dirname "$0")
 
 allowed_words='^$'
 truncate -s 112M "$work/disk"
@@ -23,6 +26,11 @@ write_until_full() { # N: writes file N again and again, and says what it was to
   done
 }
 
+full() { # COMMAND
+  timeout 200 "$python" "$here/full.py" "$1" "$mnt" "$work/small" || die "full.py $1"
+}
+full prepare
+
 step "six writers fill it"
 writers=()
 for n in 1 2 3 4 5 6; do write_until_full $n & writers+=($!); done
@@ -36,17 +44,23 @@ for n in 1 2 3 4 5 6; do
   dd if="$mnt/$n" of=/dev/null bs=1M iflag=direct status=none || die "file $n"
 done
 
+step "what has its room is overwritten"
+full overwrite
+
 step "the server starts again"
 stop_server KILL
 start_server "$address"
 until_true 30 is_serving || die "the mount does not come back"
 
+full compare
+
 step "files are removed, and their room can be used"
-rm "$mnt"/[1-5] || die "a full volume does not let go"
+rm "$mnt"/[1-5] "$mnt/filler" || die "a full volume does not let go"
 dd if=/dev/urandom of="$work/data" bs=1M count=8 status=none
 has_room() { cp "$work/data" "$mnt/data" 2> /dev/null && sync "$mnt/data"; }
 until_true 30 has_room || die "it is still full: $(df "$mnt" | tail -1)"
 cmp "$work/data" "$mnt/data"
+full compare
 
 unmount_volume
 stop_server

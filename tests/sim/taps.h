@@ -176,6 +176,10 @@ class tapped_objects final : public object_store {
                       count_done f) override {
     objects_.blocks_outside(inode, offset, size, while_alive(std::move(f)));
   }
+  void writable_inside(std::uint64_t inode, std::uint64_t offset, std::uint64_t size,
+                       count_done f) override {
+    objects_.writable_inside(inode, offset, size, while_alive(std::move(f)));
+  }
   void seek(std::uint64_t inode, std::uint64_t offset, bool hole, count_done f) override {
     objects_.seek(inode, offset, hole, while_alive(std::move(f)));
   }

@@ -26,6 +26,18 @@ class Space : public volume_fixture {
     write(f, 0, data);
     return f;
   }
+  // Of a disk of 4 GiB. 8000 blocks are in what is kept back, above what the store needs; with 100
+  // it can do little more than remove.
+  void leave(std::uint64_t blocks) {
+    objects_.set_space({4096, 1 << 20, blocks + 1000, blocks, 100, 100});
+    time_.advance(ns_per_s);
+  }
+  error_code put(std::uint64_t f, std::uint64_t offset, std::string_view data) {
+    return write(f, offset, data)->status;
+  }
+  statfs_answer statfs() {
+    return call(opcode::statfs, inode_call{{}, root_inode, 0, 0})->answered<statfs_answer>();
+  }
   std::string bytes(std::size_t size, char first = 'a') {
     std::string s(size, first);
     for (std::size_t i = 0; i < size; ++i)
@@ -77,6 +89,155 @@ TEST_F(Space, RoomThatIsNotThereIsRefusedBeforeTheDiskIsFull) {
   EXPECT_EQ(fallocate(f, 0, 30 << 20, 0)->status, error_code::ok) << "it has that already";
   EXPECT_EQ(fallocate(f, 0, 31 << 20, 0)->status, error_code::no_space);
   EXPECT_EQ(fallocate(f, 0, 1 << 20, keep_size | punch_hole)->status, error_code::ok);
+}
+
+// Found by a tester: a database's preallocated file could not be written when the disk was full.
+TEST_F(Space, WhatWasAllocatedCanBeWrittenWhenTheDiskIsFull) {
+  const std::uint64_t f = create(root_inode, "f");
+  ASSERT_EQ(fallocate(f, 0, 400'000, 0)->status, error_code::ok);
+  ASSERT_EQ(fallocate(f, 400'000, 400'000, keep_size)->status, error_code::ok);
+  const std::uint64_t other = create(root_inode, "other");
+  leave(8000);
+  ASSERT_EQ(put(other, 0, "x"), error_code::no_space);
+  const std::string data = bytes(200'000);
+  EXPECT_EQ(put(f, 100'000, data), error_code::ok) << "larger than a redo record";
+  EXPECT_EQ(put(f, 7, "small"), error_code::ok);
+  EXPECT_EQ(put(f, 400'000, data), error_code::ok) << "behind the file's end";
+  EXPECT_EQ(stat(f).size, 600'000u);
+  EXPECT_EQ(read(f, 100'000, 200'000), data);
+  EXPECT_EQ(put(f, 700'000, data), error_code::no_space) << "half of it has no room";
+  EXPECT_EQ(stat(f).size, 600'000u);
+  EXPECT_EQ(read(f, 100'000, 200'000), data);
+}
+
+TEST_F(Space, OldDataCanBeOverwrittenWhenTheDiskIsFullAndHolesCannotBeFilled) {
+  const std::uint64_t f = file_of("f", bytes(20'000));
+  ASSERT_EQ(put(f, 100'000, bytes(20'000)), error_code::ok);
+  leave(8000);
+  EXPECT_EQ(put(f, 4096, bytes(4096, 'q')), error_code::ok);
+  EXPECT_EQ(put(f, 5, "y"), error_code::ok);
+  EXPECT_EQ(put(f, 0, bytes(20'000, 'z')), error_code::ok);
+  EXPECT_EQ(read(f, 0, 20'000), bytes(20'000, 'z'));
+  for (const std::uint64_t at : {50'000u, 90'000u, 150'000u})
+    EXPECT_EQ(put(f, at, bytes(12'000)), error_code::no_space) << at;
+  EXPECT_EQ(read(f, 50'000, 4), std::string(4, '\0'));
+  EXPECT_EQ(stat(f).size, 120'000u);
+  // What was punched is a hole.
+  EXPECT_EQ(fallocate(f, 0, 8192, keep_size | punch_hole)->status, error_code::ok);
+  EXPECT_EQ(put(f, 0, "x"), error_code::no_space);
+  EXPECT_EQ(put(f, 8192, "x"), error_code::ok);
+}
+
+TEST_F(Space, SmallFilesAreChangedInPlaceWhenTheDiskIsFull) {
+  const std::uint64_t f = file_of("f", "0123456789");
+  leave(8000);
+  EXPECT_EQ(put(f, 3, "abc"), error_code::ok);
+  EXPECT_EQ(put(f, 0, ""), error_code::ok);
+  EXPECT_EQ(put(f, 9, "xy"), error_code::no_space) << "it would be longer";
+  EXPECT_EQ(put(f, 0, bytes(5000)), error_code::no_space) << "it would need an object";
+  EXPECT_EQ(read(f, 0, 100), "012abc6789");
+  make_call m = made(root_inode, "f", 0644);
+  m.handle = 7;
+  EXPECT_EQ(call(opcode::create, m)->status, error_code::ok) << "opens what is there";
+  EXPECT_EQ(call(opcode::mknod, made(root_inode, "g", 0644))->status, error_code::no_space);
+}
+
+TEST_F(Space, CopiesIntoOwnRoomAreMadeWhenTheDiskIsFull) {
+  const std::uint64_t from = file_of("from", bytes(50'000));
+  const std::uint64_t to = file_of("to", bytes(50'000, 'x'));
+  leave(8000);
+  EXPECT_EQ(call(opcode::copy_range, copy_call{{}, from, 0, 0, to, 0, 0, 50'000})->status,
+            error_code::ok);
+  EXPECT_EQ(read(to, 0, 50'000), bytes(50'000));
+  EXPECT_EQ(call(opcode::copy_range, copy_call{{}, from, 0, 0, to, 0, 30'000, 50'000})->status,
+            error_code::no_space);
+}
+
+// Its log and its tables must find room, whatever is overwritten.
+TEST_F(Space, WhatTheStoreNeedsItselfIsNotForOverwriting) {
+  const std::uint64_t f = file_of("f", bytes(20'000));
+  const std::uint64_t s = file_of("s", "small");
+  leave(100);
+  EXPECT_EQ(put(f, 0, "x"), error_code::no_space);
+  EXPECT_EQ(put(s, 0, "x"), error_code::no_space);
+  EXPECT_EQ(read(f, 0, 2), bytes(2)) << "refused before a byte was written";
+  EXPECT_EQ(truncate(f, 100), error_code::ok);
+  EXPECT_EQ(unlink(root_inode, "s"), error_code::ok);
+  EXPECT_EQ(unlink(root_inode, "f"), error_code::ok);
+}
+
+TEST_F(Space, StatfsSaysWhatFilesCanHave) {
+  leave(100'000);
+  const statfs_answer before = statfs();
+  EXPECT_EQ(before.blocks, 1u << 20);
+  EXPECT_LT(before.blocks_available, 100'000u);
+  EXPECT_EQ(before.blocks_free, before.blocks_available + 1000);
+  const std::uint64_t f = create(root_inode, "f");
+  const std::uint64_t other = create(root_inode, "other");
+  const std::uint64_t available = statfs().blocks_available;
+  EXPECT_EQ(fallocate(f, 0, (available + 1) * 4096, 0)->status, error_code::no_space);
+  EXPECT_EQ(fallocate(f, 0, available * 4096, 0)->status, error_code::ok);
+  leave(100'000 - before.blocks_available);
+  EXPECT_EQ(put(other, 0, "x"), error_code::no_space);
+  EXPECT_EQ(statfs().blocks_available, 0u);
+  EXPECT_EQ(statfs().blocks_free, 1000u);
+  EXPECT_EQ(statfs().blocks, 1u << 20);
+}
+
+// What running writes may take is not there for others, and what they did not take is, at once.
+TEST_F(Space, OverwritingDoesNotUseUpWhatIsLeft) {
+  const std::uint64_t f = file_of("f", bytes(500'000));
+  leave(100'000);
+  const std::uint64_t available = statfs().blocks_available;
+  leave(100'000 - available + 20);
+  for (int i = 0; i < 3; ++i) {
+    begin(alice_, opcode::write, write_call{{}, f, 0, 0, 500'000, 0}, bytes(500'000));
+    time_.advance(ns_per_ms);
+  }
+  EXPECT_EQ(put(create(root_inode, "g"), 0, bytes(40'000)), error_code::ok);
+}
+
+// Redo records are in the log until a checkpoint: of a full disk they get no more than a little.
+TEST_F(Space, EndlessOverwritingOfAFullDiskIsNotRefused) {
+  const std::uint64_t f = create(root_inode, "f");
+  for (std::uint64_t at = 0; at < 4 << 20; at += 1 << 20)
+    ASSERT_EQ(put(f, at, bytes(1 << 20)), error_code::ok);
+  leave(8000);
+  std::size_t most = 0;
+  for (std::uint64_t i = 0; i < 3000; ++i) {
+    const call_ptr c = begin(alice_, opcode::write,
+                             write_call{{}, f, 0, i % 60 * 65'536, 60'000, 0}, bytes(60'000));
+    time_.advance(5 * ns_per_ms);
+    ASSERT_TRUE(c->completed) << i;
+    ASSERT_EQ(c->status, error_code::ok) << i;
+    most = std::max(most, volume_->status().redo_size);
+    calls_.clear();
+  }
+  EXPECT_LT(most, 2u << 20);
+}
+
+// Answered before it was durable: made again it is not refused, whatever the disk says by then.
+TEST_F(Space, AnOverwriteOfAFullDiskIsMadeAgainAfterACrash) {
+  const std::uint64_t f = file_of("f", bytes(100'000));
+  ASSERT_EQ(fallocate(f, 100'000, 100'000, 0)->status, error_code::ok);
+  leave(8000);
+  early_ = true;
+  committer_->set_delay_ns(20 * ns_per_ms);
+  std::vector<call_ptr> told;
+  for (const std::uint64_t at : {0u, 4096u, 150'000u}) {
+    told.push_back(
+        begin(alice_, opcode::write, write_call{{}, f, 0, at, 3000, 0}, bytes(3000, 'q')));
+    time_.advance(ns_per_ms);
+    ASSERT_TRUE(told.back()->completed);
+    ASSERT_EQ(told.back()->status, error_code::ok);
+  }
+  power_cut();
+  leave(0);
+  for (const call_ptr& c : told) EXPECT_EQ(replay(*c)->status, error_code::ok);
+  settle();
+  std::string want = bytes(100'000) + std::string(100'000, '\0');
+  for (const std::uint64_t at : {0u, 4096u, 150'000u}) want.replace(at, 3000, bytes(3000, 'q'));
+  EXPECT_EQ(read(f, 0, 200'000), want);
 }
 
 TEST_F(Space, PunchingGivesRoomBackAndReadsAsZeros) {

@@ -259,6 +259,32 @@ TEST_F(Store, PunchingGivesBackRoomBehindTheObjectsEnd) {
   EXPECT_TRUE(files.change_space(space_change::punch, 42, 0, INT64_MAX).has_value());
 }
 
+TEST_F(Store, WhatIsAllocatedIsWritableWithoutANewBlock) {
+  const object_files files(unique_fd(::open(directory_.c_str(), O_PATH | O_DIRECTORY)));
+  const auto inside = [&files](std::uint64_t offset, std::uint64_t size) {
+    const op_result<std::uint64_t> n = files.writable_inside(42, offset, size);
+    EXPECT_TRUE(n.has_value());
+    return n ? *n : UINT64_MAX;
+  };
+  constexpr std::uint64_t mib = 1 << 20;
+  EXPECT_EQ(inside(0, 10), 0u) << "there is no file";
+  const std::vector<std::byte> data(10'000, std::byte{1});
+  ASSERT_EQ(files.write(42, 2 * mib, data), error_code::ok);
+  EXPECT_EQ(inside(2 * mib - 100, 50), 0u);
+  EXPECT_EQ(inside(0, 2 * mib), 0u);
+  if (inside(2 * mib, 100) == 0) GTEST_SKIP() << "a filesystem that moves what is changed";
+  EXPECT_EQ(inside(2 * mib + 5, 9000), 9000u);
+  EXPECT_EQ(inside(2 * mib - 4096, 8192), 4096u);
+  if (!files.change_space(space_change::allocate, 42, 4 * mib, mib))
+    GTEST_SKIP() << "nothing can be allocated here";
+  if (inside(4 * mib, 1) == 0) GTEST_SKIP() << "nor is it known what was";
+  EXPECT_EQ(inside(4 * mib, mib), mib);
+  EXPECT_EQ(inside(4 * mib + 17, 4711), 4711u);
+  EXPECT_EQ(inside(3 * mib, 3 * mib), mib);
+  ASSERT_TRUE(files.change_space(space_change::punch, 42, 2 * mib, 4096).has_value());
+  EXPECT_EQ(inside(2 * mib, 5000), 5000u - 4096);
+}
+
 TEST_F(Store, ManyObjectsShareFewOpenFiles) {
   outcome<std::unique_ptr<loop>> home = loop::make(64);
   ASSERT_TRUE(home.has_value());
