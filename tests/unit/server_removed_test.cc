@@ -1,4 +1,6 @@
 // What is removed while somebody has it, stands in it, or is about to open it.
+#include <array>
+
 #include "protocol/open_flags.h"
 #include "protocol/data_ops.h"
 #include "tests/unit/server_volume_fixture.h"
@@ -64,8 +66,8 @@ TEST_F(RemovedVolume, SoIsWhatTheKernelOpensByItself) {
     return call(opcode::unlink, remove_call{{}, root_inode, name, handle});
   };
   std::uint64_t handle = 77;
-  for (const std::uint32_t type : {S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK}) {
-    const std::uint64_t node = make("node", type | 0600);
+  for (const mode_t type : std::array<mode_t, 4>{S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK}) {
+    const std::uint64_t node = make("node", type | 0600U);
     EXPECT_EQ(removed_inode(unlink("node", ++handle)->answer), node);
     EXPECT_EQ(stat(node).link_count, 0u);
     release(node, handle);
