@@ -189,7 +189,7 @@ outcome<std::vector<named_fabric>> fabrics_for(loop& l, const std::string& word)
   std::vector<named_fabric> out;
   for (const fabric_choice f : {fabric_choice::tcp, fabric_choice::verbs}) {
     if (!word.empty() && word != name_of(f)) continue;
-    outcome<std::unique_ptr<provider>> made = make_fabric(l, f);
+    outcome<std::unique_ptr<provider>> made = make_fabric(l, f, rdma_needed::now);
     if (made) {
       out.push_back({name_of(f), std::move(*made)});
     } else if (!word.empty()) {

@@ -82,7 +82,8 @@ outcome<std::unique_ptr<core_process>> core_process::make(const core_fds& fds,
   outcome<std::unique_ptr<loop>> l = loop::make(512);
   if (!l) return failure{l.error()};
   (*l)->set_busy_poll(busy_poll_ns);
-  outcome<std::unique_ptr<provider>> fabric = make_fabric(**l, choice);
+  // A device that is away when a core starts is like a server that is away.
+  outcome<std::unique_ptr<provider>> fabric = make_fabric(**l, choice, rdma_needed::later);
   if (!fabric) return failure{fabric.error()};
   outcome<attachment> a = attach(fds.device);
   if (!a) return failure{a.error()};

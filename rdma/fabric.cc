@@ -133,10 +133,14 @@ std::optional<fabric_choice> fabric_named(std::string_view name) noexcept {
   return std::nullopt;
 }
 
-outcome<std::unique_ptr<provider>> make_fabric(loop& l, fabric_choice choice) {
+outcome<std::unique_ptr<provider>> make_fabric(loop& l, fabric_choice choice, rdma_needed when) {
   if (choice == fabric_choice::tcp)
     return std::unique_ptr<provider>(std::make_unique<tcp_provider>(l));
   outcome<std::unique_ptr<provider>> verbs = make_verbs(l, rdma_needed::now);
+  if (choice == fabric_choice::verbs && !verbs && when == rdma_needed::later) {
+    log_notice("{}: waiting for it", verbs.error().text);
+    return make_verbs(l, when);
+  }
   if (choice == fabric_choice::verbs) return verbs;
   if (!verbs) {
     log_info("{}: tcp", verbs.error().text);

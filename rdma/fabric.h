@@ -66,7 +66,7 @@ outcome<fabric_view> look_at_fabric(const std::string& address);
 // Over `verbs` where that comes up, else over `tcp`.
 std::unique_ptr<provider> make_auto(scheduler& time, std::unique_ptr<provider> tcp,
                                     std::unique_ptr<provider> verbs);
-// Fails only when verbs alone is wanted and there is none.
-outcome<std::unique_ptr<provider>> make_fabric(loop& l, fabric_choice choice);
+// Fails only when verbs alone is wanted and there is none, and it is not waited for.
+outcome<std::unique_ptr<provider>> make_fabric(loop& l, fabric_choice choice, rdma_needed when);
 
 }  // namespace tangelo
