@@ -295,7 +295,7 @@ bool verbs_connection::tear_down() noexcept {
     id_->qp = pair_ = nullptr;
   }
   for (ibv_cq** queue : {&sends_, &receives_})
-    if (*queue != nullptr) (void)ibv_destroy_cq(std::exchange(*queue, nullptr));
+    if (*queue != nullptr) device_->bury(std::exchange(*queue, nullptr));
   drop_registrations();
   if (!memory_.empty()) (void)::munmap(memory_.data(), memory_.size());
   memory_ = {};

@@ -95,6 +95,8 @@ bool verbs_device::set_up(rdma_event_channel* events, rdma_cm_id* over) {
 verbs_device::~verbs_device() {
   loop_.detach(*this);
   CHECK(users_.empty());
+  loop_.cancel(bury_timer_);
+  for (const auto& [when_ns, queue] : buried_) (void)ibv_destroy_cq(queue);
   for (auto& [begin, r] : regions_)
     if (r.registered != nullptr) deregister(r.registered);
   if (completions_ != nullptr) (void)ibv_destroy_comp_channel(completions_);
@@ -155,6 +157,21 @@ void verbs_device::deregister(ibv_mr* one) noexcept {
 
 void verbs_device::detach(queue_listener& user) { std::erase(users_, &user); }
 
+void verbs_device::bury(ibv_cq* queue) {
+  constexpr std::uint64_t moment_ns = 100 * ns_per_ms;
+  buried_.emplace_back(loop_.now_ns() + moment_ns, queue);
+  if (bury_timer_ == 0)
+    bury_timer_ = loop_.call_at(buried_.front().first, [this] { destroy_buried(); });
+}
+
+void verbs_device::destroy_buried() noexcept {
+  bury_timer_ = 0;
+  for (; !buried_.empty() && buried_.front().first <= loop_.now_ns(); buried_.pop_front())
+    (void)ibv_destroy_cq(buried_.front().second);
+  if (!buried_.empty())
+    bury_timer_ = loop_.call_at(buried_.front().first, [this] { destroy_buried(); });
+}
+
 bool verbs_device::look() noexcept {
   bool found = false;
   for (std::size_t i = 0; i < users_.size(); ++i)  // an event may end one
@@ -167,7 +184,9 @@ void verbs_device::take_completions() noexcept {
   void* user = nullptr;
   while (!retired_ && ibv_get_cq_event(completions_, &queue, &user) == 0) {
     ibv_ack_cq_events(queue, 1);
-    static_cast<queue_listener*>(user)->on_completions();
+    auto* listener = static_cast<queue_listener*>(user);  // gone, if the queue is buried
+    if (std::find(users_.begin(), users_.end(), listener) != users_.end())
+      listener->on_completions();
   }
 }
 

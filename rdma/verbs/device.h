@@ -16,9 +16,11 @@
 #include <rdma/rdma_cma.h>
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -84,6 +86,9 @@ class verbs_device final : public cm_listener, private busy_source {
 
   void attach(queue_listener& user) { users_.push_back(&user); }
   void detach(queue_listener& user);
+  // Destroys a completion queue that nobody uses any more, a moment later: rdma_rxe may be about to
+  // tell of a completion just then, and the library looks into the queue that it is told of.
+  void bury(ibv_cq* queue);
   bool removed() const noexcept { return removed_; }
   bool used() const noexcept { return !users_.empty(); }
   // Lets go of the loop; is_idle() on a later turn.
@@ -106,6 +111,7 @@ class verbs_device final : public cm_listener, private busy_source {
   void take_completions() noexcept;
   void take_troubles() noexcept;
   void tell_all(down_reason reason) noexcept;
+  void destroy_buried() noexcept;
 
   loop& loop_;
   verbs_counts& counts_;
@@ -120,6 +126,8 @@ class verbs_device final : public cm_listener, private busy_source {
   rdma_cm_id* keeper_ = nullptr;
   std::map<const std::byte*, region> regions_;
   std::vector<queue_listener*> users_;
+  std::deque<std::pair<std::uint64_t, ibv_cq*>> buried_;  // from when on it may be destroyed
+  timer_id bury_timer_ = 0;
   std::unique_ptr<poller> completion_poller_;
   std::unique_ptr<poller> trouble_poller_;
 };
