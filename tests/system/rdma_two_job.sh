@@ -27,6 +27,8 @@ be_server() {
     one_fault
     say "$kind, server: $fault"
   done
+  # One that has just been started ends by a signal, not as it should.
+  within 60 tangelo ping $address -c 1 --fabric tcp > /dev/null || die "the server does not answer"
   end_server
 }
 be_client() {
