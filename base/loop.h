@@ -80,7 +80,6 @@ class loop final : public scheduler {
 
   // For so long after an event the loop does not sleep; 0, as at first: it sleeps at once.
   void set_busy_poll(std::uint64_t ns) noexcept { busy_poll_ns_ = ns; }
-  std::uint64_t busy_poll_ns() const noexcept { return busy_poll_ns_; }
   void attach(busy_source& s) { busy_sources_.push_back(&s); }
   void detach(busy_source& s) { std::erase(busy_sources_, &s); }
 
